@@ -1,0 +1,376 @@
+//! AVX2 + FMA + F16C: 4 ymm of f32, or 4 of f64, to a virtual vector.
+
+use super::each;
+use crate::element::{DoubleDouble, Element, Kernel};
+use crate::lanes::{Lanes, Memory};
+use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
+use pulp::x86::V3;
+
+/// Proof of AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub struct Avx2(V3);
+
+#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn enter<T: Element, K: Kernel<T>>(token: V3, kernel: K) -> K::Output
+where
+    Avx2: Memory<T> + Memory<T::Compute>,
+{
+    kernel.run(Avx2(token))
+}
+
+/// Runs `kernel`, or gives it back where the CPU lacks the features.
+#[inline(always)]
+pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<K::Output, K>
+where
+    Avx2: Memory<T> + Memory<T::Compute>,
+{
+    match V3::try_new() {
+        // SAFETY: the token exists, so the CPU has every feature of `enter` (F16C is older than AVX2 and FMA, and
+        // every CPU with both has it).
+        Some(token) => Ok(unsafe { enter(token, kernel) }),
+        None => Err(kernel),
+    }
+}
+
+/// Whether the CPU has it.
+pub fn is_available() -> bool {
+    V3::is_available()
+}
+
+/// A window at `8 − count` has its first `count` lanes set.
+static FIRST: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[inline(always)]
+fn first8(count: usize) -> __m256i {
+    // SAFETY: 8 − min(count, 8) is at most 8, and eight more elements follow.
+    unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - count.min(8)).cast()) }
+}
+
+#[inline(always)]
+fn first4(count: usize) -> __m256i {
+    // SAFETY: 8 − 2·min(count, 4) is at most 8, and eight more elements follow.
+    unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - 2 * count.min(4)).cast()) }
+}
+
+impl Lanes<f32> for Avx2 {
+    const FUSED: bool = true;
+    const WIDE: bool = false;
+    type V = [__m256; 4];
+    type Half = [__m256; 2];
+    type Acc = [__m256d; 4];
+    type Seen = __m256i;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [self.0.avx._mm256_set1_ps(x); 4]
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_add_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_sub_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_mul_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.fma._mm256_fmadd_ps(a[I], b[I], c[I]))
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.fma._mm256_fnmadd_ps(a[I], b[I], c[I]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // vmax returns its second operand where either is NaN.
+        each!(0 1 2 3; I => self.0.avx._mm256_max_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        // vmin returns its second operand where either is NaN.
+        each!(0 1 2 3; I => self.0.avx._mm256_min_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.avx;
+        // not less than, or unordered
+        each!(0 1 2 3; I => f._mm256_and_ps(v[I], f._mm256_cmp_ps::<_CMP_NLT_UQ>(key[I], limit[I])))
+    }
+    #[inline(always)]
+    fn keep_first(self, v: Self::V, count: usize) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_and_ps(v[I], f._mm256_castsi256_ps(first8(count.saturating_sub(8 * I)))))
+    }
+    #[inline(always)]
+    fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_castsi256_ps(
+            self.0.avx2._mm256_add_epi32(f._mm256_castps_si256(a[I]), f._mm256_castps_si256(b[I]))))
+    }
+    #[inline(always)]
+    fn shl_exponent(self, v: Self::V) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_castsi256_ps(self.0.avx2._mm256_slli_epi32::<23>(f._mm256_castps_si256(v[I]))))
+    }
+    #[inline(always)]
+    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_castsi256_ps(self.0.avx2._mm256_slli_epi32::<20>(f._mm256_castps_si256(v[I]))))
+    }
+    #[inline(always)]
+    fn seen_none(self) -> Self::Seen {
+        self.0.avx._mm256_setzero_si256()
+    }
+    #[inline(always)]
+    fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
+        let f = self.0.avx;
+        let or = f._mm256_or_ps(f._mm256_or_ps(v[0], v[1]), f._mm256_or_ps(v[2], v[3]));
+        self.0.avx2._mm256_or_si256(seen, f._mm256_castps_si256(or))
+    }
+    #[inline(always)]
+    fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
+        let f = self.0.avx;
+        f._mm256_testz_si256(seen, f._mm256_set1_epi32(forbidden as i32)) == 1
+    }
+    #[inline(always)]
+    fn reduce_max(self, v: Self::V) -> f32 {
+        let f = self.0.avx;
+        let m = f._mm256_max_ps(f._mm256_max_ps(v[0], v[1]), f._mm256_max_ps(v[2], v[3]));
+        let m: [f32; 8] = pulp::bytemuck::cast(m);
+        m.into_iter().fold(m[0], |a, b| if b > a { b } else { a })
+    }
+    #[inline(always)]
+    fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {
+        each!(0 1; I => self.0.avx._mm256_add_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn lookup(self, table: &'static [f32; 8], index: Self::V) -> Self::V {
+        let f = self.0.avx;
+        let t: __m256 = pulp::bytemuck::cast(*table);
+        // vpermps takes the low three bits of the index.
+        each!(0 1 2 3; I => self.0.avx2._mm256_permutevar8x32_ps(t, f._mm256_castps_si256(index[I])))
+    }
+    #[inline(always)]
+    fn fold(self, v: Self::V) -> Self::Half {
+        each!(0 1; I => self.0.avx._mm256_add_ps(v[I], v[I + 2]))
+    }
+    #[inline(always)]
+    fn acc_zero(self) -> Self::Acc {
+        [self.0.avx._mm256_setzero_pd(); 4]
+    }
+    #[inline(always)]
+    fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
+        let f = self.0.avx;
+        let quarter = [
+            f._mm256_castps256_ps128(v[0]),
+            f._mm256_extractf128_ps::<1>(v[0]),
+            f._mm256_castps256_ps128(v[1]),
+            f._mm256_extractf128_ps::<1>(v[1]),
+        ];
+        each!(0 1 2 3; I => f._mm256_add_pd(acc[I], f._mm256_cvtps_pd(quarter[I])))
+    }
+    #[inline(always)]
+    fn acc_lanes(self, acc: Self::Acc) -> [f64; 16] {
+        pulp::bytemuck::cast(acc)
+    }
+}
+
+impl Memory<f32> for Avx2 {
+    #[inline(always)]
+    fn load(self, src: &[f32]) -> Self::V {
+        let src = &src[..32];
+        // SAFETY: the slice has 32 elements, checked above; the loads may be unaligned.
+        each!(0 1 2 3; I => unsafe { _mm256_loadu_ps(src.as_ptr().add(8 * I)) })
+    }
+    #[inline(always)]
+    fn load_or(self, src: &[f32], fill: f32) -> Self::V {
+        let f = self.0.avx;
+        let fill = f._mm256_set1_ps(fill);
+        each!(0 1 2 3; I => {
+            let mask = first8(src.len().saturating_sub(8 * I));
+            // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
+            let v = unsafe { _mm256_maskload_ps(src.as_ptr().wrapping_add(8 * I), mask) };
+            f._mm256_blendv_ps(fill, v, f._mm256_castsi256_ps(mask))
+        })
+    }
+    #[inline(always)]
+    fn store(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
+        let dst = &mut dst[..32];
+        // SAFETY: the slice has 32 elements, checked above; the stores may be unaligned.
+        let _ = each!(0 1 2 3; I => unsafe { _mm256_storeu_ps(dst.as_mut_ptr().add(8 * I).cast(), v[I]) });
+    }
+    #[inline(always)]
+    fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
+        let (n, p) = (dst.len(), dst.as_mut_ptr());
+        // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
+        let _ = each!(0 1 2 3; I => unsafe {
+            _mm256_maskstore_ps(p.wrapping_add(8 * I).cast(), first8(n.saturating_sub(8 * I)), v[I])
+        });
+    }
+}
+
+impl Lanes<f64> for Avx2 {
+    const FUSED: bool = true;
+    const WIDE: bool = false;
+    type V = [__m256d; 4];
+    type Half = [__m256d; 4];
+    type Acc = [[__m256d; 4]; 2];
+    type Seen = __m256i;
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> Self::V {
+        [self.0.avx._mm256_set1_pd(x); 4]
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_add_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_sub_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_mul_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.fma._mm256_fmadd_pd(a[I], b[I], c[I]))
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.fma._mm256_fnmadd_pd(a[I], b[I], c[I]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // vmax returns its second operand where either is NaN.
+        each!(0 1 2 3; I => self.0.avx._mm256_max_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        // vmin returns its second operand where either is NaN.
+        each!(0 1 2 3; I => self.0.avx._mm256_min_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.avx;
+        // not less than, or unordered
+        each!(0 1 2 3; I => f._mm256_and_pd(v[I], f._mm256_cmp_pd::<_CMP_NLT_UQ>(key[I], limit[I])))
+    }
+    #[inline(always)]
+    fn keep_first(self, v: Self::V, count: usize) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_and_pd(v[I], f._mm256_castsi256_pd(first4(count.saturating_sub(4 * I)))))
+    }
+    #[inline(always)]
+    fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_castsi256_pd(
+            self.0.avx2._mm256_add_epi64(f._mm256_castpd_si256(a[I]), f._mm256_castpd_si256(b[I]))))
+    }
+    #[inline(always)]
+    fn shl_exponent(self, v: Self::V) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_castsi256_pd(self.0.avx2._mm256_slli_epi64::<52>(f._mm256_castpd_si256(v[I]))))
+    }
+    #[inline(always)]
+    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_castsi256_pd(self.0.avx2._mm256_slli_epi64::<49>(f._mm256_castpd_si256(v[I]))))
+    }
+    #[inline(always)]
+    fn seen_none(self) -> Self::Seen {
+        self.0.avx._mm256_setzero_si256()
+    }
+    #[inline(always)]
+    fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
+        let f = self.0.avx;
+        let or = f._mm256_or_pd(f._mm256_or_pd(v[0], v[1]), f._mm256_or_pd(v[2], v[3]));
+        self.0.avx2._mm256_or_si256(seen, f._mm256_castpd_si256(or))
+    }
+    #[inline(always)]
+    fn seen_none_of(self, seen: Self::Seen, forbidden: u64) -> bool {
+        let f = self.0.avx;
+        f._mm256_testz_si256(seen, f._mm256_set1_epi64x(forbidden as i64)) == 1
+    }
+    #[inline(always)]
+    fn reduce_max(self, v: Self::V) -> f64 {
+        let f = self.0.avx;
+        let m = f._mm256_max_pd(f._mm256_max_pd(v[0], v[1]), f._mm256_max_pd(v[2], v[3]));
+        let m: [f64; 4] = pulp::bytemuck::cast(m);
+        m.into_iter().fold(m[0], |a, b| if b > a { b } else { a })
+    }
+    #[inline(always)]
+    fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {
+        each!(0 1 2 3; I => self.0.avx._mm256_add_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn lookup(self, table: &'static [f64; 8], index: Self::V) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => {
+            let i: [u64; 4] = pulp::bytemuck::cast(index[I]);
+            f._mm256_setr_pd(
+                table[(i[0] & 7) as usize],
+                table[(i[1] & 7) as usize],
+                table[(i[2] & 7) as usize],
+                table[(i[3] & 7) as usize],
+            )
+        })
+    }
+    #[inline(always)]
+    fn fold(self, v: Self::V) -> Self::Half {
+        v
+    }
+    #[inline(always)]
+    fn acc_zero(self) -> Self::Acc {
+        [[self.0.avx._mm256_setzero_pd(); 4]; 2]
+    }
+    #[inline(always)]
+    fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
+        super::two_sum(self, acc, v)
+    }
+    #[inline(always)]
+    fn acc_lanes(self, acc: Self::Acc) -> [DoubleDouble; 16] {
+        super::pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
+    }
+}
+
+impl Memory<f64> for Avx2 {
+    #[inline(always)]
+    fn load(self, src: &[f64]) -> Self::V {
+        let src = &src[..16];
+        // SAFETY: the slice has 16 elements, checked above; the loads may be unaligned.
+        each!(0 1 2 3; I => unsafe { _mm256_loadu_pd(src.as_ptr().add(4 * I)) })
+    }
+    #[inline(always)]
+    fn load_or(self, src: &[f64], fill: f64) -> Self::V {
+        let f = self.0.avx;
+        let fill = f._mm256_set1_pd(fill);
+        each!(0 1 2 3; I => {
+            let mask = first4(src.len().saturating_sub(4 * I));
+            // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
+            let v = unsafe { _mm256_maskload_pd(src.as_ptr().wrapping_add(4 * I), mask) };
+            f._mm256_blendv_pd(fill, v, f._mm256_castsi256_pd(mask))
+        })
+    }
+    #[inline(always)]
+    fn store(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
+        let dst = &mut dst[..16];
+        // SAFETY: the slice has 16 elements, checked above; the stores may be unaligned.
+        let _ = each!(0 1 2 3; I => unsafe { _mm256_storeu_pd(dst.as_mut_ptr().add(4 * I).cast(), v[I]) });
+    }
+    #[inline(always)]
+    fn store_partial(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
+        let (n, p) = (dst.len(), dst.as_mut_ptr());
+        // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
+        let _ = each!(0 1 2 3; I => unsafe {
+            _mm256_maskstore_pd(p.wrapping_add(4 * I).cast(), first4(n.saturating_sub(4 * I)), v[I])
+        });
+    }
+}

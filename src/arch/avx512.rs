@@ -1,0 +1,345 @@
+//! AVX-512 (F, BW, CD, DQ, VL): 2 zmm of f32, or 2 of f64, to a virtual vector.
+
+use super::each;
+use crate::element::{DoubleDouble, Element, Kernel};
+use crate::lanes::{Lanes, Memory};
+use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
+use pulp::x86::V4;
+
+/// Proof of AVX-512.
+#[derive(Clone, Copy)]
+pub struct Avx512(V4);
+
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn enter<T: Element, K: Kernel<T>>(token: V4, kernel: K) -> K::Output
+where
+    Avx512: Memory<T> + Memory<T::Compute>,
+{
+    kernel.run(Avx512(token))
+}
+
+/// Runs `kernel`, or gives it back where the CPU has no AVX-512.
+#[inline(always)]
+pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<K::Output, K>
+where
+    Avx512: Memory<T> + Memory<T::Compute>,
+{
+    match V4::try_new() {
+        // SAFETY: the token exists, so the CPU has every feature of `enter` (F16C comes with any AVX-512).
+        Some(token) => Ok(unsafe { enter(token, kernel) }),
+        None => Err(kernel),
+    }
+}
+
+/// Whether the CPU has it.
+pub fn is_available() -> bool {
+    V4::is_available()
+}
+
+#[inline(always)]
+fn mask16(count: usize) -> __mmask16 {
+    ((1u32 << count.min(16)) - 1) as __mmask16
+}
+
+#[inline(always)]
+fn mask8(count: usize) -> __mmask8 {
+    ((1u32 << count.min(8)) - 1) as __mmask8
+}
+
+impl Lanes<f32> for Avx512 {
+    const FUSED: bool = true;
+    const WIDE: bool = true;
+    type V = [__m512; 2];
+    type Half = __m512;
+    type Acc = [__m512d; 2];
+    type Seen = __m512i;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [self.0.avx512f._mm512_set1_ps(x); 2]
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_add_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_sub_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_mul_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_fmadd_ps(a[I], b[I], c[I]))
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_fnmadd_ps(a[I], b[I], c[I]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // vmaxps returns its second operand where either is NaN.
+        each!(0 1; I => self.0.avx512f._mm512_max_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        // vminps returns its second operand where either is NaN.
+        each!(0 1; I => self.0.avx512f._mm512_min_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        // not less than, or unordered
+        each!(0 1; I => f._mm512_maskz_mov_ps(f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(key[I], limit[I]), v[I]))
+    }
+    #[inline(always)]
+    fn keep_first(self, v: Self::V, count: usize) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_maskz_mov_ps(mask16(count.saturating_sub(16 * I)), v[I]))
+    }
+    #[inline(always)]
+    fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => f._mm512_castsi512_ps(
+            f._mm512_add_epi32(f._mm512_castps_si512(a[I]), f._mm512_castps_si512(b[I]))))
+    }
+    #[inline(always)]
+    fn shl_exponent(self, v: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => f._mm512_castsi512_ps(f._mm512_slli_epi32::<23>(f._mm512_castps_si512(v[I]))))
+    }
+    #[inline(always)]
+    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => f._mm512_castsi512_ps(f._mm512_slli_epi32::<20>(f._mm512_castps_si512(v[I]))))
+    }
+    #[inline(always)]
+    fn lookup(self, table: &'static [f32; 8], index: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        // vpermps takes four bits of the index: the table stands twice.
+        let t = f._mm512_setr_ps(
+            table[0], table[1], table[2], table[3], table[4], table[5], table[6], table[7], table[0], table[1],
+            table[2], table[3], table[4], table[5], table[6], table[7],
+        );
+        each!(0 1; I => f._mm512_permutexvar_ps(f._mm512_castps_si512(index[I]), t))
+    }
+    #[inline(always)]
+    fn seen_none(self) -> Self::Seen {
+        self.0.avx512f._mm512_setzero_si512()
+    }
+    #[inline(always)]
+    fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
+        let f = self.0.avx512f;
+        f._mm512_ternarylogic_epi32::<0xfe>(seen, f._mm512_castps_si512(v[0]), f._mm512_castps_si512(v[1]))
+    }
+    #[inline(always)]
+    fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
+        let f = self.0.avx512f;
+        f._mm512_test_epi32_mask(seen, f._mm512_set1_epi32(forbidden as i32)) == 0
+    }
+    #[inline(always)]
+    fn reduce_max(self, v: Self::V) -> f32 {
+        self.0.avx512f._mm512_reduce_max_ps(self.0.avx512f._mm512_max_ps(v[0], v[1]))
+    }
+    #[inline(always)]
+    fn fold(self, v: Self::V) -> Self::Half {
+        self.0.avx512f._mm512_add_ps(v[0], v[1])
+    }
+    #[inline(always)]
+    fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {
+        self.0.avx512f._mm512_add_ps(a, b)
+    }
+    #[inline(always)]
+    fn acc_zero(self) -> Self::Acc {
+        [self.0.avx512f._mm512_setzero_pd(); 2]
+    }
+    #[inline(always)]
+    fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
+        let f = self.0.avx512f;
+        let low = f._mm512_cvtps_pd(f._mm512_castps512_ps256(v));
+        let high = f._mm512_cvtps_pd(self.0.avx512dq._mm512_extractf32x8_ps::<1>(v));
+        [f._mm512_add_pd(acc[0], low), f._mm512_add_pd(acc[1], high)]
+    }
+    #[inline(always)]
+    fn acc_lanes(self, acc: Self::Acc) -> [f64; 16] {
+        pulp::bytemuck::cast(acc)
+    }
+}
+
+impl Memory<f32> for Avx512 {
+    #[inline(always)]
+    fn load(self, src: &[f32]) -> Self::V {
+        let src = &src[..32];
+        // SAFETY: the slice has 32 elements, checked above; the loads may be unaligned.
+        each!(0 1; I => unsafe { _mm512_loadu_ps(src.as_ptr().add(16 * I)) })
+    }
+    #[inline(always)]
+    fn load_or(self, src: &[f32], fill: f32) -> Self::V {
+        let fill = self.0.avx512f._mm512_set1_ps(fill);
+        // SAFETY: masked-out elements are not accessed, and the mask has as many bits as elements follow.
+        each!(0 1; I => unsafe {
+            _mm512_mask_loadu_ps(fill, mask16(src.len().saturating_sub(16 * I)), src.as_ptr().wrapping_add(16 * I))
+        })
+    }
+    #[inline(always)]
+    fn store(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
+        let dst = &mut dst[..32];
+        // SAFETY: the slice has 32 elements, checked above; the stores may be unaligned.
+        let _ = each!(0 1; I => unsafe { _mm512_storeu_ps(dst.as_mut_ptr().add(16 * I).cast(), v[I]) });
+    }
+    #[inline(always)]
+    fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
+        let (n, p) = (dst.len(), dst.as_mut_ptr());
+        // SAFETY: masked-out elements are not accessed, and the mask has as many bits as elements follow.
+        let _ = each!(0 1; I => unsafe {
+            _mm512_mask_storeu_ps(p.wrapping_add(16 * I).cast(), mask16(n.saturating_sub(16 * I)), v[I])
+        });
+    }
+}
+
+impl Lanes<f64> for Avx512 {
+    const FUSED: bool = true;
+    const WIDE: bool = true;
+    type V = [__m512d; 2];
+    type Half = [__m512d; 2];
+    type Acc = [[__m512d; 2]; 2];
+    type Seen = __m512i;
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> Self::V {
+        [self.0.avx512f._mm512_set1_pd(x); 2]
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_add_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_sub_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_mul_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_fmadd_pd(a[I], b[I], c[I]))
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_fnmadd_pd(a[I], b[I], c[I]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_max_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_min_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => f._mm512_maskz_mov_pd(f._mm512_cmp_pd_mask::<_CMP_NLT_UQ>(key[I], limit[I]), v[I]))
+    }
+    #[inline(always)]
+    fn keep_first(self, v: Self::V, count: usize) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_maskz_mov_pd(mask8(count.saturating_sub(8 * I)), v[I]))
+    }
+    #[inline(always)]
+    fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => f._mm512_castsi512_pd(
+            f._mm512_add_epi64(f._mm512_castpd_si512(a[I]), f._mm512_castpd_si512(b[I]))))
+    }
+    #[inline(always)]
+    fn shl_exponent(self, v: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => f._mm512_castsi512_pd(f._mm512_slli_epi64::<52>(f._mm512_castpd_si512(v[I]))))
+    }
+    #[inline(always)]
+    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => f._mm512_castsi512_pd(f._mm512_slli_epi64::<49>(f._mm512_castpd_si512(v[I]))))
+    }
+    #[inline(always)]
+    fn lookup(self, table: &'static [f64; 8], index: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        let t = f._mm512_setr_pd(
+            table[0], table[1], table[2], table[3], table[4], table[5], table[6], table[7],
+        );
+        each!(0 1; I => f._mm512_permutexvar_pd(f._mm512_castpd_si512(index[I]), t))
+    }
+    #[inline(always)]
+    fn seen_none(self) -> Self::Seen {
+        self.0.avx512f._mm512_setzero_si512()
+    }
+    #[inline(always)]
+    fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
+        let f = self.0.avx512f;
+        f._mm512_ternarylogic_epi32::<0xfe>(seen, f._mm512_castpd_si512(v[0]), f._mm512_castpd_si512(v[1]))
+    }
+    #[inline(always)]
+    fn seen_none_of(self, seen: Self::Seen, forbidden: u64) -> bool {
+        let f = self.0.avx512f;
+        f._mm512_test_epi64_mask(seen, f._mm512_set1_epi64(forbidden as i64)) == 0
+    }
+    #[inline(always)]
+    fn reduce_max(self, v: Self::V) -> f64 {
+        self.0.avx512f._mm512_reduce_max_pd(self.0.avx512f._mm512_max_pd(v[0], v[1]))
+    }
+    #[inline(always)]
+    fn fold(self, v: Self::V) -> Self::Half {
+        v
+    }
+    #[inline(always)]
+    fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {
+        Lanes::<f64>::add(self, a, b)
+    }
+    #[inline(always)]
+    fn acc_zero(self) -> Self::Acc {
+        [[self.0.avx512f._mm512_setzero_pd(); 2]; 2]
+    }
+    #[inline(always)]
+    fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
+        super::two_sum(self, acc, v)
+    }
+    #[inline(always)]
+    fn acc_lanes(self, acc: Self::Acc) -> [DoubleDouble; 16] {
+        super::pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
+    }
+}
+
+impl Memory<f64> for Avx512 {
+    #[inline(always)]
+    fn load(self, src: &[f64]) -> Self::V {
+        let src = &src[..16];
+        // SAFETY: the slice has 16 elements, checked above; the loads may be unaligned.
+        each!(0 1; I => unsafe { _mm512_loadu_pd(src.as_ptr().add(8 * I)) })
+    }
+    #[inline(always)]
+    fn load_or(self, src: &[f64], fill: f64) -> Self::V {
+        let fill = self.0.avx512f._mm512_set1_pd(fill);
+        // SAFETY: masked-out elements are not accessed, and the mask has as many bits as elements follow.
+        each!(0 1; I => unsafe {
+            _mm512_mask_loadu_pd(fill, mask8(src.len().saturating_sub(8 * I)), src.as_ptr().wrapping_add(8 * I))
+        })
+    }
+    #[inline(always)]
+    fn store(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
+        let dst = &mut dst[..16];
+        // SAFETY: the slice has 16 elements, checked above; the stores may be unaligned.
+        let _ = each!(0 1; I => unsafe { _mm512_storeu_pd(dst.as_mut_ptr().add(8 * I).cast(), v[I]) });
+    }
+    #[inline(always)]
+    fn store_partial(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
+        let (n, p) = (dst.len(), dst.as_mut_ptr());
+        // SAFETY: masked-out elements are not accessed, and the mask has as many bits as elements follow.
+        let _ = each!(0 1; I => unsafe {
+            _mm512_mask_storeu_pd(p.wrapping_add(8 * I).cast(), mask8(n.saturating_sub(8 * I)), v[I])
+        });
+    }
+}

@@ -1,0 +1,68 @@
+//! The backends: one file each, and all of the crate's `unsafe`.
+//!
+//! A backend is a token that proves the CPU features, [`Lanes`](crate::lanes::Lanes) and
+//! [`Memory`](crate::lanes::Memory) on it, and `run`, the entry that enables the features.
+#![allow(unsafe_code)]
+
+pub mod memory;
+pub mod portable;
+pub mod scalar;
+
+#[cfg(isa_x86)]
+pub mod avx2;
+#[cfg(isa_x86)]
+pub mod avx512;
+#[cfg(isa_neon)]
+pub mod neon;
+
+/// `each!(0 1; i => expr)`: the array `[expr(0), expr(1)]`, written out, so that nothing is left to the inliner.
+macro_rules! each {
+    ($($index:literal)*; $i:ident => $e:expr) => { [$({ const $i: usize = $index; $e }),*] };
+}
+pub(crate) use each;
+
+use crate::element::DoubleDouble;
+use crate::lanes::Lanes;
+
+/// Adds `v` to sixteen pairs (high, low) without error: Knuth's two-sum, the rest gathered in `low`.
+#[inline(always)]
+fn two_sum<L: Lanes<f64>>(lanes: L, acc: [L::V; 2], v: L::V) -> [L::V; 2] {
+    let high = lanes.add(acc[0], v);
+    let t = lanes.sub(high, acc[0]);
+    let rest = lanes.add(lanes.sub(acc[0], lanes.sub(high, t)), lanes.sub(v, t));
+    [high, lanes.add(acc[1], rest)]
+}
+
+/// Sixteen pairs from their two halves.
+#[inline(always)]
+fn pairs(high: [f64; 16], low: [f64; 16]) -> [DoubleDouble; 16] {
+    let mut pairs = [DoubleDouble { high: 0.0, low: 0.0 }; 16];
+    for i in 0..16 {
+        pairs[i] = DoubleDouble { high: high[i], low: low[i] };
+    }
+    pairs
+}
+
+/// Elements `at..at + N` of `src`, `fill` where there are none.
+#[cfg_attr(isa_x86, allow(dead_code))]
+#[inline(always)]
+fn take<F: Copy, const N: usize>(src: &[F], at: usize, fill: F) -> [F; N] {
+    let mut v = [fill; N];
+    for (i, v) in v.iter_mut().enumerate() {
+        if let Some(&x) = src.get(at + i) {
+            *v = x;
+        }
+    }
+    v
+}
+
+/// Writes `v` to the elements `at..at + N` of `dst` that exist.
+#[cfg_attr(isa_x86, allow(dead_code))]
+#[inline(always)]
+fn put<F: Copy, const N: usize>(dst: &mut [core::mem::MaybeUninit<F>], at: usize, v: [F; N]) {
+    for (i, v) in v.into_iter().enumerate() {
+        if let Some(d) = dst.get_mut(at + i) {
+            d.write(v);
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Element types, the arithmetic types they are computed in, and outputs.
+
+use crate::isa::Isa;
+use crate::lanes::{Lanes, Memory};
+use crate::math::exp::Core;
+use core::mem::MaybeUninit;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+    #[cfg(feature = "half")]
+    impl Sealed for half::f16 {}
+    #[cfg(feature = "half")]
+    impl Sealed for half::bf16 {}
+}
+use sealed::Sealed;
+
+/// A type that logits can have: `f32`, `f64` and, with feature `half`, `half::f16` and `half::bf16`.
+///
+/// Sealed. The half types are computed in f32 and rounded once at the end.
+pub trait Element: Sealed + Copy + PartialOrd + Send + Sync + 'static {
+    /// The type in which rows of this element are computed, and in which probabilities and losses are returned.
+    type Compute: Float;
+    #[doc(hidden)]
+    const NAN: Self;
+    #[doc(hidden)]
+    const NEG_INFINITY: Self;
+    #[doc(hidden)]
+    fn widen(self) -> Self::Compute;
+    #[doc(hidden)]
+    fn narrow(x: Self::Compute) -> Self;
+    /// `row` itself as a row of `Compute`, where that is the same type.
+    #[doc(hidden)]
+    fn as_compute(row: &mut [MaybeUninit<Self>]) -> Option<&mut [MaybeUninit<Self::Compute>]>;
+    #[doc(hidden)]
+    fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
+}
+
+/// A computation generic over the vector type; [`Element::run`] runs it on the backend of an [`Isa`].
+#[doc(hidden)]
+pub trait Kernel<T: Element> {
+    type Output;
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) -> Self::Output;
+}
+
+/// A type in which rows are computed: f32 or f64.
+#[doc(hidden)]
+pub trait Float:
+    Element<Compute = Self>
+    + core::ops::Add<Output = Self>
+    + core::ops::Sub<Output = Self>
+    + core::ops::Mul<Output = Self>
+    + core::ops::Neg<Output = Self>
+{
+    /// Lanes of a virtual vector.
+    const LANES: usize;
+    type Bits: Copy;
+    /// Sixteen running sums.
+    type Sums: Copy;
+    /// A sum of a row, in twice the precision.
+    type Sum: Sum<Self>;
+    const ZERO: Self;
+    const INFINITY: Self;
+    const LOG2_E: Self;
+    const LN_2: Self;
+    /// 1.5 · 2^(significand bits − 1): adding it rounds to an integer that stands in the low bits.
+    const ROUND: Self;
+    /// Exponent bias.
+    const BIAS: i32;
+    /// The smallest x with e^x ≥ 2^−126 (f64: 2^−1022).
+    const EXP_SMALLEST: Self;
+    /// An x whose e^x overflows.
+    const EXP_OVERFLOW: Self;
+    fn from_i32(x: i32) -> Self;
+    fn to_i32(self) -> i32;
+    fn from_f64(x: f64) -> Self;
+
+    /// The exp core of softmax on a backend with (or without) a fused multiply-add.
+    fn core(fused: bool) -> &'static Core<Self>;
+    /// The finer exp core of the public `exp`.
+    fn fine_core(fused: bool) -> &'static Core<Self>;
+    /// 2^(n/steps − N) · e^r from t and r, see `math::exp`.
+    fn combine<L: Lanes<Self>, const U: usize>(
+        lanes: L,
+        core: &Core<Self>,
+        t: [L::V; U],
+        r: [L::V; U],
+    ) -> [L::V; U];
+    /// The fixed tree over the sixteen running sums.
+    fn reduce(sums: Self::Sums) -> Self::Sum;
+}
+
+/// A sum of a row of `F`, in twice its precision.
+#[doc(hidden)]
+pub trait Sum<F>: Copy {
+    const ZERO: Self;
+    fn add(self, other: Self) -> Self;
+    /// Whether 4 ≤ S ≤ 2^126 (f64: 2^1022).
+    fn in_range(self) -> bool;
+    fn is_nan(self) -> bool;
+    /// 2^64/S as an unevaluated sum of two `F`.
+    fn reciprocal(self) -> (F, F);
+    /// The smallest e for which e/S is certainly normal: S · 2^−126 (f64: 2^−1022), rounded up.
+    fn threshold(self) -> F;
+    /// `n·ln 2 + ln S + offset` as an unevaluated sum of two `F`.
+    fn log(self, n: i32, offset: F) -> (F, F);
+}
+
+impl Element for f32 {
+    type Compute = f32;
+    const NAN: f32 = f32::NAN;
+    const NEG_INFINITY: f32 = f32::NEG_INFINITY;
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn narrow(x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
+    fn as_compute(row: &mut [MaybeUninit<f32>]) -> Option<&mut [MaybeUninit<f32>]> {
+        Some(row)
+    }
+    #[inline(always)]
+    fn run<K: Kernel<f32>>(isa: Isa, kernel: K) -> K::Output {
+        crate::isa::run!(isa, kernel)
+    }
+}
+
+impl Element for f64 {
+    type Compute = f64;
+    const NAN: f64 = f64::NAN;
+    const NEG_INFINITY: f64 = f64::NEG_INFINITY;
+    #[inline(always)]
+    fn widen(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn narrow(x: f64) -> f64 {
+        x
+    }
+    #[inline(always)]
+    fn as_compute(row: &mut [MaybeUninit<f64>]) -> Option<&mut [MaybeUninit<f64>]> {
+        Some(row)
+    }
+    #[inline(always)]
+    fn run<K: Kernel<f64>>(isa: Isa, kernel: K) -> K::Output {
+        crate::isa::run!(isa, kernel)
+    }
+}
+
+impl Float for f32 {
+    const LANES: usize = 32;
+    type Bits = u32;
+    type Sums = [f64; 16];
+    type Sum = f64;
+    const ZERO: f32 = 0.0;
+    const INFINITY: f32 = f32::INFINITY;
+    const LOG2_E: f32 = core::f32::consts::LOG2_E;
+    const LN_2: f32 = core::f32::consts::LN_2;
+    const ROUND: f32 = 12_582_912.0;
+    const BIAS: i32 = 127;
+    const EXP_SMALLEST: f32 = -87.336_54;
+    const EXP_OVERFLOW: f32 = 89.0;
+    #[inline(always)]
+    fn from_i32(x: i32) -> f32 {
+        x as f32
+    }
+    #[inline(always)]
+    fn to_i32(self) -> i32 {
+        self as i32
+    }
+    #[inline(always)]
+    fn from_f64(x: f64) -> f32 {
+        x as f32
+    }
+    #[inline(always)]
+    fn core(fused: bool) -> &'static Core<f32> {
+        if fused { &crate::math::exp::EIGHTHS } else { &crate::math::exp::OCTAVE_UNFUSED }
+    }
+    #[inline(always)]
+    fn fine_core(fused: bool) -> &'static Core<f32> {
+        if fused { &crate::math::exp::OCTAVE } else { &crate::math::exp::OCTAVE_UNFUSED }
+    }
+    #[inline(always)]
+    fn combine<L: Lanes<f32>, const U: usize>(
+        lanes: L,
+        core: &Core<f32>,
+        t: [L::V; U],
+        r: [L::V; U],
+    ) -> [L::V; U] {
+        if core.steps == 8 {
+            crate::math::exp::table(lanes, t, r)
+        } else {
+            crate::math::exp::polynomial(lanes, &crate::math::exp::COEFFICIENTS_F32, t, r)
+        }
+    }
+    #[inline(always)]
+    fn reduce(sums: [f64; 16]) -> f64 {
+        tree(sums, |a, b| a + b)
+    }
+}
+
+impl Float for f64 {
+    const LANES: usize = 16;
+    type Bits = u64;
+    type Sums = [DoubleDouble; 16];
+    type Sum = DoubleDouble;
+    const ZERO: f64 = 0.0;
+    const INFINITY: f64 = f64::INFINITY;
+    const LOG2_E: f64 = core::f64::consts::LOG2_E;
+    const LN_2: f64 = core::f64::consts::LN_2;
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    const BIAS: i32 = 1023;
+    const EXP_SMALLEST: f64 = -708.396_418_532_264_1;
+    const EXP_OVERFLOW: f64 = 710.0;
+    #[inline(always)]
+    fn from_i32(x: i32) -> f64 {
+        f64::from(x)
+    }
+    #[inline(always)]
+    fn to_i32(self) -> i32 {
+        self as i32
+    }
+    #[inline(always)]
+    fn from_f64(x: f64) -> f64 {
+        x
+    }
+    #[inline(always)]
+    fn core(fused: bool) -> &'static Core<f64> {
+        if fused { &crate::math::exp::OCTAVE_F64 } else { &crate::math::exp::OCTAVE_F64_UNFUSED }
+    }
+    #[inline(always)]
+    fn fine_core(fused: bool) -> &'static Core<f64> {
+        Self::core(fused)
+    }
+    #[inline(always)]
+    fn combine<L: Lanes<f64>, const U: usize>(
+        lanes: L,
+        _core: &Core<f64>,
+        t: [L::V; U],
+        r: [L::V; U],
+    ) -> [L::V; U] {
+        crate::math::exp::polynomial(lanes, &crate::math::exp::COEFFICIENTS_F64, t, r)
+    }
+    #[inline(always)]
+    fn reduce(sums: [DoubleDouble; 16]) -> DoubleDouble {
+        tree(sums, Sum::<f64>::add)
+    }
+}
+
+/// `i + (i + 8)`, then `+ 4`, `+ 2`, `+ 1`.
+#[inline(always)]
+fn tree<S: Copy>(mut s: [S; 16], add: impl Fn(S, S) -> S) -> S {
+    let mut width = 8;
+    while width > 0 {
+        for i in 0..width {
+            s[i] = add(s[i], s[i + width]);
+        }
+        width /= 2;
+    }
+    s[0]
+}
+
+/// 2^64: the last multiplication of softmax takes it out again, so that no product before it is subnormal.
+const RAISE: f64 = 18_446_744_073_709_551_616.0;
+
+impl Sum<f32> for f64 {
+    const ZERO: f64 = 0.0;
+    #[inline(always)]
+    fn add(self, other: f64) -> f64 {
+        self + other
+    }
+    #[inline(always)]
+    fn in_range(self) -> bool {
+        (4.0..=8.507_059_173_023_462e37).contains(&self)
+    }
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self != self
+    }
+    #[inline(always)]
+    fn reciprocal(self) -> (f32, f32) {
+        let q = RAISE / self;
+        let high = q as f32;
+        (high, (q - f64::from(high)) as f32)
+    }
+    #[inline(always)]
+    fn threshold(self) -> f32 {
+        // 2^-126 · (1 + 2^-22): the quotient of what is not below it rounds to a normal number.
+        (self * (f64::from(f32::MIN_POSITIVE) * (1.0 + 2.384_185_791_015_625e-7))) as f32
+    }
+    #[inline(always)]
+    fn log(self, n: i32, offset: f32) -> (f32, f32) {
+        let log = f64::from(n) * core::f64::consts::LN_2 + libm::log(self) + f64::from(offset);
+        let high = log as f32;
+        (high, (log - f64::from(high)) as f32)
+    }
+}
+
+/// An unevaluated sum of two f64, |low| ≤ ulp(high)/2.
+#[derive(Clone, Copy)]
+#[doc(hidden)]
+pub struct DoubleDouble {
+    pub high: f64,
+    pub low: f64,
+}
+
+/// a + b without error (Knuth).
+#[inline(always)]
+fn two_sum(a: f64, b: f64) -> DoubleDouble {
+    let high = a + b;
+    let t = high - a;
+    DoubleDouble { high, low: (a - (high - t)) + (b - t) }
+}
+
+impl Sum<f64> for DoubleDouble {
+    const ZERO: DoubleDouble = DoubleDouble { high: 0.0, low: 0.0 };
+    #[inline(always)]
+    fn add(self, other: DoubleDouble) -> DoubleDouble {
+        let s = two_sum(self.high, other.high);
+        two_sum(s.high, s.low + (self.low + other.low))
+    }
+    #[inline(always)]
+    fn in_range(self) -> bool {
+        (4.0..=4.494_232_837_155_79e307).contains(&self.high)
+    }
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.high != self.high
+    }
+    #[inline(always)]
+    fn reciprocal(self) -> (f64, f64) {
+        let high = RAISE / self.high;
+        let rest = crate::math::fma(-high, self.high, RAISE) - high * self.low;
+        (high, rest / self.high)
+    }
+    #[inline(always)]
+    fn threshold(self) -> f64 {
+        self.high * f64::MIN_POSITIVE * (1.0 + 8.881_784_197_001_252e-16)
+    }
+    #[inline(always)]
+    fn log(self, n: i32, offset: f64) -> (f64, f64) {
+        // S = 2^k·s with s in [1, 2), so that only ln s, below 0.7, is rounded.
+        let bits = self.high.to_bits();
+        let k = ((bits >> 52) & 0x7ff) as i32 - 1023;
+        let s = f64::from_bits((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000);
+        // ln 2 in two terms, the first with 33 bits: its product with |n + k| < 2^20 is exact.
+        let m = f64::from(n + k);
+        let a = two_sum(m * f64::from_bits(0x3fe6_2e42_fee0_0000), offset);
+        let rest = m * 1.908_214_929_270_587_7e-10 + (libm::log(s) + self.low / self.high) + a.low;
+        let c = two_sum(a.high, rest);
+        (c.high, c.low)
+    }
+}
+
+/// A place for results of type `T`: a slice or array of `T` or of `MaybeUninit<T>`, or a `Vec<T>`.
+///
+/// Every element is written before a call returns `Ok`; nothing is written before it returns an error. Sealed.
+pub trait Output<T>: sealed_output::Sealed {
+    #[doc(hidden)]
+    fn as_uninit(&mut self) -> &mut [MaybeUninit<T>];
+}
+
+mod sealed_output {
+    pub trait Sealed {}
+}
+
+macro_rules! output {
+    ($([$($generics:tt)*] $t:ty, $row:ident => $e:expr;)*) => {$(
+        impl<T: Element, $($generics)*> sealed_output::Sealed for $t {}
+        impl<T: Element, $($generics)*> Output<T> for $t {
+            #[inline(always)]
+            fn as_uninit(&mut self) -> &mut [MaybeUninit<T>] {
+                let $row = self;
+                $e
+            }
+        }
+    )*};
+}
+output! {
+    [] [T], row => crate::arch::memory::as_output(row);
+    [] [MaybeUninit<T>], row => row;
+    [const N: usize] [T; N], row => crate::arch::memory::as_output(row);
+    [const N: usize] [MaybeUninit<T>; N], row => row;
+}
+#[cfg(feature = "std")]
+output! {
+    [] Vec<T>, row => crate::arch::memory::as_output(row);
+}

@@ -1,0 +1,193 @@
+//! Instruction sets: what the CPU has, which one runs, and the table that joins a name to a backend.
+
+use crate::arch;
+use core::fmt;
+use core::str::FromStr;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that the kernels are compiled for, best first.
+///
+/// `Avx512`, `Avx2`, `Neon` and `Scalar` give the same bits; `Portable`, for CPUs without a fused multiply-add, has its
+/// own bits and a wider bound ([`Isa::max_ulp`]).
+///
+/// ```
+/// use softmax::Isa;
+/// let best = Isa::detect();
+/// assert!(best.is_available());
+/// println!("{best}, of {:?}", Isa::available().collect::<Vec<_>>());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// AVX-512 F, BW, CD, DQ, VL.
+    Avx512,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// NEON of AArch64.
+    Neon,
+    /// 128-bit vectors without a fused multiply-add: SSE2, WebAssembly simd128, or arrays.
+    Portable,
+    /// One lane at a time with an exact fused multiply-add: the reference. Slow.
+    Scalar,
+}
+
+/// Every backend in order of preference.
+const ALL: [Isa; 5] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable, Isa::Scalar];
+
+/// The index into `ALL` that `detect` found, or `UNKNOWN`.
+static DETECTED: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = u8::MAX;
+
+impl Isa {
+    /// The ISA that the operators run on: the best that the CPU has, or the one named by the environment variable
+    /// `SOFTMAX_MAX_ISA` where that is worse (feature `std`).
+    ///
+    /// The variable is read once. A value that is no name of an ISA is reported once on standard error and ignored.
+    #[inline]
+    pub fn detect() -> Isa {
+        match DETECTED.load(Ordering::Relaxed) {
+            UNKNOWN => Self::detect_now(),
+            index => ALL[usize::from(index) % ALL.len()],
+        }
+    }
+
+    #[cold]
+    fn detect_now() -> Isa {
+        let cap = max_isa_of_environment().map_or(0, Isa::rank);
+        let isa = ALL.into_iter().find(|isa| isa.rank() >= cap && isa.is_available()).unwrap_or(Isa::Scalar);
+        DETECTED.store(isa.rank() as u8, Ordering::Relaxed);
+        isa
+    }
+
+    /// Caps [`detect`](Self::detect) for the rest of the process, or lifts the cap again: it returns `self` from now on.
+    ///
+    /// # Errors
+    /// [`Error::IsaUnavailable`](crate::Error::IsaUnavailable) where the CPU lacks it; nothing changes then.
+    ///
+    /// ```
+    /// # use softmax::Isa;
+    /// Isa::Portable.set_max()?;
+    /// assert_eq!(Isa::detect(), Isa::Portable);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
+    pub fn set_max(self) -> Result<(), crate::Error> {
+        if !self.is_available() {
+            return Err(crate::Error::IsaUnavailable(self));
+        }
+        DETECTED.store(self.rank() as u8, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Every ISA that runs on this CPU, best first, whatever the cap.
+    pub fn available() -> impl Iterator<Item = Isa> + Clone {
+        ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// Whether this CPU runs it.
+    #[inline]
+    pub fn is_available(self) -> bool {
+        match self {
+            #[cfg(isa_x86)]
+            Isa::Avx512 => arch::avx512::is_available(),
+            #[cfg(isa_x86)]
+            Isa::Avx2 => arch::avx2::is_available(),
+            #[cfg(isa_neon)]
+            Isa::Neon => arch::neon::is_available(),
+            Isa::Portable | Isa::Scalar => true,
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+
+    /// `"avx512"`, `"avx2"`, `"neon"`, `"portable"` or `"scalar"`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Avx512 => "avx512",
+            Isa::Avx2 => "avx2",
+            Isa::Neon => "neon",
+            Isa::Portable => "portable",
+            Isa::Scalar => "scalar",
+        }
+    }
+
+    /// The proved bound of [`softmax`](crate::softmax) in ULP of the output, for rows of up to 2^24 elements.
+    pub const fn max_ulp(self) -> f32 {
+        match self {
+            Isa::Portable => 16.0,
+            _ => 8.0,
+        }
+    }
+
+    /// The bound of [`exp`](crate::exp) in ULP, checked over every f32.
+    pub const fn exp_max_ulp(self) -> f32 {
+        match self {
+            Isa::Portable => 3.0,
+            _ => 1.0,
+        }
+    }
+
+    const fn rank(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(feature = "std")]
+fn max_isa_of_environment() -> Option<Isa> {
+    let value = std::env::var("SOFTMAX_MAX_ISA").ok()?;
+    let isa = value.parse().ok();
+    if isa.is_none() && !value.is_empty() {
+        eprintln!(
+            "softmax: SOFTMAX_MAX_ISA={value:?} is ignored: not one of avx512, avx2, neon, portable, scalar"
+        );
+    }
+    isa
+}
+
+#[cfg(not(feature = "std"))]
+fn max_isa_of_environment() -> Option<Isa> {
+    None
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The error of parsing an [`Isa`] from a name that none has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownIsa;
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown instruction set; the names are avx512, avx2, neon, portable and scalar")
+    }
+}
+
+impl core::error::Error for UnknownIsa {}
+
+impl FromStr for Isa {
+    type Err = UnknownIsa;
+    fn from_str(name: &str) -> Result<Isa, UnknownIsa> {
+        ALL.into_iter().find(|isa| isa.name() == name).ok_or(UnknownIsa)
+    }
+}
+
+/// Runs a kernel on the backend of an ISA; on `Scalar`, which is always there, where the CPU lacks it.
+macro_rules! run {
+    ($isa:expr, $kernel:expr) => {{
+        use $crate::arch;
+        let kernel = $kernel;
+        match $isa {
+            #[cfg(isa_x86)]
+            Isa::Avx512 => arch::avx512::run(kernel).unwrap_or_else(arch::scalar::run),
+            #[cfg(isa_x86)]
+            Isa::Avx2 => arch::avx2::run(kernel).unwrap_or_else(arch::scalar::run),
+            #[cfg(isa_neon)]
+            Isa::Neon => arch::neon::run(kernel).unwrap_or_else(arch::scalar::run),
+            Isa::Portable => arch::portable::run(kernel),
+            _ => arch::scalar::run(kernel),
+        }
+    }};
+}
+pub(crate) use run;

@@ -1,0 +1,45 @@
+//! e^x itself, by the finer core.
+//!
+//! 2^n is applied as two factors, 2^h with h = rint(n/2) and 2^(n − h), so that neither overflows nor underflows before
+//! the result does.
+
+use super::passes::map;
+use super::row::Pair;
+use crate::element::{Float, Kernel};
+use crate::lanes::{Lanes, Memory};
+use core::mem::MaybeUninit;
+
+/// e^x of each element of `x` into `y`.
+pub struct Exp<'a, F> {
+    pub x: &'a [F],
+    pub y: &'a mut [MaybeUninit<F>],
+}
+
+impl<F: Float> Kernel<F> for Exp<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Memory<F> + Memory<F::Compute>>(self, lanes: L) {
+        map::<F, F, L>(
+            lanes,
+            Pair(self.x, self.y),
+            #[inline(always)]
+            |x| vector(lanes, x),
+        );
+    }
+}
+
+/// e^x: 0 where it is below 2^−126 (f64: 2^−1022), +∞ where it overflows, NaN of NaN.
+#[inline(always)]
+pub fn vector<F: Float, L: Lanes<F>>(lanes: L, x: L::V) -> L::V {
+    let core = F::fine_core(L::FUSED);
+    let (smallest, round) = (lanes.splat(F::EXP_SMALLEST), lanes.splat(F::ROUND));
+    let biased = lanes.splat(F::ROUND + F::from_i32(F::BIAS));
+    let inside = lanes.min(lanes.splat(F::EXP_OVERFLOW), lanes.max(smallest, x));
+    let n = lanes.sub(lanes.mul_add(inside, lanes.splat(core.per_ln2), round), round);
+    let r = lanes.neg_mul_add(n, lanes.splat(core.ln2_high), inside);
+    let r = lanes.neg_mul_add(n, lanes.splat(core.ln2_low), r);
+    let h = lanes.sub(lanes.mul_add(n, lanes.splat(F::from_f64(0.5)), round), round);
+    let [e] = F::combine(lanes, core, [lanes.add(lanes.sub(n, h), biased)], [r]);
+    let e = lanes.mul(e, lanes.shl_exponent(lanes.add(h, biased)));
+    lanes.zero_below(e, x, smallest)
+}

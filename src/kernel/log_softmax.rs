@@ -1,0 +1,118 @@
+//! log_softmax(x)_i = x_i − ln Σ_j e^{x_j}, and that logarithm itself.
+//!
+//! ln Σ = N·ln 2 + offset + ln S comes in two terms, so that `(x − high) − low` rounds twice at the size of the result.
+
+use super::passes::map;
+use super::row::{InPlace, Pair, Row};
+use super::softmax::{fill, sum};
+use crate::arch::memory::as_output;
+use crate::element::{Element, Float, Kernel, Sum};
+use crate::lanes::Memory;
+use crate::rows::Rows;
+use core::mem::MaybeUninit;
+
+/// ln Σ e^x in two terms; `None` where the row has NaN, +∞, or nothing but −∞.
+#[inline(always)]
+fn log_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+) -> Option<(T::Compute, T::Compute)> {
+    sum(lanes, x).map(|(shift, sum)| sum.log(shift.n, shift.offset))
+}
+
+/// −max(0, (high − x) + low): never positive, NaN kept.
+#[inline(always)]
+fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    row: impl Row<T, T>,
+    (high, low): (T::Compute, T::Compute),
+) {
+    let (high, low, zero) = (
+        lanes.splat(high),
+        lanes.splat(low),
+        lanes.splat(T::Compute::ZERO),
+    );
+    map::<T, T, L>(
+        lanes,
+        row,
+        #[inline(always)]
+        |x| lanes.sub(zero, lanes.max(zero, lanes.add(lanes.sub(high, x), low))),
+    );
+}
+
+/// log_softmax of each row of `x` into `y`.
+pub struct LogSoftmax<'a, T> {
+    pub x: &'a [T],
+    pub y: &'a mut [MaybeUninit<T>],
+    pub rows: Rows,
+}
+
+impl<T: Element> Kernel<T> for LogSoftmax<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        for r in 0..self.rows.rows() {
+            let (x, y) = (self.rows.input(self.x, r), self.rows.output(self.y, r));
+            match log_sum(lanes, x) {
+                Some(log) => subtract(lanes, Pair(x, y), log),
+                None => fill(y, T::NAN),
+            }
+        }
+    }
+}
+
+/// log_softmax of each row of `x` in place.
+pub struct LogSoftmaxInPlace<'a, T> {
+    pub x: &'a mut [T],
+    pub rows: Rows,
+}
+
+impl<T: Element> Kernel<T> for LogSoftmaxInPlace<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        for r in 0..self.rows.rows() {
+            let x = self.rows.input_mut(self.x, r);
+            match log_sum(lanes, x) {
+                Some(log) => subtract(lanes, InPlace(x), log),
+                None => fill(as_output(x), T::NAN),
+            }
+        }
+    }
+}
+
+/// ln Σ e^x of each row of `x` into `out`.
+pub struct LogSumExp<'a, T> {
+    pub x: &'a [T],
+    pub out: &'a mut [MaybeUninit<T>],
+    pub rows: Rows,
+}
+
+impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        for (r, out) in self.out.iter_mut().enumerate() {
+            let x = self.rows.input(self.x, r);
+            out.write(match log_sum(lanes, x) {
+                Some((high, low)) => T::narrow(high + low),
+                None => special(x),
+            });
+        }
+    }
+}
+
+/// logsumexp of a row without a finite maximum: NaN over +∞ over −∞.
+#[inline(always)]
+fn special<T: Element>(x: &[T]) -> T {
+    let mut largest = T::NEG_INFINITY;
+    for &v in x {
+        if v.partial_cmp(&v).is_none() {
+            return T::NAN;
+        }
+        if v > largest {
+            largest = v;
+        }
+    }
+    largest
+}

@@ -1,0 +1,260 @@
+//! The passes over a row that the operators are made of.
+//!
+//! Summation, the same for every operator, ISA and size class: element `i` of a row belongs to lane `i mod 32`. In a
+//! block of 128 elements lane `i + 16` is added to lane `i` and the four vectors are added pairwise, so that no element
+//! goes through more than three f32 additions; the sixteen sums of the block then join sixteen f64 sums. A segment of
+//! 65,536 elements is closed by a fixed tree; segments are added in order.
+
+use super::row::{BLOCK, Chunk, Row, block};
+use crate::element::{Element, Float, Sum};
+use crate::lanes::{Lanes, Memory};
+use crate::math::exp::{Core, Shift, Splat, exp};
+
+/// Elements to a segment: a fixed part of the contract, not a tuning knob.
+pub const SEGMENT: usize = 65_536;
+
+/// The vector that a backend computes `T` in.
+pub type V<T, L> = <L as Lanes<<T as Element>::Compute>>::V;
+type Half<T, L> = <L as Lanes<<T as Element>::Compute>>::Half;
+type Seen<T, L> = <L as Lanes<<T as Element>::Compute>>::Seen;
+
+/// What one exp pass learnt.
+pub struct Exps<F: Float> {
+    pub sum: F::Sum,
+    /// Every exponent fitted its field, so that no e is garbage.
+    pub fits: bool,
+}
+
+/// Σ e over the row, with e = 2^−N·e^(x − offset) stored where the row has a place for it.
+#[inline(always)]
+pub fn exp_sum<T, U, L, const OFFSET: bool>(lanes: L, row: impl Row<T, U>, shift: &Shift<T::Compute>) -> Exps<T::Compute>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+{
+    let core = T::Compute::core(L::FUSED);
+    let splat = shift.splat(lanes);
+    let (blocks, tail) = row.blocks();
+    let mut total = <T::Compute as Float>::Sum::ZERO;
+    let mut acc = lanes.acc_zero();
+    let mut seen = lanes.seen_none();
+    let mut left = SEGMENT / block::<T>();
+    for mut chunk in blocks {
+        let sum = exp_block::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen);
+        acc = lanes.acc_add(acc, sum);
+        left -= 1;
+        if left == 0 {
+            total = total.add(T::Compute::reduce(lanes.acc_lanes(acc)));
+            acc = lanes.acc_zero();
+            left = SEGMENT / block::<T>();
+        }
+    }
+    if tail.len() > 0 {
+        let sum = exp_tail::<T, U, L, _, OFFSET>(lanes, core, &splat, tail, &mut seen);
+        acc = lanes.acc_add(acc, sum);
+    }
+    Exps {
+        sum: total.add(T::Compute::reduce(lanes.acc_lanes(acc))),
+        fits: lanes.seen_none_of(seen, core.forbidden),
+    }
+}
+
+/// One whole block: its sixteen sums.
+#[inline(always)]
+fn exp_block<T, U, L, C, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<T::Compute>,
+    shift: &Splat<V<T, L>>,
+    chunk: &mut C,
+    seen: &mut Seen<T, L>,
+) -> Half<T, L>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+    C: Chunk<T, U>,
+{
+    let n = T::Compute::LANES;
+    if L::WIDE {
+        let x = [0, n, 2 * n, 3 * n].map(
+            #[inline(always)]
+            |at| chunk.load(lanes, at),
+        );
+        let (e, t) = exp::<_, L, BLOCK, OFFSET>(lanes, core, shift, x);
+        let mut half = [lanes.fold(e[0]); BLOCK];
+        for j in 0..BLOCK {
+            *seen = lanes.seen(*seen, t[j]);
+            half[j] = lanes.fold(e[j]);
+            chunk.store(lanes, j * n, e[j]);
+        }
+        lanes.add_half(lanes.add_half(half[0], half[1]), lanes.add_half(half[2], half[3]))
+    } else {
+        let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, j * n);
+        let (h0, h1) = (one(0), one(1));
+        let low = lanes.add_half(h0, h1);
+        let (h2, h3) = (one(2), one(3));
+        lanes.add_half(low, lanes.add_half(h2, h3))
+    }
+}
+
+/// One whole vector: its folded sums.
+#[inline(always)]
+fn exp_one<T, U, L, C, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<T::Compute>,
+    shift: &Splat<V<T, L>>,
+    chunk: &mut C,
+    seen: &mut Seen<T, L>,
+    at: usize,
+) -> Half<T, L>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+    C: Chunk<T, U>,
+{
+    let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [chunk.load(lanes, at)]);
+    *seen = lanes.seen(*seen, t);
+    chunk.store(lanes, at, e);
+    lanes.fold(e)
+}
+
+/// The vector at `at`, whole or not.
+#[inline(always)]
+fn exp_last<T, U, L, C, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<T::Compute>,
+    shift: &Splat<V<T, L>>,
+    chunk: &mut C,
+    seen: &mut Seen<T, L>,
+    at: usize,
+) -> Half<T, L>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+    C: Chunk<T, U>,
+{
+    let present = chunk.len() - at;
+    if present >= T::Compute::LANES {
+        return exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, at);
+    }
+    let x = chunk.load_or(lanes, at, -T::Compute::INFINITY);
+    let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [x]);
+    *seen = lanes.seen(*seen, t);
+    chunk.store_partial(lanes, at, e);
+    lanes.fold(lanes.keep_first(e, present))
+}
+
+/// Less than a block, but something: absent vectors add nothing, absent lanes 0.
+#[inline(always)]
+fn exp_tail<T, U, L, C, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<T::Compute>,
+    shift: &Splat<V<T, L>>,
+    mut chunk: C,
+    seen: &mut Seen<T, L>,
+) -> Half<T, L>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+    C: Chunk<T, U>,
+{
+    let n = T::Compute::LANES;
+    let len = chunk.len();
+    let mut one = |j| exp_last::<T, U, L, C, OFFSET>(lanes, core, shift, &mut chunk, seen, j * n);
+    let h0 = one(0);
+    if len <= n {
+        return h0;
+    }
+    let low = lanes.add_half(h0, one(1));
+    if len <= 2 * n {
+        return low;
+    }
+    let mut high = one(2);
+    if len > 3 * n {
+        high = lanes.add_half(high, one(3));
+    }
+    lanes.add_half(low, high)
+}
+
+/// Applies `f` to every vector of the row and stores the result; absent lanes hold 0.
+#[inline(always)]
+pub fn map<T, U, L>(lanes: L, row: impl Row<T, U>, f: impl Fn(V<T, L>) -> V<T, L>)
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+{
+    let n = T::Compute::LANES;
+    let (blocks, mut tail) = row.blocks();
+    for mut chunk in blocks {
+        for j in 0..BLOCK {
+            let v = f(chunk.load(lanes, j * n));
+            chunk.store(lanes, j * n, v);
+        }
+    }
+    let len = tail.len();
+    let mut at = 0;
+    while at + n <= len {
+        let v = f(tail.load(lanes, at));
+        tail.store(lanes, at, v);
+        at += n;
+    }
+    if at < len {
+        let v = f(tail.load_or(lanes, at, T::Compute::ZERO));
+        tail.store_partial(lanes, at, v);
+    }
+}
+
+/// The largest element; unspecified (but an element, or NaN) if one is NaN; −∞ of nothing.
+#[inline(always)]
+pub fn max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> T::Compute {
+    let n = T::Compute::LANES;
+    let least = -T::Compute::INFINITY;
+    let (blocks, tail) = super::row::Read(row).blocks();
+    let mut m = [lanes.splat(least); BLOCK];
+    for chunk in blocks {
+        for j in 0..BLOCK {
+            m[j] = lanes.max(m[j], Chunk::load(&chunk, lanes, j * n));
+        }
+    }
+    let mut at = 0;
+    while at < tail.len() {
+        m[0] = lanes.max(m[0], Chunk::load_or(&tail, lanes, at, least));
+        at += n;
+    }
+    lanes.reduce_max(lanes.max(lanes.max(m[0], m[1]), lanes.max(m[2], m[3])))
+}
+
+/// e/S from e: `fma(e, high, e·low)·2^−64`, and 0 where it would be subnormal.
+///
+/// The reciprocal has two terms, so that a row whose sum is one of its terms gives exactly 1.
+pub struct Quotient<V> {
+    high: V,
+    low: V,
+    lower: V,
+    threshold: V,
+}
+
+impl<V: Copy> Quotient<V> {
+    #[inline(always)]
+    pub fn new<F: Float, L: Lanes<F, V = V>>(lanes: L, sum: F::Sum) -> Self {
+        let (high, low) = sum.reciprocal();
+        Self {
+            high: lanes.splat(high),
+            low: lanes.splat(low),
+            lower: lanes.splat(F::from_f64(1.0 / 18_446_744_073_709_551_616.0)),
+            threshold: lanes.splat(sum.threshold()),
+        }
+    }
+
+    #[inline(always)]
+    pub fn of<F: Float, L: Lanes<F, V = V>>(&self, lanes: L, e: V) -> V {
+        // Before the products, so that none of them is subnormal either.
+        let e = lanes.zero_below(e, e, self.threshold);
+        lanes.mul(lanes.mul_add(e, self.high, lanes.mul(e, self.low)), self.lower)
+    }
+}

@@ -1,0 +1,151 @@
+//! How a pass walks over a row: in blocks of [`BLOCK`] vectors, and a tail.
+
+use crate::arch::memory::as_output;
+use crate::element::{Element, Float};
+use crate::lanes::Memory;
+use core::mem::MaybeUninit;
+use core::slice::{ChunksExact, ChunksExactMut};
+
+/// Vectors to a block: the lanes of a block are summed pairwise before they join the sums of the row.
+pub const BLOCK: usize = 4;
+
+/// Elements to a block.
+pub const fn block<T: Element>() -> usize {
+    BLOCK * T::Compute::LANES
+}
+
+/// A row of `T` and the place (if any) for the results `U` of a pass over it.
+pub trait Row<T: Element, U: Element> {
+    type Chunk: Chunk<T, U>;
+    /// Whole blocks, and what is left (less than one block).
+    fn blocks(self) -> (impl Iterator<Item = Self::Chunk>, Self::Chunk);
+}
+
+/// Part of a row. `at` counts elements and is a multiple of the lanes.
+pub trait Chunk<T: Element, U: Element> {
+    fn len(&self) -> usize;
+    fn load<L: Memory<T>>(&self, lanes: L, at: usize) -> L::V;
+    fn load_or<L: Memory<T>>(&self, lanes: L, at: usize, fill: T::Compute) -> L::V;
+    fn store<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V);
+    fn store_partial<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V);
+}
+
+/// The elements `at..at + LANES` of `row`, or as many as there are.
+#[inline(always)]
+fn part<T: Element>(row: &[T], at: usize) -> &[T] {
+    &row[at..row.len().min(at + T::Compute::LANES)]
+}
+
+#[inline(always)]
+fn part_mut<T: Element>(row: &mut [MaybeUninit<T>], at: usize) -> &mut [MaybeUninit<T>] {
+    let end = row.len().min(at + T::Compute::LANES);
+    &mut row[at..end]
+}
+
+/// Input alone: results are dropped.
+pub struct Read<'a, T>(pub &'a [T]);
+
+impl<'a, T: Element> Row<T, T> for Read<'a, T> {
+    type Chunk = &'a [T];
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = &'a [T]>, &'a [T]) {
+        let blocks: ChunksExact<'a, T> = self.0.chunks_exact(block::<T>());
+        let tail = blocks.remainder();
+        (blocks, tail)
+    }
+}
+
+impl<T: Element> Chunk<T, T> for &[T] {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        <[T]>::len(self)
+    }
+    #[inline(always)]
+    fn load<L: Memory<T>>(&self, lanes: L, at: usize) -> L::V {
+        lanes.load(&self[at..])
+    }
+    #[inline(always)]
+    fn load_or<L: Memory<T>>(&self, lanes: L, at: usize, fill: T::Compute) -> L::V {
+        lanes.load_or(part(self, at), fill)
+    }
+    #[inline(always)]
+    fn store<L: Memory<T>>(&mut self, _: L, _: usize, _: L::V) {}
+    #[inline(always)]
+    fn store_partial<L: Memory<T>>(&mut self, _: L, _: usize, _: L::V) {}
+}
+
+/// Input and output of the same length, apart.
+pub struct Pair<'a, T, U>(pub &'a [T], pub &'a mut [MaybeUninit<U>]);
+
+impl<'a, T: Element, U: Element<Compute = T::Compute>> Row<T, U> for Pair<'a, T, U> {
+    type Chunk = Pair<'a, T, U>;
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = Self::Chunk>, Self::Chunk) {
+        let x = self.0.chunks_exact(block::<T>());
+        let whole = self.0.len() - x.remainder().len();
+        let x_tail = x.remainder();
+        let (y, y_tail) = self.1.split_at_mut(whole);
+        let y = y.chunks_exact_mut(block::<T>());
+        (x.zip(y).map(|(x, y)| Pair(x, y)), Pair(x_tail, y_tail))
+    }
+}
+
+impl<T: Element, U: Element<Compute = T::Compute>> Chunk<T, U> for Pair<'_, T, U> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    fn load<L: Memory<T>>(&self, lanes: L, at: usize) -> L::V {
+        lanes.load(&self.0[at..])
+    }
+    #[inline(always)]
+    fn load_or<L: Memory<T>>(&self, lanes: L, at: usize, fill: T::Compute) -> L::V {
+        lanes.load_or(part(self.0, at), fill)
+    }
+    #[inline(always)]
+    fn store<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V) {
+        lanes.store(&mut self.1[at..], v);
+    }
+    #[inline(always)]
+    fn store_partial<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V) {
+        lanes.store_partial(part_mut(self.1, at), v);
+    }
+}
+
+/// Input and output in the same memory.
+pub struct InPlace<'a, T>(pub &'a mut [T]);
+
+impl<'a, T: Element> Row<T, T> for InPlace<'a, T> {
+    type Chunk = InPlace<'a, T>;
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = Self::Chunk>, Self::Chunk) {
+        let whole = self.0.len() - self.0.len() % block::<T>();
+        let (blocks, tail) = self.0.split_at_mut(whole);
+        let blocks: ChunksExactMut<'a, T> = blocks.chunks_exact_mut(block::<T>());
+        (blocks.map(InPlace), InPlace(tail))
+    }
+}
+
+impl<T: Element> Chunk<T, T> for InPlace<'_, T> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    fn load<L: Memory<T>>(&self, lanes: L, at: usize) -> L::V {
+        lanes.load(&self.0[at..])
+    }
+    #[inline(always)]
+    fn load_or<L: Memory<T>>(&self, lanes: L, at: usize, fill: T::Compute) -> L::V {
+        lanes.load_or(part(self.0, at), fill)
+    }
+    #[inline(always)]
+    fn store<L: Memory<T>>(&mut self, lanes: L, at: usize, v: L::V) {
+        lanes.store(&mut as_output(self.0)[at..], v);
+    }
+    #[inline(always)]
+    fn store_partial<L: Memory<T>>(&mut self, lanes: L, at: usize, v: L::V) {
+        lanes.store_partial(part_mut(as_output(self.0), at), v);
+    }
+}

@@ -1,0 +1,224 @@
+//! softmax(x)_i = e^{x_i} / Σ_j e^{x_j}.
+//!
+//! The ordinary path needs no maximum: the shift N is guessed from three elements, one pass stores e = 2^−N·e^x and
+//! sums it, and one pass multiplies by the reciprocal. The guess is accepted iff every exponent fitted its field and
+//! 4 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
+//! three-pass form runs: the maximum, N from it, exp and sum, scale. Both give the same quotients, since N moves
+//! exponents only; and because N is a function of the row alone, so are the bits of the result.
+
+use super::passes::{Exps, Quotient, exp_sum, map, max};
+use super::row::{InPlace, Pair, Read, Row};
+use crate::arch::memory::{Scratch, as_output, assume_written};
+use crate::element::{Element, Float, Kernel, Sum};
+use crate::lanes::Memory;
+use crate::math::exp::{Shift, exp};
+use crate::rows::Rows;
+use core::mem::MaybeUninit;
+
+/// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 20 below the guess are accepted.
+const GUESS_BIAS: i32 = 32;
+/// log2 of e at the true maximum.
+const MAX_BIAS: i32 = 64;
+/// Elements that small are masks, not logits, and guess nothing.
+const MASKED: f64 = -5000.0;
+
+/// The shift of the ordinary path, from the first, the middle and the last element: whichever side of a row is padded
+/// or masked, one of them is a logit. Rows of up to 16 elements take 0.
+#[inline(always)]
+pub fn guess<T: Element>(row: &[T], fused: bool) -> Shift<T::Compute> {
+    let core = T::Compute::core(fused);
+    let mut g = T::Compute::ZERO;
+    if let (&[first, ..], &[.., last]) = (row, row)
+        && row.len() > 16
+    {
+        let (first, middle, last) = (first.widen(), row[row.len() / 2].widen(), last.widen());
+        let m = if middle > first { middle } else { first };
+        let m = if last > m { last } else { m };
+        if m > T::Compute::from_f64(MASKED) && m < core.offset_from {
+            g = m;
+        }
+    }
+    Shift::new(g, GUESS_BIAS, T::Compute::ZERO, core)
+}
+
+/// The shift of the three-pass form, or `None` where the maximum is infinite (or NaN).
+#[inline(always)]
+pub fn shift_of_max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> Option<Shift<T::Compute>> {
+    let core = T::Compute::core(L::FUSED);
+    let m = max(lanes, row);
+    if !(m > -T::Compute::INFINITY && m < T::Compute::INFINITY) {
+        return None;
+    }
+    let large = m >= core.offset_from || m <= -core.offset_from;
+    let offset = if large { m } else { T::Compute::ZERO };
+    Some(Shift::new(m - offset, MAX_BIAS, offset, core))
+}
+
+/// Whether a pass under a guessed shift may be used.
+#[inline(always)]
+pub fn accepts<F: Float>(exps: &Exps<F>) -> bool {
+    exps.fits && exps.sum.in_range()
+}
+
+/// The shift of a row and Σe under it, nothing stored; `None` where the row has NaN, +∞, or nothing but −∞.
+#[inline(always)]
+pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+) -> Option<(Shift<T::Compute>, <T::Compute as Float>::Sum)> {
+    let shift = guess(x, L::FUSED);
+    let exps = exp_sum::<T, T, L, false>(lanes, Read(x), &shift);
+    if accepts(&exps) {
+        return Some((shift, exps.sum));
+    }
+    let shift = shift_of_max(lanes, x)?;
+    let exps = exp_sum::<T, T, L, true>(lanes, Read(x), &shift);
+    (!exps.sum.is_nan()).then_some((shift, exps.sum))
+}
+
+/// Stores e of the row `x` in `e` and returns Σe, or `None` like [`sum`].
+#[inline(always)]
+fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    e: &mut [MaybeUninit<T::Compute>],
+) -> Option<<T::Compute as Float>::Sum> {
+    let shift = guess(x, L::FUSED);
+    let exps = exp_sum::<T, T::Compute, L, false>(lanes, Pair(x, &mut *e), &shift);
+    if accepts(&exps) {
+        return Some(exps.sum);
+    }
+    let shift = shift_of_max(lanes, x)?;
+    let exps = exp_sum::<T, T::Compute, L, true>(lanes, Pair(x, e), &shift);
+    (!exps.sum.is_nan()).then_some(exps.sum)
+}
+
+/// y = e^(x − offset)·2^−N/S, computed once more from x.
+#[inline(always)]
+fn recompute<T, U, L>(
+    lanes: L,
+    row: impl Row<T, U>,
+    shift: &Shift<T::Compute>,
+    sum: <T::Compute as Float>::Sum,
+) where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+{
+    let core = T::Compute::core(L::FUSED);
+    let splat = shift.splat(lanes);
+    let quotient = Quotient::new(lanes, sum);
+    map(
+        lanes,
+        row,
+        #[inline(always)]
+        |x| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [x]).0[0]),
+    );
+}
+
+/// Every element of `y` the canonical NaN.
+#[inline(always)]
+pub fn fill<T: Element>(y: &mut [MaybeUninit<T>], value: T) {
+    for y in y {
+        y.write(value);
+    }
+}
+
+/// One row, `x` and `y` of the same length, apart.
+#[inline(always)]
+pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
+    if let Some(e) = T::as_compute(y) {
+        let Some(sum) = sum_storing(lanes, x, e) else {
+            return fill(y, T::NAN);
+        };
+        let quotient = Quotient::new(lanes, sum);
+        #[allow(unsafe_code)]
+        // SAFETY: `sum_storing` stored every element.
+        let e = unsafe { assume_written(e) };
+        map(lanes, InPlace(e), #[inline(always)] |e| quotient.of(lanes, e));
+    } else if x.len() <= Scratch::capacity::<T::Compute>() {
+        through_scratch(lanes, x, y);
+    } else {
+        let Some((shift, sum)) = sum(lanes, x) else {
+            return fill(y, T::NAN);
+        };
+        recompute(lanes, Pair(x, y), &shift, sum);
+    }
+}
+
+/// One row of at most a scratch, its exps kept aside.
+#[inline(always)]
+fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
+    let mut scratch = Scratch::new();
+    let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
+    let Some(sum) = sum_storing(lanes, x, e) else {
+        return fill(y, T::NAN);
+    };
+    quotients(lanes, e, y, sum);
+}
+
+/// y = e/S from stored e.
+#[inline(always)]
+fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    e: &mut [MaybeUninit<T::Compute>],
+    y: &mut [MaybeUninit<T>],
+    sum: <T::Compute as Float>::Sum,
+) {
+    let quotient = Quotient::new(lanes, sum);
+    #[allow(unsafe_code)]
+    // SAFETY: `sum_storing` stored every element.
+    let e = unsafe { assume_written(e) };
+    map(lanes, Pair(&*e, y), #[inline(always)] |e| quotient.of(lanes, e));
+}
+
+/// One row in place.
+#[inline(always)]
+pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T]) {
+    if x.len() <= Scratch::capacity::<T::Compute>() {
+        let mut scratch = Scratch::new();
+        let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
+        match sum_storing(lanes, x, e) {
+            Some(sum) => quotients(lanes, e, as_output(x), sum),
+            None => fill(as_output(x), T::NAN),
+        }
+    } else {
+        match sum(lanes, x) {
+            Some((shift, sum)) => recompute(lanes, InPlace(x), &shift, sum),
+            None => fill(as_output(x), T::NAN),
+        }
+    }
+}
+
+/// Softmax of each row of `x` into `y`.
+pub struct Softmax<'a, T> {
+    pub x: &'a [T],
+    pub y: &'a mut [MaybeUninit<T>],
+    pub rows: Rows,
+}
+
+impl<T: Element> Kernel<T> for Softmax<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        for r in 0..self.rows.rows() {
+            row(lanes, self.rows.input(self.x, r), self.rows.output(self.y, r));
+        }
+    }
+}
+
+/// Softmax of each row of `x` in place.
+pub struct SoftmaxInPlace<'a, T> {
+    pub x: &'a mut [T],
+    pub rows: Rows,
+}
+
+impl<T: Element> Kernel<T> for SoftmaxInPlace<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        for r in 0..self.rows.rows() {
+            row_in_place(lanes, self.rows.input_mut(self.x, r));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The k most probable classes of a row and their probabilities: softmax fused with the selection, the row not written.
+//!
+//! One exp pass gives S. The selection keeps the best k in order and passes over a block whose maximum does not beat
+//! the worst of them, so that almost every block costs one comparison. The probabilities are those of softmax, bit for
+//! bit: the k logits go through the same exp and the same quotient.
+
+use super::passes::{Quotient, max};
+use super::row::block;
+use super::softmax::sum;
+use crate::element::{Element, Float, Kernel};
+use crate::lanes::Memory;
+use crate::math::exp::exp;
+use crate::rows::Rows;
+
+/// Top-k of each row of `x`; `index` and `prob` have `k` places to a row.
+pub struct TopK<'a, T: Element> {
+    pub x: &'a [T],
+    pub k: usize,
+    pub index: &'a mut [usize],
+    pub prob: &'a mut [T::Compute],
+    pub rows: Rows,
+}
+
+impl<T: Element> Kernel<T> for TopK<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        if self.k == 0 {
+            return;
+        }
+        let places = self.index.chunks_exact_mut(self.k).zip(self.prob.chunks_exact_mut(self.k));
+        for (r, (index, prob)) in places.enumerate() {
+            row(lanes, self.rows.input(self.x, r), index, prob);
+        }
+    }
+}
+
+/// One row, `index.len() == prob.len() ≤ x.len()`.
+#[inline(always)]
+fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    index: &mut [usize],
+    prob: &mut [T::Compute],
+) {
+    select(lanes, x, index);
+    let Some((shift, sum)) = sum(lanes, x) else {
+        prob.fill(T::Compute::NAN);
+        return;
+    };
+    let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
+    let quotient = Quotient::new(lanes, sum);
+    let n = T::Compute::LANES;
+    for (index, prob) in index.chunks(n).zip(prob.chunks_mut(n)) {
+        // The logits stand in `prob` until their probabilities do.
+        for (p, &i) in prob.iter_mut().zip(index) {
+            *p = x[i].widen();
+        }
+        let v = Memory::<T::Compute>::load_or(lanes, prob, T::Compute::ZERO);
+        let ([e], _) = exp::<_, L, 1, true>(lanes, core, &splat, [v]);
+        lanes.store_partial(crate::arch::memory::as_output(prob), quotient.of(lanes, e));
+    }
+}
+
+/// Whether `a` stands before `b`: NaN first, then the larger, then the lower index (checked by the caller's order).
+#[inline(always)]
+fn before<T: Element>(a: T, b: T) -> bool {
+    let nan = |v: T| v.partial_cmp(&v).is_none();
+    if nan(a) { !nan(b) } else { a > b }
+}
+
+/// The indices of the `index.len()` foremost elements, in order.
+#[inline(always)]
+fn select<T: Element, L: Memory<T>>(lanes: L, x: &[T], index: &mut [usize]) {
+    let k = index.len();
+    let mut kept = 0;
+    for (b, chunk) in x.chunks(block::<T>()).enumerate() {
+        if kept == k && chunk.len() == block::<T>() {
+            let worst = x[index[k - 1]].widen();
+            let m = max(lanes, chunk);
+            // A NaN is hidden by max: `fits` is asked of every element then.
+            if m <= worst && !chunk.iter().fold(false, |any, v| any | v.partial_cmp(v).is_none()) {
+                continue;
+            }
+        }
+        for (j, &v) in chunk.iter().enumerate() {
+            if kept == k && !before(v, x[index[k - 1]]) {
+                continue;
+            }
+            kept = (kept + 1).min(k);
+            let mut at = kept - 1;
+            while at > 0 && before(v, x[index[at - 1]]) {
+                index[at] = index[at - 1];
+                at -= 1;
+            }
+            index[at] = b * block::<T>() + j;
+        }
+    }
+}

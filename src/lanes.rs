@@ -1,0 +1,90 @@
+//! The vector that every kernel is written against.
+//!
+//! A *virtual vector* has [`Float::LANES`] lanes on every ISA (32 × f32, 16 × f64), however many registers that
+//! takes. Because each backend presents the same vector and each operation is exactly rounded, every backend with a
+//! fused multiply-add computes the same bits. All rules of rounding, ties and NaN are stated here and nowhere else.
+
+use crate::element::{Element, Float};
+use core::mem::MaybeUninit;
+
+/// Arithmetic on virtual vectors of `F`. Implemented on a token that proves the CPU features.
+///
+/// Every method is `#[inline(always)]`: one that is not becomes a call that passes vectors through memory.
+pub trait Lanes<F: Float>: Copy {
+    /// Whether [`mul_add`](Self::mul_add) rounds once. All backends with `FUSED` give the same bits.
+    const FUSED: bool;
+    /// Whether four virtual vectors fit the register file at once, so that their steps are interleaved.
+    const WIDE: bool;
+
+    /// One virtual vector.
+    type V: Copy;
+    /// Sixteen lanes: partial sums of a block of a row.
+    type Half: Copy;
+    /// Sixteen running sums of a row, in at least twice the precision of a lane.
+    type Acc: Copy;
+    /// The bitwise or of every pattern seen.
+    type Seen: Copy;
+
+    /// All lanes `x`.
+    fn splat(self, x: F) -> Self::V;
+    /// `a + b`, round to nearest even.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a − b`, round to nearest even.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b`, round to nearest even.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b + c`: one rounding if `FUSED`, else the product is rounded before the addition.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `c − a · b`, rounded like [`mul_add`](Self::mul_add).
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger; `b` where `b` is NaN. `a` is never NaN where the result matters, and of two zeros either may come.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller, with the rules of [`max`](Self::max).
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `+0` where `key < limit`, else `v`; false on NaN, so that with `v` as key a NaN stays.
+    fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V;
+    /// The first `count` lanes of `v`, `+0` in the others.
+    fn keep_first(self, v: Self::V, count: usize) -> Self::V;
+
+    /// Integer sum of the bit patterns, wrapping.
+    fn add_bits(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The bit pattern shifted left so that bit 0 becomes the lowest exponent bit (23 or 52 places).
+    fn shl_exponent(self, v: Self::V) -> Self::V;
+    /// The bit pattern shifted left so that bit 3 becomes the lowest exponent bit (20 or 49 places).
+    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V;
+    /// `table[low three bits of the pattern of index]`.
+    fn lookup(self, table: &'static [F; 8], index: Self::V) -> Self::V;
+
+    /// Has seen nothing.
+    fn seen_none(self) -> Self::Seen;
+    /// Adds the bit patterns of `v`.
+    fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen;
+    /// Whether no bit of `forbidden` was set in any pattern.
+    fn seen_none_of(self, seen: Self::Seen, forbidden: F::Bits) -> bool;
+
+    /// The largest lane, unspecified if a lane is NaN.
+    fn reduce_max(self, v: Self::V) -> F;
+
+    /// Lane `i + 16` added to lane `i` (f32: one rounding; f64 has sixteen lanes, nothing happens).
+    fn fold(self, v: Self::V) -> Self::Half;
+    /// `a + b`, round to nearest even.
+    fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half;
+    /// Sums of nothing.
+    fn acc_zero(self) -> Self::Acc;
+    /// Adds a block sum: f32 lanes in f64, f64 lanes without error into a pair (high, low).
+    fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc;
+    /// The sixteen sums, for the tree of [`Float::reduce`].
+    fn acc_lanes(self, acc: Self::Acc) -> F::Sums;
+}
+
+/// Loads and stores of the element type `T`, which is what kernels are generic over.
+pub trait Memory<T: Element>: Lanes<T::Compute> {
+    /// The first `LANES` elements of `src`, which has at least as many.
+    fn load(self, src: &[T]) -> Self::V;
+    /// The elements of `src` (at most `LANES`), and `fill` in the remaining lanes. Reads nothing behind `src`.
+    fn load_or(self, src: &[T], fill: T::Compute) -> Self::V;
+    /// Stores all lanes to the first `LANES` elements of `dst`, rounding once to `T`.
+    fn store(self, dst: &mut [MaybeUninit<T>], v: Self::V);
+    /// Stores as many lanes as `dst` has elements (at most `LANES`). Writes nothing behind `dst`.
+    fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V);
+}

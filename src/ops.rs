@@ -1,0 +1,508 @@
+//! The operators: they check shapes, then run a kernel.
+
+use crate::element::{Element, Float, Output};
+use crate::error::Error;
+use crate::isa::Isa;
+use crate::kernel::argmax::ArgMax;
+use crate::kernel::exp::Exp;
+use crate::kernel::log_softmax::{LogSoftmax, LogSoftmaxInPlace, LogSumExp};
+use crate::kernel::softmax::{Softmax, SoftmaxInPlace};
+use crate::kernel::top_k::TopK;
+use crate::rows::Rows;
+use core::mem::MaybeUninit;
+
+/// One row as [`Rows`], once input and output have the same length.
+#[inline(always)]
+fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
+    if input == output { Ok(Rows::new(1, input)) } else { Err(Error::Length { input, output }) }
+}
+
+/// softmax(x)_i = e^{x_i} / Σ_j e^{x_j} of one row, from `x` to `y` of the same length.
+///
+/// # Numerical contract
+/// At most 8 ULP (proved; below 3 on ordinary rows) from the exact value, in every element, for rows of up to 2^24
+/// elements; the `Portable` backend at most [`Isa::max_ulp`]. Half types: 0.51 ULP. Results below 2^−126 (f64:
+/// 2^−1022) are 0. The bits depend on the values and the length of the row alone.
+///
+/// | the row has | result |
+/// |---|---|
+/// | some −∞ | 0 there, the rest as if they were absent |
+/// | NaN, +∞, or nothing but −∞ | the whole row NaN |
+/// | no element | `Ok`, nothing written |
+///
+/// # Errors
+/// [`Error::Length`] if the lengths differ; nothing is written then.
+///
+/// ```
+/// let mut y = [0.0; 3];
+/// softmax::softmax(&[1.0_f32, 2.0, 3.0], &mut y)?;
+/// assert!((y.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+/// assert!(y[0] < y[1] && y[1] < y[2]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+///
+/// The output may be uninitialised:
+///
+/// ```
+/// use core::mem::MaybeUninit;
+/// let mut y = [MaybeUninit::<f32>::uninit(); 2];
+/// softmax::softmax(&[0.0_f32, 0.0], &mut y)?;
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
+    Isa::detect().softmax(x, y)
+}
+
+/// [`softmax`] of one row in place: the same bits.
+///
+/// ```
+/// let mut x = [0.0_f32, f32::NEG_INFINITY, 0.0];
+/// softmax::softmax_in_place(&mut x);
+/// assert_eq!(x, [0.5, 0.0, 0.5]);
+/// ```
+#[inline]
+pub fn softmax_in_place<T: Element>(x: &mut [T]) {
+    let rows = Rows::new(1, x.len());
+    T::run(Isa::detect(), SoftmaxInPlace { x, rows });
+}
+
+/// [`softmax`] of each of many rows.
+///
+/// # Errors
+/// [`Error::Stride`], [`Error::TooShort`] or [`Error::Overflow`] if a slice does not hold the rows; nothing is written
+/// then.
+///
+/// ```
+/// use softmax::{Rows, softmax_rows};
+/// let x = [0.0_f32, 0.0, 1.0, 1.0];
+/// let mut y = [0.0; 4];
+/// softmax_rows(&x, &mut y, Rows::new(2, 2))?;
+/// assert_eq!(y, [0.5; 4]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, rows: Rows) -> Result<(), Error> {
+    Isa::detect().softmax_rows(x, y, rows)
+}
+
+/// [`softmax`] of each of many rows in place, at the input stride of `rows`.
+///
+/// # Errors
+/// As [`softmax_rows`].
+///
+/// ```
+/// use softmax::{Rows, softmax_rows_in_place};
+/// let mut x = [3.0_f32, 3.0, 7.0, 7.0];
+/// softmax_rows_in_place(&mut x, Rows::new(2, 2))?;
+/// assert_eq!(x, [0.5; 4]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<(), Error> {
+    Isa::detect().softmax_rows_in_place(x, rows)
+}
+
+/// log_softmax(x)_i = x_i − ln Σ_j e^{x_j} of one row.
+///
+/// # Numerical contract
+/// At most 4 ULP of max(1, |result|), never positive. −∞ gives −∞; a row with NaN or +∞, or of nothing but −∞, is NaN;
+/// an empty row is `Ok`. The bits depend on the row alone.
+///
+/// # Errors
+/// [`Error::Length`] if the lengths differ; nothing is written then.
+///
+/// ```
+/// let mut y = [0.0; 2];
+/// softmax::log_softmax(&[5.0_f32, 5.0], &mut y)?;
+/// assert!((y[0] + core::f32::consts::LN_2).abs() < 1e-7);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
+    Isa::detect().log_softmax(x, y)
+}
+
+/// [`log_softmax`] of one row in place: the same bits.
+///
+/// ```
+/// let mut x = [100.0_f32, f32::NEG_INFINITY];
+/// softmax::log_softmax_in_place(&mut x);
+/// assert_eq!(x, [0.0, f32::NEG_INFINITY]);
+/// ```
+#[inline]
+pub fn log_softmax_in_place<T: Element>(x: &mut [T]) {
+    let rows = Rows::new(1, x.len());
+    T::run(Isa::detect(), LogSoftmaxInPlace { x, rows });
+}
+
+/// [`log_softmax`] of each of many rows.
+///
+/// # Errors
+/// As [`softmax_rows`].
+///
+/// ```
+/// use softmax::{Rows, log_softmax_rows};
+/// let mut y = [0.0_f32; 2];
+/// log_softmax_rows(&[1.0_f32, 2.0], &mut y, Rows::new(2, 1))?;
+/// assert_eq!(y, [0.0, 0.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, rows: Rows) -> Result<(), Error> {
+    Isa::detect().log_softmax_rows(x, y, rows)
+}
+
+/// [`log_softmax`] of each of many rows in place, at the input stride of `rows`.
+///
+/// # Errors
+/// As [`softmax_rows`].
+///
+/// ```
+/// use softmax::{Rows, log_softmax_rows_in_place};
+/// let mut x = [1.0_f32, 2.0];
+/// log_softmax_rows_in_place(&mut x, Rows::new(2, 1))?;
+/// assert_eq!(x, [0.0, 0.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn log_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<(), Error> {
+    Isa::detect().log_softmax_rows_in_place(x, rows)
+}
+
+/// ln Σ_j e^{x_j} of one row.
+///
+/// # Numerical contract
+/// At most 4 ULP of max(1, |result|). NaN if there is a NaN, else +∞ if there is a +∞; −∞ of nothing and of nothing but
+/// −∞.
+///
+/// ```
+/// assert_eq!(softmax::logsumexp(&[0.0_f32; 1]), 0.0);
+/// assert!((softmax::logsumexp(&[1000.0_f32, 1000.0]) - 1000.6931).abs() < 1e-4);
+/// assert_eq!(softmax::logsumexp::<f32>(&[]), f32::NEG_INFINITY);
+/// ```
+#[inline]
+pub fn logsumexp<T: Element>(x: &[T]) -> T {
+    logsumexp_on(Isa::detect(), x)
+}
+
+#[inline]
+fn logsumexp_on<T: Element>(isa: Isa, x: &[T]) -> T {
+    let mut out = [T::NAN];
+    let rows = Rows::new(1, x.len());
+    T::run(isa, LogSumExp { x, out: out.as_uninit(), rows });
+    out[0]
+}
+
+/// [`logsumexp`] of each of many rows: row `r` to `out[r]`, −∞ for each where `cols` is 0.
+///
+/// # Errors
+/// As [`softmax_rows`]; `out` needs `rows` elements.
+///
+/// ```
+/// use softmax::{Rows, logsumexp_rows};
+/// let mut out = [0.0_f32; 2];
+/// logsumexp_rows(&[3.0_f32, 4.0], &mut out, Rows::new(2, 1))?;
+/// assert_eq!(out, [3.0, 4.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, rows: Rows) -> Result<(), Error> {
+    Isa::detect().logsumexp_rows(x, out, rows)
+}
+
+/// e^x of each element, f32 or f64.
+///
+/// # Numerical contract
+/// f32: at most 1 ULP over every f32 (0.90 found, exhaustively; `Portable`: [`Isa::exp_max_ulp`]). f64: at most 1 ULP.
+/// Results below 2^−126 (f64: 2^−1022) are 0, overflow is +∞, NaN stays NaN.
+///
+/// # Errors
+/// [`Error::Length`] if the lengths differ; nothing is written then.
+///
+/// ```
+/// let mut y = [0.0; 3];
+/// softmax::exp(&[0.0_f32, f32::NEG_INFINITY, 1000.0], &mut y)?;
+/// assert_eq!(y, [1.0, 0.0, f32::INFINITY]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn exp<F: Float, Y: Output<F> + ?Sized>(x: &[F], y: &mut Y) -> Result<(), Error> {
+    Isa::detect().exp(x, y)
+}
+
+/// The index of the largest element of one row: the predicted class.
+///
+/// The first NaN if there is one (NumPy's rule), else the lowest index of the maximum; `None` of an empty row.
+///
+/// ```
+/// assert_eq!(softmax::argmax(&[1.0_f32, 7.0, 7.0]), Some(1));
+/// assert_eq!(softmax::argmax(&[1.0_f32, 7.0, f32::NAN]), Some(2));
+/// assert_eq!(softmax::argmax::<f32>(&[]), None);
+/// ```
+#[inline]
+pub fn argmax<T: Element>(x: &[T]) -> Option<usize> {
+    argmax_on(Isa::detect(), x)
+}
+
+#[inline]
+fn argmax_on<T: Element>(isa: Isa, x: &[T]) -> Option<usize> {
+    let mut index = [usize::MAX];
+    T::run(isa, ArgMax { x, index: &mut index, rows: Rows::new(1, x.len()) });
+    (!x.is_empty()).then_some(index[0])
+}
+
+/// [`argmax`] of each of many rows: row `r` to `index[r]`, `usize::MAX` for each where `cols` is 0.
+///
+/// # Errors
+/// As [`softmax_rows`]; `index` needs `rows` elements.
+///
+/// ```
+/// use softmax::{Rows, argmax_rows};
+/// let mut index = [0; 2];
+/// argmax_rows(&[0.0_f32, 1.0, 5.0, 4.0], &mut index, Rows::new(2, 2))?;
+/// assert_eq!(index, [1, 0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> Result<(), Error> {
+    Isa::detect().argmax_rows(x, index, rows)
+}
+
+/// The k most probable classes of one row and their probabilities, best first, without writing the row:
+/// k = `index.len()` = `prob.len()`.
+///
+/// By logit, ties by lowest index; the probabilities are those of [`softmax`], bit for bit for f32 and f64, before the
+/// rounding to the half type for the half types. A row with NaN gives NaN probabilities and its first NaN first.
+///
+/// # Errors
+/// [`Error::Length`] if `index` and `prob` differ in length, [`Error::TopK`] if k > x.len(); nothing is written then.
+///
+/// ```
+/// let (mut index, mut prob) = ([0; 2], [0.0; 2]);
+/// softmax::top_k(&[0.0_f32, 3.0, 1.0], &mut index, &mut prob)?;
+/// assert_eq!(index, [1, 2]);
+/// assert!((prob[0] - 0.843_795).abs() < 1e-6);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn top_k<T: Element>(x: &[T], index: &mut [usize], prob: &mut [T::Compute]) -> Result<(), Error> {
+    Isa::detect().top_k(x, index, prob)
+}
+
+/// [`top_k`] of each of many rows: row `r` to `index[r·k..][..k]` and `prob[r·k..][..k]`.
+///
+/// # Errors
+/// As [`softmax_rows`], [`Error::TopK`] if k > cols; `index` and `prob` need rows·k elements.
+///
+/// ```
+/// use softmax::{Rows, top_k_rows};
+/// let (mut index, mut prob) = ([0; 2], [0.0; 2]);
+/// top_k_rows(&[0.0_f32, 9.0, 9.0, 0.0], 1, &mut index, &mut prob, Rows::new(2, 2))?;
+/// assert_eq!(index, [1, 0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn top_k_rows<T: Element>(
+    x: &[T],
+    k: usize,
+    index: &mut [usize],
+    prob: &mut [T::Compute],
+    rows: Rows,
+) -> Result<(), Error> {
+    Isa::detect().top_k_rows(x, k, index, prob, rows)
+}
+
+/// The operators on a chosen ISA: the free functions of the same names, and
+/// [`Error::IsaUnavailable`] where the CPU lacks it.
+impl Isa {
+    #[inline(always)]
+    fn require(self) -> Result<(), Error> {
+        if self.is_available() { Ok(()) } else { Err(Error::IsaUnavailable(self)) }
+    }
+
+    /// [`softmax`](crate::softmax()) on this ISA.
+    #[inline]
+    pub fn softmax<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
+        let y = y.as_uninit();
+        let rows = same_length(x.len(), y.len())?;
+        self.require()?;
+        T::run(self, Softmax { x, y, rows });
+        Ok(())
+    }
+
+    /// [`softmax_in_place`] on this ISA.
+    #[inline]
+    pub fn softmax_in_place<T: Element>(self, x: &mut [T]) -> Result<(), Error> {
+        let rows = Rows::new(1, x.len());
+        self.softmax_rows_in_place(x, rows)
+    }
+
+    /// [`softmax_rows`] on this ISA.
+    #[inline]
+    pub fn softmax_rows<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y, rows: Rows) -> Result<(), Error> {
+        let y = checked(x, y, rows)?;
+        self.require()?;
+        if !rows.is_empty() {
+            T::run(self, Softmax { x, y, rows });
+        }
+        Ok(())
+    }
+
+    /// [`softmax_rows_in_place`] on this ISA.
+    #[inline]
+    pub fn softmax_rows_in_place<T: Element>(self, x: &mut [T], rows: Rows) -> Result<(), Error> {
+        rows.check_input(x.len())?;
+        self.require()?;
+        if !rows.is_empty() {
+            T::run(self, SoftmaxInPlace { x, rows });
+        }
+        Ok(())
+    }
+
+    /// [`log_softmax`] on this ISA.
+    #[inline]
+    pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
+        let y = y.as_uninit();
+        let rows = same_length(x.len(), y.len())?;
+        self.require()?;
+        T::run(self, LogSoftmax { x, y, rows });
+        Ok(())
+    }
+
+    /// [`log_softmax_in_place`] on this ISA.
+    #[inline]
+    pub fn log_softmax_in_place<T: Element>(self, x: &mut [T]) -> Result<(), Error> {
+        let rows = Rows::new(1, x.len());
+        self.log_softmax_rows_in_place(x, rows)
+    }
+
+    /// [`log_softmax_rows`] on this ISA.
+    #[inline]
+    pub fn log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(
+        self,
+        x: &[T],
+        y: &mut Y,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        let y = checked(x, y, rows)?;
+        self.require()?;
+        if !rows.is_empty() {
+            T::run(self, LogSoftmax { x, y, rows });
+        }
+        Ok(())
+    }
+
+    /// [`log_softmax_rows_in_place`] on this ISA.
+    #[inline]
+    pub fn log_softmax_rows_in_place<T: Element>(self, x: &mut [T], rows: Rows) -> Result<(), Error> {
+        rows.check_input(x.len())?;
+        self.require()?;
+        if !rows.is_empty() {
+            T::run(self, LogSoftmaxInPlace { x, rows });
+        }
+        Ok(())
+    }
+
+    /// [`logsumexp`] on this ISA.
+    #[inline]
+    pub fn logsumexp<T: Element>(self, x: &[T]) -> Result<T, Error> {
+        self.require()?;
+        Ok(logsumexp_on(self, x))
+    }
+
+    /// [`logsumexp_rows`] on this ISA.
+    #[inline]
+    pub fn logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(
+        self,
+        x: &[T],
+        out: &mut Y,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        rows.check_input(x.len())?;
+        let out = out.as_uninit();
+        rows.check_results("output", out.len(), 1)?;
+        self.require()?;
+        let out = &mut out[..rows.rows()];
+        if rows.cols() == 0 {
+            crate::kernel::softmax::fill(out, T::NEG_INFINITY);
+        } else {
+            T::run(self, LogSumExp { x, out, rows });
+        }
+        Ok(())
+    }
+
+    /// [`exp`] on this ISA.
+    #[inline]
+    pub fn exp<F: Float, Y: Output<F> + ?Sized>(self, x: &[F], y: &mut Y) -> Result<(), Error> {
+        let y = y.as_uninit();
+        same_length(x.len(), y.len())?;
+        self.require()?;
+        F::run(self, Exp { x, y });
+        Ok(())
+    }
+
+    /// [`argmax`] on this ISA.
+    #[inline]
+    pub fn argmax<T: Element>(self, x: &[T]) -> Result<Option<usize>, Error> {
+        self.require()?;
+        Ok(argmax_on(self, x))
+    }
+
+    /// [`argmax_rows`] on this ISA.
+    #[inline]
+    pub fn argmax_rows<T: Element>(self, x: &[T], index: &mut [usize], rows: Rows) -> Result<(), Error> {
+        rows.check_input(x.len())?;
+        rows.check_results("index", index.len(), 1)?;
+        self.require()?;
+        let index = &mut index[..rows.rows()];
+        if rows.cols() == 0 {
+            index.fill(usize::MAX);
+        } else {
+            T::run(self, ArgMax { x, index, rows });
+        }
+        Ok(())
+    }
+
+    /// [`top_k`] on this ISA.
+    #[inline]
+    pub fn top_k<T: Element>(self, x: &[T], index: &mut [usize], prob: &mut [T::Compute]) -> Result<(), Error> {
+        same_length(index.len(), prob.len())?;
+        self.top_k_rows(x, index.len(), index, prob, Rows::new(1, x.len()))
+    }
+
+    /// [`top_k_rows`] on this ISA.
+    #[inline]
+    pub fn top_k_rows<T: Element>(
+        self,
+        x: &[T],
+        k: usize,
+        index: &mut [usize],
+        prob: &mut [T::Compute],
+        rows: Rows,
+    ) -> Result<(), Error> {
+        rows.check_input(x.len())?;
+        if k > rows.cols() {
+            return Err(Error::TopK { k, cols: rows.cols() });
+        }
+        rows.check_results("index", index.len(), k)?;
+        rows.check_results("prob", prob.len(), k)?;
+        self.require()?;
+        let places = rows.rows() * k;
+        T::run(self, TopK { x, k, index: &mut index[..places], prob: &mut prob[..places], rows });
+        Ok(())
+    }
+}
+
+/// The output of an operator on rows, once input and output hold them.
+#[inline(always)]
+fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
+    x: &[T],
+    y: &'y mut Y,
+    rows: Rows,
+) -> Result<&'y mut [MaybeUninit<T>], Error> {
+    rows.check_input(x.len())?;
+    let y = y.as_uninit();
+    rows.check_output(y.len())?;
+    Ok(y)
+}
