@@ -1,7 +1,7 @@
 //! Element types, the arithmetic types they are computed in, and outputs.
 
-use crate::isa::Isa;
-use crate::lanes::{Lanes, Memory};
+use crate::kernel::Kernels;
+use crate::lanes::Lanes;
 use crate::math::exp::Core;
 use core::mem::MaybeUninit;
 
@@ -19,7 +19,7 @@ use sealed::Sealed;
 /// A type that logits can have: `f32`, `f64` and, with feature `half`, `half::f16` and `half::bf16`.
 ///
 /// Sealed. The half types are computed in f32 and rounded once at the end.
-pub trait Element: Sealed + Copy + PartialOrd + Send + Sync + 'static {
+pub trait Element: Kernels + Sealed + Copy + PartialOrd + Send + Sync + 'static {
     /// The type in which rows of this element are computed, and in which probabilities and losses are returned.
     type Compute: Float;
     #[doc(hidden)]
@@ -30,18 +30,12 @@ pub trait Element: Sealed + Copy + PartialOrd + Send + Sync + 'static {
     fn widen(self) -> Self::Compute;
     #[doc(hidden)]
     fn narrow(x: Self::Compute) -> Self;
+    /// Whether `Compute` is the type itself.
+    #[doc(hidden)]
+    const IS_COMPUTE: bool;
     /// `row` itself as a row of `Compute`, where that is the same type.
     #[doc(hidden)]
     fn as_compute(row: &mut [MaybeUninit<Self>]) -> Option<&mut [MaybeUninit<Self::Compute>]>;
-    #[doc(hidden)]
-    fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
-}
-
-/// A computation generic over the vector type; [`Element::run`] runs it on the backend of an [`Isa`].
-#[doc(hidden)]
-pub trait Kernel<T: Element> {
-    type Output;
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) -> Self::Output;
 }
 
 /// A type in which rows are computed: f32 or f64.
@@ -81,12 +75,7 @@ pub trait Float:
     /// The finer exp core of the public `exp`.
     fn fine_core(fused: bool) -> &'static Core<Self>;
     /// 2^(n/steps − N) · e^r from t and r, see `math::exp`.
-    fn combine<L: Lanes<Self>, const U: usize>(
-        lanes: L,
-        core: &Core<Self>,
-        t: [L::V; U],
-        r: [L::V; U],
-    ) -> [L::V; U];
+    fn combine<L: Lanes<Self>, const U: usize>(lanes: L, core: &Core<Self>, t: [L::V; U], r: [L::V; U]) -> [L::V; U];
     /// The fixed tree over the sixteen running sums.
     fn reduce(sums: Self::Sums) -> Self::Sum;
 }
@@ -109,6 +98,7 @@ pub trait Sum<F>: Copy {
 
 impl Element for f32 {
     type Compute = f32;
+    const IS_COMPUTE: bool = true;
     const NAN: f32 = f32::NAN;
     const NEG_INFINITY: f32 = f32::NEG_INFINITY;
     #[inline(always)]
@@ -123,14 +113,11 @@ impl Element for f32 {
     fn as_compute(row: &mut [MaybeUninit<f32>]) -> Option<&mut [MaybeUninit<f32>]> {
         Some(row)
     }
-    #[inline(always)]
-    fn run<K: Kernel<f32>>(isa: Isa, kernel: K) -> K::Output {
-        crate::isa::run!(isa, kernel)
-    }
 }
 
 impl Element for f64 {
     type Compute = f64;
+    const IS_COMPUTE: bool = true;
     const NAN: f64 = f64::NAN;
     const NEG_INFINITY: f64 = f64::NEG_INFINITY;
     #[inline(always)]
@@ -144,10 +131,6 @@ impl Element for f64 {
     #[inline(always)]
     fn as_compute(row: &mut [MaybeUninit<f64>]) -> Option<&mut [MaybeUninit<f64>]> {
         Some(row)
-    }
-    #[inline(always)]
-    fn run<K: Kernel<f64>>(isa: Isa, kernel: K) -> K::Output {
-        crate::isa::run!(isa, kernel)
     }
 }
 
@@ -178,19 +161,22 @@ impl Float for f32 {
     }
     #[inline(always)]
     fn core(fused: bool) -> &'static Core<f32> {
-        if fused { &crate::math::exp::EIGHTHS } else { &crate::math::exp::OCTAVE_UNFUSED }
+        if fused {
+            &crate::math::exp::EIGHTHS
+        } else {
+            &crate::math::exp::OCTAVE_UNFUSED
+        }
     }
     #[inline(always)]
     fn fine_core(fused: bool) -> &'static Core<f32> {
-        if fused { &crate::math::exp::OCTAVE } else { &crate::math::exp::OCTAVE_UNFUSED }
+        if fused {
+            &crate::math::exp::OCTAVE
+        } else {
+            &crate::math::exp::OCTAVE_UNFUSED
+        }
     }
     #[inline(always)]
-    fn combine<L: Lanes<f32>, const U: usize>(
-        lanes: L,
-        core: &Core<f32>,
-        t: [L::V; U],
-        r: [L::V; U],
-    ) -> [L::V; U] {
+    fn combine<L: Lanes<f32>, const U: usize>(lanes: L, core: &Core<f32>, t: [L::V; U], r: [L::V; U]) -> [L::V; U] {
         if core.steps == 8 {
             crate::math::exp::table(lanes, t, r)
         } else {
@@ -230,19 +216,18 @@ impl Float for f64 {
     }
     #[inline(always)]
     fn core(fused: bool) -> &'static Core<f64> {
-        if fused { &crate::math::exp::OCTAVE_F64 } else { &crate::math::exp::OCTAVE_F64_UNFUSED }
+        if fused {
+            &crate::math::exp::OCTAVE_F64
+        } else {
+            &crate::math::exp::OCTAVE_F64_UNFUSED
+        }
     }
     #[inline(always)]
     fn fine_core(fused: bool) -> &'static Core<f64> {
         Self::core(fused)
     }
     #[inline(always)]
-    fn combine<L: Lanes<f64>, const U: usize>(
-        lanes: L,
-        _core: &Core<f64>,
-        t: [L::V; U],
-        r: [L::V; U],
-    ) -> [L::V; U] {
+    fn combine<L: Lanes<f64>, const U: usize>(lanes: L, _core: &Core<f64>, t: [L::V; U], r: [L::V; U]) -> [L::V; U] {
         crate::math::exp::polynomial(lanes, &crate::math::exp::COEFFICIENTS_F64, t, r)
     }
     #[inline(always)]
@@ -313,7 +298,10 @@ pub struct DoubleDouble {
 fn two_sum(a: f64, b: f64) -> DoubleDouble {
     let high = a + b;
     let t = high - a;
-    DoubleDouble { high, low: (a - (high - t)) + (b - t) }
+    DoubleDouble {
+        high,
+        low: (a - (high - t)) + (b - t),
+    }
 }
 
 impl Sum<f64> for DoubleDouble {

@@ -75,12 +75,22 @@ impl fmt::Display for Error {
             Self::Stride { what, stride, cols } => {
                 write!(f, "{what}: row stride {stride} is smaller than {cols} columns")
             }
-            Self::TooShort { what, len, needed, rows, cols, stride } => write!(
+            Self::TooShort {
+                what,
+                len,
+                needed,
+                rows,
+                cols,
+                stride,
+            } => write!(
                 f,
                 "{what} has {len} elements, {rows} rows of {cols} columns at stride {stride} need {needed}"
             ),
             Self::Overflow { rows, cols, stride } => {
-                write!(f, "{rows} rows of {cols} columns at stride {stride} exceed the address space")
+                write!(
+                    f,
+                    "{rows} rows of {cols} columns at stride {stride} exceed the address space"
+                )
             }
             Self::TopK { k, cols } => write!(f, "the {k} best of {cols} columns are asked for"),
             Self::IsaUnavailable(isa) => write!(f, "this CPU lacks {isa}"),

@@ -54,7 +54,10 @@ impl Isa {
     #[cold]
     fn detect_now() -> Isa {
         let cap = max_isa_of_environment().map_or(0, Isa::rank);
-        let isa = ALL.into_iter().find(|isa| isa.rank() >= cap && isa.is_available()).unwrap_or(Isa::Scalar);
+        let isa = ALL
+            .into_iter()
+            .find(|isa| isa.rank() >= cap && isa.is_available())
+            .unwrap_or(Isa::Scalar);
         DETECTED.store(isa.rank() as u8, Ordering::Relaxed);
         isa
     }
@@ -136,9 +139,7 @@ fn max_isa_of_environment() -> Option<Isa> {
     let value = std::env::var("SOFTMAX_MAX_ISA").ok()?;
     let isa = value.parse().ok();
     if isa.is_none() && !value.is_empty() {
-        eprintln!(
-            "softmax: SOFTMAX_MAX_ISA={value:?} is ignored: not one of avx512, avx2, neon, portable, scalar"
-        );
+        eprintln!("softmax: SOFTMAX_MAX_ISA={value:?} is ignored: not one of avx512, avx2, neon, portable, scalar");
     }
     isa
 }

@@ -16,6 +16,9 @@ pub trait Lanes<F: Float>: Copy {
     /// Whether four virtual vectors fit the register file at once, so that their steps are interleaved.
     const WIDE: bool;
 
+    /// Whether the exp core is a function of its own: the portable backends, whose virtual vector is many instructions.
+    const COMPACT: bool;
+
     /// One virtual vector.
     type V: Copy;
     /// Sixteen lanes: partial sums of a block of a row.

@@ -14,7 +14,11 @@ use core::mem::MaybeUninit;
 /// One row as [`Rows`], once input and output have the same length.
 #[inline(always)]
 fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
-    if input == output { Ok(Rows::new(1, input)) } else { Err(Error::Length { input, output }) }
+    if input == output {
+        Ok(Rows::new(1, input))
+    } else {
+        Err(Error::Length { input, output })
+    }
 }
 
 /// softmax(x)_i = e^{x_i} / Σ_j e^{x_j} of one row, from `x` to `y` of the same length.
@@ -64,7 +68,7 @@ pub fn softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<
 #[inline]
 pub fn softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
-    T::run(Isa::detect(), SoftmaxInPlace { x, rows });
+    T::softmax_in_place(Isa::detect(), SoftmaxInPlace { x, rows });
 }
 
 /// [`softmax`] of each of many rows.
@@ -133,7 +137,7 @@ pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Res
 #[inline]
 pub fn log_softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
-    T::run(Isa::detect(), LogSoftmaxInPlace { x, rows });
+    T::log_softmax_in_place(Isa::detect(), LogSoftmaxInPlace { x, rows });
 }
 
 /// [`log_softmax`] of each of many rows.
@@ -190,7 +194,14 @@ pub fn logsumexp<T: Element>(x: &[T]) -> T {
 fn logsumexp_on<T: Element>(isa: Isa, x: &[T]) -> T {
     let mut out = [T::NAN];
     let rows = Rows::new(1, x.len());
-    T::run(isa, LogSumExp { x, out: out.as_uninit(), rows });
+    T::logsumexp(
+        isa,
+        LogSumExp {
+            x,
+            out: out.as_uninit(),
+            rows,
+        },
+    );
     out[0]
 }
 
@@ -227,7 +238,7 @@ pub fn logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, r
 /// # Ok::<(), softmax::Error>(())
 /// ```
 #[inline]
-pub fn exp<F: Float, Y: Output<F> + ?Sized>(x: &[F], y: &mut Y) -> Result<(), Error> {
+pub fn exp<T: Float, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
     Isa::detect().exp(x, y)
 }
 
@@ -248,7 +259,14 @@ pub fn argmax<T: Element>(x: &[T]) -> Option<usize> {
 #[inline]
 fn argmax_on<T: Element>(isa: Isa, x: &[T]) -> Option<usize> {
     let mut index = [usize::MAX];
-    T::run(isa, ArgMax { x, index: &mut index, rows: Rows::new(1, x.len()) });
+    T::argmax(
+        isa,
+        ArgMax {
+            x,
+            index: &mut index,
+            rows: Rows::new(1, x.len()),
+        },
+    );
     (!x.is_empty()).then_some(index[0])
 }
 
@@ -318,7 +336,11 @@ pub fn top_k_rows<T: Element>(
 impl Isa {
     #[inline(always)]
     fn require(self) -> Result<(), Error> {
-        if self.is_available() { Ok(()) } else { Err(Error::IsaUnavailable(self)) }
+        if self.is_available() {
+            Ok(())
+        } else {
+            Err(Error::IsaUnavailable(self))
+        }
     }
 
     /// [`softmax`](crate::softmax()) on this ISA.
@@ -327,7 +349,7 @@ impl Isa {
         let y = y.as_uninit();
         let rows = same_length(x.len(), y.len())?;
         self.require()?;
-        T::run(self, Softmax { x, y, rows });
+        T::softmax(self, Softmax { x, y, rows });
         Ok(())
     }
 
@@ -344,7 +366,7 @@ impl Isa {
         let y = checked(x, y, rows)?;
         self.require()?;
         if !rows.is_empty() {
-            T::run(self, Softmax { x, y, rows });
+            T::softmax(self, Softmax { x, y, rows });
         }
         Ok(())
     }
@@ -355,7 +377,7 @@ impl Isa {
         rows.check_input(x.len())?;
         self.require()?;
         if !rows.is_empty() {
-            T::run(self, SoftmaxInPlace { x, rows });
+            T::softmax_in_place(self, SoftmaxInPlace { x, rows });
         }
         Ok(())
     }
@@ -366,7 +388,7 @@ impl Isa {
         let y = y.as_uninit();
         let rows = same_length(x.len(), y.len())?;
         self.require()?;
-        T::run(self, LogSoftmax { x, y, rows });
+        T::log_softmax(self, LogSoftmax { x, y, rows });
         Ok(())
     }
 
@@ -388,7 +410,7 @@ impl Isa {
         let y = checked(x, y, rows)?;
         self.require()?;
         if !rows.is_empty() {
-            T::run(self, LogSoftmax { x, y, rows });
+            T::log_softmax(self, LogSoftmax { x, y, rows });
         }
         Ok(())
     }
@@ -399,7 +421,7 @@ impl Isa {
         rows.check_input(x.len())?;
         self.require()?;
         if !rows.is_empty() {
-            T::run(self, LogSoftmaxInPlace { x, rows });
+            T::log_softmax_in_place(self, LogSoftmaxInPlace { x, rows });
         }
         Ok(())
     }
@@ -427,18 +449,18 @@ impl Isa {
         if rows.cols() == 0 {
             crate::kernel::softmax::fill(out, T::NEG_INFINITY);
         } else {
-            T::run(self, LogSumExp { x, out, rows });
+            T::logsumexp(self, LogSumExp { x, out, rows });
         }
         Ok(())
     }
 
     /// [`exp`] on this ISA.
     #[inline]
-    pub fn exp<F: Float, Y: Output<F> + ?Sized>(self, x: &[F], y: &mut Y) -> Result<(), Error> {
+    pub fn exp<T: Float, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
         let y = y.as_uninit();
         same_length(x.len(), y.len())?;
         self.require()?;
-        F::run(self, Exp { x, y });
+        T::exp(self, Exp { x, y });
         Ok(())
     }
 
@@ -459,7 +481,7 @@ impl Isa {
         if rows.cols() == 0 {
             index.fill(usize::MAX);
         } else {
-            T::run(self, ArgMax { x, index, rows });
+            T::argmax(self, ArgMax { x, index, rows });
         }
         Ok(())
     }
@@ -489,7 +511,16 @@ impl Isa {
         rows.check_results("prob", prob.len(), k)?;
         self.require()?;
         let places = rows.rows() * k;
-        T::run(self, TopK { x, k, index: &mut index[..places], prob: &mut prob[..places], rows });
+        T::top_k(
+            self,
+            TopK {
+                x,
+                k,
+                index: &mut index[..places],
+                prob: &mut prob[..places],
+                rows,
+            },
+        );
         Ok(())
     }
 }

@@ -28,7 +28,12 @@ pub struct Rows {
 impl Rows {
     /// `rows` rows of `cols` elements, one after the other.
     pub const fn new(rows: usize, cols: usize) -> Self {
-        Self { rows, cols, x_stride: cols, y_stride: cols }
+        Self {
+            rows,
+            cols,
+            x_stride: cols,
+            y_stride: cols,
+        }
     }
 
     /// The same with `x_stride` elements between the row starts of the input (and of a row in place).
@@ -98,7 +103,14 @@ impl Rows {
         }
         match (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(cols)) {
             None => Err(Error::Overflow { rows, cols, stride }),
-            Some(needed) if needed > len => Err(Error::TooShort { what, len, needed, rows, cols, stride }),
+            Some(needed) if needed > len => Err(Error::TooShort {
+                what,
+                len,
+                needed,
+                rows,
+                cols,
+                stride,
+            }),
             Some(_) => Ok(()),
         }
     }

@@ -5,7 +5,22 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// From a handful of classes over attention rows to vocabularies, in and beyond the caches.
-pub const LENGTHS: [usize; 14] = [8, 16, 32, 64, 100, 128, 256, 512, 1000, 2048, 4096, 32_000, 128_256, 1 << 20];
+pub const LENGTHS: [usize; 14] = [
+    8,
+    16,
+    32,
+    64,
+    100,
+    128,
+    256,
+    512,
+    1000,
+    2048,
+    4096,
+    32_000,
+    128_256,
+    1 << 20,
+];
 
 /// About N(0, 3): a sum of twelve uniforms.
 pub fn logits(n: usize) -> Vec<f32> {

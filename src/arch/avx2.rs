@@ -1,7 +1,8 @@
 //! AVX2 + FMA + F16C: 4 ymm of f32, or 4 of f64, to a virtual vector.
 
 use super::each;
-use crate::element::{DoubleDouble, Element, Kernel};
+use crate::element::{DoubleDouble, Element};
+use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
@@ -13,7 +14,7 @@ pub struct Avx2(V3);
 
 #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn enter<T: Element, K: Kernel<T>>(token: V3, kernel: K) -> K::Output
+fn enter<T: Element, K: Kernel<T>>(token: V3, kernel: K)
 where
     Avx2: Memory<T> + Memory<T::Compute>,
 {
@@ -22,7 +23,7 @@ where
 
 /// Runs `kernel`, or gives it back where the CPU lacks the features.
 #[inline(always)]
-pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<K::Output, K>
+pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<(), K>
 where
     Avx2: Memory<T> + Memory<T::Compute>,
 {
@@ -57,6 +58,7 @@ fn first4(count: usize) -> __m256i {
 impl Lanes<f32> for Avx2 {
     const FUSED: bool = true;
     const WIDE: bool = false;
+    const COMPACT: bool = false;
     type V = [__m256; 4];
     type Half = [__m256; 2];
     type Acc = [__m256d; 4];
@@ -218,6 +220,7 @@ impl Memory<f32> for Avx2 {
 impl Lanes<f64> for Avx2 {
     const FUSED: bool = true;
     const WIDE: bool = false;
+    const COMPACT: bool = false;
     type V = [__m256d; 4];
     type Half = [__m256d; 4];
     type Acc = [[__m256d; 4]; 2];

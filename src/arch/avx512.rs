@@ -1,7 +1,8 @@
 //! AVX-512 (F, BW, CD, DQ, VL): 2 zmm of f32, or 2 of f64, to a virtual vector.
 
 use super::each;
-use crate::element::{DoubleDouble, Element, Kernel};
+use crate::element::{DoubleDouble, Element};
+use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
@@ -13,7 +14,7 @@ pub struct Avx512(V4);
 
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn enter<T: Element, K: Kernel<T>>(token: V4, kernel: K) -> K::Output
+fn enter<T: Element, K: Kernel<T>>(token: V4, kernel: K)
 where
     Avx512: Memory<T> + Memory<T::Compute>,
 {
@@ -22,7 +23,7 @@ where
 
 /// Runs `kernel`, or gives it back where the CPU has no AVX-512.
 #[inline(always)]
-pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<K::Output, K>
+pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<(), K>
 where
     Avx512: Memory<T> + Memory<T::Compute>,
 {
@@ -50,7 +51,8 @@ fn mask8(count: usize) -> __mmask8 {
 
 impl Lanes<f32> for Avx512 {
     const FUSED: bool = true;
-    const WIDE: bool = true;
+    const WIDE: bool = false;
+    const COMPACT: bool = false;
     type V = [__m512; 2];
     type Half = __m512;
     type Acc = [__m512d; 2];
@@ -142,7 +144,9 @@ impl Lanes<f32> for Avx512 {
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f32 {
-        self.0.avx512f._mm512_reduce_max_ps(self.0.avx512f._mm512_max_ps(v[0], v[1]))
+        self.0
+            .avx512f
+            ._mm512_reduce_max_ps(self.0.avx512f._mm512_max_ps(v[0], v[1]))
     }
     #[inline(always)]
     fn fold(self, v: Self::V) -> Self::Half {
@@ -202,7 +206,8 @@ impl Memory<f32> for Avx512 {
 
 impl Lanes<f64> for Avx512 {
     const FUSED: bool = true;
-    const WIDE: bool = true;
+    const WIDE: bool = false;
+    const COMPACT: bool = false;
     type V = [__m512d; 2];
     type Half = [__m512d; 2];
     type Acc = [[__m512d; 2]; 2];
@@ -289,7 +294,9 @@ impl Lanes<f64> for Avx512 {
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f64 {
-        self.0.avx512f._mm512_reduce_max_pd(self.0.avx512f._mm512_max_pd(v[0], v[1]))
+        self.0
+            .avx512f
+            ._mm512_reduce_max_pd(self.0.avx512f._mm512_max_pd(v[0], v[1]))
     }
     #[inline(always)]
     fn fold(self, v: Self::V) -> Self::Half {

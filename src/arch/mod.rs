@@ -38,7 +38,10 @@ fn two_sum<L: Lanes<f64>>(lanes: L, acc: [L::V; 2], v: L::V) -> [L::V; 2] {
 fn pairs(high: [f64; 16], low: [f64; 16]) -> [DoubleDouble; 16] {
     let mut pairs = [DoubleDouble { high: 0.0, low: 0.0 }; 16];
     for i in 0..16 {
-        pairs[i] = DoubleDouble { high: high[i], low: low[i] };
+        pairs[i] = DoubleDouble {
+            high: high[i],
+            low: low[i],
+        };
     }
     pairs
 }

@@ -1,7 +1,8 @@
 //! NEON: 8 q registers of f32, or 8 of f64, to a virtual vector.
 
 use super::each;
-use crate::element::{DoubleDouble, Element, Kernel};
+use crate::element::{DoubleDouble, Element};
+use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
 use core::arch::aarch64::*;
 use core::mem::MaybeUninit;
@@ -13,7 +14,7 @@ pub struct Neon(Token);
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn enter<T: Element, K: Kernel<T>>(token: Token, kernel: K) -> K::Output
+fn enter<T: Element, K: Kernel<T>>(token: Token, kernel: K)
 where
     Neon: Memory<T> + Memory<T::Compute>,
 {
@@ -22,7 +23,7 @@ where
 
 /// Runs `kernel`, or gives it back where the CPU has no NEON.
 #[inline(always)]
-pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<K::Output, K>
+pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<(), K>
 where
     Neon: Memory<T> + Memory<T::Compute>,
 {
@@ -56,6 +57,7 @@ fn first2(count: usize) -> uint64x2_t {
 impl Lanes<f32> for Neon {
     const FUSED: bool = true;
     const WIDE: bool = false;
+    const COMPACT: bool = false;
     type V = [float32x4_t; 8];
     type Half = [float32x4_t; 4];
     type Acc = [float64x2_t; 8];
@@ -212,6 +214,7 @@ impl Memory<f32> for Neon {
 impl Lanes<f64> for Neon {
     const FUSED: bool = true;
     const WIDE: bool = false;
+    const COMPACT: bool = false;
     type V = [float64x2_t; 8];
     type Half = [float64x2_t; 8];
     type Acc = [[float64x2_t; 8]; 2];

@@ -4,7 +4,8 @@
 //! its bits depend neither on the build's target features nor on the architecture.
 
 use super::{each, put, take};
-use crate::element::{DoubleDouble, Element, Kernel};
+use crate::element::{DoubleDouble, Element};
+use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
 use core::mem::MaybeUninit;
 use wide::{bytemuck::cast, f32x4, f64x2, u32x4, u64x2};
@@ -15,7 +16,7 @@ pub struct Portable;
 
 /// Runs `kernel`.
 #[inline(always)]
-pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> K::Output
+pub fn run<T: Element, K: Kernel<T>>(kernel: K)
 where
     Portable: Memory<T> + Memory<T::Compute>,
 {
@@ -23,7 +24,7 @@ where
 }
 
 #[inline(never)]
-fn enter<T: Element, K: Kernel<T>>(kernel: K) -> K::Output
+fn enter<T: Element, K: Kernel<T>>(kernel: K)
 where
     Portable: Memory<T> + Memory<T::Compute>,
 {
@@ -33,6 +34,7 @@ where
 impl Lanes<f32> for Portable {
     const FUSED: bool = false;
     const WIDE: bool = false;
+    const COMPACT: bool = true;
     type V = [f32x4; 8];
     type Half = [f32x4; 4];
     type Acc = [f64x2; 8];
@@ -76,7 +78,7 @@ impl Lanes<f32> for Portable {
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => key[I].simd_lt(limit[I]).select(f32x4::splat(0.0), v[I]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(take::<f32, 4>(
             &cast::<_, [f32; 4]>(v[I])[..count.saturating_sub(4 * I).min(4)], 0, 0.0)))
@@ -93,7 +95,7 @@ impl Lanes<f32> for Portable {
     fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(cast::<_, u32x4>(v[I]) << 20_u32))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn lookup(self, table: &'static [f32; 8], index: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(cast::<_, [u32; 4]>(index[I]).map(|i| table[(i & 7) as usize])))
     }
@@ -109,7 +111,7 @@ impl Lanes<f32> for Portable {
     fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
         cast::<_, [u32; 4]>(seen & u32x4::splat(forbidden)) == [0; 4]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn reduce_max(self, v: Self::V) -> f32 {
         let v: [f32; 32] = cast(v);
         v.into_iter().fold(v[0], |a, b| if b > a { b } else { a })
@@ -126,12 +128,12 @@ impl Lanes<f32> for Portable {
     fn acc_zero(self) -> Self::Acc {
         [f64x2::splat(0.0); 8]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
         let v: [f32; 16] = cast(v);
         each!(0 1 2 3 4 5 6 7; I => acc[I] + f64x2::new([f64::from(v[2 * I]), f64::from(v[2 * I + 1])]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_lanes(self, acc: Self::Acc) -> [f64; 16] {
         cast(acc)
     }
@@ -143,7 +145,7 @@ impl Memory<f32> for Portable {
         let src = &src[..32];
         each!(0 1 2 3 4 5 6 7; I => cast(take::<f32, 4>(&src[4 * I..4 * I + 4], 0, 0.0)))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_or(self, src: &[f32], fill: f32) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(take::<f32, 4>(src, 4 * I, fill)))
     }
@@ -152,7 +154,7 @@ impl Memory<f32> for Portable {
         let dst = &mut dst[..32];
         let _ = each!(0 1 2 3 4 5 6 7; I => put::<f32, 4>(&mut dst[4 * I..4 * I + 4], 0, cast(v[I])));
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
         let _ = each!(0 1 2 3 4 5 6 7; I => put::<f32, 4>(dst, 4 * I, cast(v[I])));
     }
@@ -161,6 +163,7 @@ impl Memory<f32> for Portable {
 impl Lanes<f64> for Portable {
     const FUSED: bool = false;
     const WIDE: bool = false;
+    const COMPACT: bool = true;
     type V = [f64x2; 8];
     type Half = [f64x2; 8];
     type Acc = [[f64x2; 8]; 2];
@@ -204,7 +207,7 @@ impl Lanes<f64> for Portable {
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => key[I].simd_lt(limit[I]).select(f64x2::splat(0.0), v[I]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(take::<f64, 2>(
             &cast::<_, [f64; 2]>(v[I])[..count.saturating_sub(2 * I).min(2)], 0, 0.0)))
@@ -221,7 +224,7 @@ impl Lanes<f64> for Portable {
     fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(cast::<_, u64x2>(v[I]) << 49_u32))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn lookup(self, table: &'static [f64; 8], index: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(cast::<_, [u64; 2]>(index[I]).map(|i| table[(i & 7) as usize])))
     }
@@ -237,7 +240,7 @@ impl Lanes<f64> for Portable {
     fn seen_none_of(self, seen: Self::Seen, forbidden: u64) -> bool {
         cast::<_, [u64; 2]>(seen & u64x2::splat(forbidden)) == [0; 2]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn reduce_max(self, v: Self::V) -> f64 {
         let v: [f64; 16] = cast(v);
         v.into_iter().fold(v[0], |a, b| if b > a { b } else { a })
@@ -254,11 +257,11 @@ impl Lanes<f64> for Portable {
     fn acc_zero(self) -> Self::Acc {
         [[f64x2::splat(0.0); 8]; 2]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
         super::two_sum(self, acc, v)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_lanes(self, acc: Self::Acc) -> [DoubleDouble; 16] {
         super::pairs(cast(acc[0]), cast(acc[1]))
     }
@@ -270,7 +273,7 @@ impl Memory<f64> for Portable {
         let src = &src[..16];
         each!(0 1 2 3 4 5 6 7; I => cast(take::<f64, 2>(&src[2 * I..2 * I + 2], 0, 0.0)))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_or(self, src: &[f64], fill: f64) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(take::<f64, 2>(src, 2 * I, fill)))
     }
@@ -279,7 +282,7 @@ impl Memory<f64> for Portable {
         let dst = &mut dst[..16];
         let _ = each!(0 1 2 3 4 5 6 7; I => put::<f64, 2>(&mut dst[2 * I..2 * I + 2], 0, cast(v[I])));
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_partial(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
         let _ = each!(0 1 2 3 4 5 6 7; I => put::<f64, 2>(dst, 2 * I, cast(v[I])));
     }

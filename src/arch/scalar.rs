@@ -1,6 +1,7 @@
 //! The exact reference: one lane at a time, the same bits as the SIMD backends with a fused multiply-add.
 
-use crate::element::{DoubleDouble, Element, Kernel};
+use crate::element::{DoubleDouble, Element};
+use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
 use core::array::from_fn;
 use core::mem::MaybeUninit;
@@ -11,7 +12,7 @@ pub struct Scalar;
 
 /// Runs `kernel`.
 #[inline(never)]
-pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> K::Output
+pub fn run<T: Element, K: Kernel<T>>(kernel: K)
 where
     Scalar: Memory<T> + Memory<T::Compute>,
 {
@@ -21,119 +22,120 @@ where
 impl Lanes<f32> for Scalar {
     const FUSED: bool = true;
     const WIDE: bool = false;
+    const COMPACT: bool = true;
     type V = [f32; 32];
     type Half = [f32; 16];
     type Acc = [f64; 16];
     type Seen = u32;
 
-    #[inline(always)]
+    #[inline(never)]
     fn splat(self, x: f32) -> Self::V {
         [x; 32]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| a[i] + b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn sub(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| a[i] - b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| a[i] * b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         from_fn(|i| crate::math::fmaf(a[i], b[i], c[i]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         from_fn(|i| crate::math::fmaf(-a[i], b[i], c[i]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         from_fn(|i| if key[i] < limit[i] { 0.0 } else { v[i] })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         from_fn(|i| if i < count { v[i] } else { 0.0 })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| f32::from_bits(a[i].to_bits().wrapping_add(b[i].to_bits())))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn shl_exponent(self, v: Self::V) -> Self::V {
         v.map(|v| f32::from_bits(v.to_bits() << 23))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
         v.map(|v| f32::from_bits(v.to_bits() << 20))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn lookup(self, table: &'static [f32; 8], index: Self::V) -> Self::V {
         index.map(|i| table[(i.to_bits() & 7) as usize])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn seen_none(self) -> Self::Seen {
         0
     }
-    #[inline(always)]
+    #[inline(never)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         v.into_iter().fold(seen, |seen, v| seen | v.to_bits())
     }
-    #[inline(always)]
+    #[inline(never)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
         seen & forbidden == 0
     }
-    #[inline(always)]
+    #[inline(never)]
     fn reduce_max(self, v: Self::V) -> f32 {
         v.into_iter().fold(v[0], |a, b| if b > a { b } else { a })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {
         from_fn(|i| a[i] + b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn fold(self, v: Self::V) -> Self::Half {
         from_fn(|i| v[i] + v[i + 16])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_zero(self) -> Self::Acc {
         [0.0; 16]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
         from_fn(|i| acc[i] + f64::from(v[i]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_lanes(self, acc: Self::Acc) -> [f64; 16] {
         acc
     }
 }
 
 impl Memory<f32> for Scalar {
-    #[inline(always)]
+    #[inline(never)]
     fn load(self, src: &[f32]) -> Self::V {
         from_fn(|i| src[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_or(self, src: &[f32], fill: f32) -> Self::V {
         super::take(src, 0, fill)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
         super::put(&mut dst[..32], 0, v);
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
         super::put(dst, 0, v);
     }
@@ -142,119 +144,120 @@ impl Memory<f32> for Scalar {
 impl Lanes<f64> for Scalar {
     const FUSED: bool = true;
     const WIDE: bool = false;
+    const COMPACT: bool = true;
     type V = [f64; 16];
     type Half = [f64; 16];
     type Acc = [[f64; 16]; 2];
     type Seen = u64;
 
-    #[inline(always)]
+    #[inline(never)]
     fn splat(self, x: f64) -> Self::V {
         [x; 16]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| a[i] + b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn sub(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| a[i] - b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| a[i] * b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         from_fn(|i| crate::math::fma(a[i], b[i], c[i]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         from_fn(|i| crate::math::fma(-a[i], b[i], c[i]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         from_fn(|i| if key[i] < limit[i] { 0.0 } else { v[i] })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         from_fn(|i| if i < count { v[i] } else { 0.0 })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| f64::from_bits(a[i].to_bits().wrapping_add(b[i].to_bits())))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn shl_exponent(self, v: Self::V) -> Self::V {
         v.map(|v| f64::from_bits(v.to_bits() << 52))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
         v.map(|v| f64::from_bits(v.to_bits() << 49))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn lookup(self, table: &'static [f64; 8], index: Self::V) -> Self::V {
         index.map(|i| table[(i.to_bits() & 7) as usize])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn seen_none(self) -> Self::Seen {
         0
     }
-    #[inline(always)]
+    #[inline(never)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         v.into_iter().fold(seen, |seen, v| seen | v.to_bits())
     }
-    #[inline(always)]
+    #[inline(never)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u64) -> bool {
         seen & forbidden == 0
     }
-    #[inline(always)]
+    #[inline(never)]
     fn reduce_max(self, v: Self::V) -> f64 {
         v.into_iter().fold(v[0], |a, b| if b > a { b } else { a })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {
         from_fn(|i| a[i] + b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn fold(self, v: Self::V) -> Self::Half {
         v
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_zero(self) -> Self::Acc {
         [[0.0; 16]; 2]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
         super::two_sum(self, acc, v)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn acc_lanes(self, acc: Self::Acc) -> [DoubleDouble; 16] {
         super::pairs(acc[0], acc[1])
     }
 }
 
 impl Memory<f64> for Scalar {
-    #[inline(always)]
+    #[inline(never)]
     fn load(self, src: &[f64]) -> Self::V {
         from_fn(|i| src[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_or(self, src: &[f64], fill: f64) -> Self::V {
         super::take(src, 0, fill)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
         super::put(&mut dst[..16], 0, v);
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_partial(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
         super::put(dst, 0, v);
     }

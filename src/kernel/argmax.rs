@@ -1,7 +1,8 @@
 //! The index of the largest element.
 
+use super::Kernel;
 use super::row::{BLOCK, Chunk, Read, Row, block};
-use crate::element::{Element, Float, Kernel};
+use crate::element::{Element, Float};
 use crate::lanes::{Lanes, Memory};
 use crate::rows::Rows;
 
@@ -11,8 +12,16 @@ use crate::rows::Rows;
 #[inline(always)]
 pub fn row<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<usize> {
     match max_unless_nan(lanes, x) {
-        Some(m) => position(x, #[inline(always)] |v| v.widen() == m),
-        None => position(x, #[inline(always)] |v| v.partial_cmp(&v).is_none()),
+        Some(m) => position(
+            x,
+            #[inline(always)]
+            |v| v.widen() == m,
+        ),
+        None => position(
+            x,
+            #[inline(always)]
+            |v| v.partial_cmp(&v).is_none(),
+        ),
     }
 }
 
@@ -69,7 +78,6 @@ pub struct ArgMax<'a, T> {
 }
 
 impl<T: Element> Kernel<T> for ArgMax<'_, T> {
-    type Output = ();
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         for (r, index) in self.index.iter_mut().enumerate() {

@@ -3,9 +3,10 @@
 //! 2^n is applied as two factors, 2^h with h = rint(n/2) and 2^(n − h), so that neither overflows nor underflows before
 //! the result does.
 
+use super::Kernel;
 use super::passes::map;
 use super::row::Pair;
-use crate::element::{Float, Kernel};
+use crate::element::{Element, Float};
 use crate::lanes::{Lanes, Memory};
 use core::mem::MaybeUninit;
 
@@ -15,11 +16,10 @@ pub struct Exp<'a, F> {
     pub y: &'a mut [MaybeUninit<F>],
 }
 
-impl<F: Float> Kernel<F> for Exp<'_, F> {
-    type Output = ();
+impl<T: Element> Kernel<T> for Exp<'_, T> {
     #[inline(always)]
-    fn run<L: Memory<F> + Memory<F::Compute>>(self, lanes: L) {
-        map::<F, F, L>(
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        map::<T, T, L>(
             lanes,
             Pair(self.x, self.y),
             #[inline(always)]

@@ -2,21 +2,19 @@
 //!
 //! ln Σ = N·ln 2 + offset + ln S comes in two terms, so that `(x − high) − low` rounds twice at the size of the result.
 
+use super::Kernel;
 use super::passes::map;
 use super::row::{InPlace, Pair, Row};
 use super::softmax::{fill, sum};
 use crate::arch::memory::as_output;
-use crate::element::{Element, Float, Kernel, Sum};
+use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
 /// ln Σ e^x in two terms; `None` where the row has NaN, +∞, or nothing but −∞.
 #[inline(always)]
-fn log_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    x: &[T],
-) -> Option<(T::Compute, T::Compute)> {
+fn log_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> Option<(T::Compute, T::Compute)> {
     sum(lanes, x).map(|(shift, sum)| sum.log(shift.n, shift.offset))
 }
 
@@ -27,11 +25,7 @@ fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
     row: impl Row<T, T>,
     (high, low): (T::Compute, T::Compute),
 ) {
-    let (high, low, zero) = (
-        lanes.splat(high),
-        lanes.splat(low),
-        lanes.splat(T::Compute::ZERO),
-    );
+    let (high, low, zero) = (lanes.splat(high), lanes.splat(low), lanes.splat(T::Compute::ZERO));
     map::<T, T, L>(
         lanes,
         row,
@@ -48,7 +42,6 @@ pub struct LogSoftmax<'a, T> {
 }
 
 impl<T: Element> Kernel<T> for LogSoftmax<'_, T> {
-    type Output = ();
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         for r in 0..self.rows.rows() {
@@ -68,7 +61,6 @@ pub struct LogSoftmaxInPlace<'a, T> {
 }
 
 impl<T: Element> Kernel<T> for LogSoftmaxInPlace<'_, T> {
-    type Output = ();
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         for r in 0..self.rows.rows() {
@@ -89,7 +81,6 @@ pub struct LogSumExp<'a, T> {
 }
 
 impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
-    type Output = ();
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         for (r, out) in self.out.iter_mut().enumerate() {

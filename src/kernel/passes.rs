@@ -27,7 +27,11 @@ pub struct Exps<F: Float> {
 
 /// Σ e over the row, with e = 2^−N·e^(x − offset) stored where the row has a place for it.
 #[inline(always)]
-pub fn exp_sum<T, U, L, const OFFSET: bool>(lanes: L, row: impl Row<T, U>, shift: &Shift<T::Compute>) -> Exps<T::Compute>
+pub fn exp_sum<T, U, L, const OFFSET: bool>(
+    lanes: L,
+    row: impl Row<T, U>,
+    shift: &Shift<T::Compute>,
+) -> Exps<T::Compute>
 where
     T: Element,
     U: Element<Compute = T::Compute>,
@@ -164,20 +168,17 @@ where
 {
     let n = T::Compute::LANES;
     let len = chunk.len();
-    let mut one = |j| exp_last::<T, U, L, C, OFFSET>(lanes, core, shift, &mut chunk, seen, j * n);
-    let h0 = one(0);
-    if len <= n {
-        return h0;
+    // A loop, not four copies: a tail is short. Absent vectors add 0.
+    let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
+    for (j, half) in halves.iter_mut().enumerate() {
+        if j * n < len {
+            *half = exp_last::<T, U, L, C, OFFSET>(lanes, core, shift, &mut chunk, seen, j * n);
+        }
     }
-    let low = lanes.add_half(h0, one(1));
-    if len <= 2 * n {
-        return low;
-    }
-    let mut high = one(2);
-    if len > 3 * n {
-        high = lanes.add_half(high, one(3));
-    }
-    lanes.add_half(low, high)
+    lanes.add_half(
+        lanes.add_half(halves[0], halves[1]),
+        lanes.add_half(halves[2], halves[3]),
+    )
 }
 
 /// Applies `f` to every vector of the row and stores the result; absent lanes hold 0.

@@ -6,10 +6,11 @@
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. Both give the same quotients, since N moves
 //! exponents only; and because N is a function of the row alone, so are the bits of the result.
 
+use super::Kernel;
 use super::passes::{Exps, Quotient, exp_sum, map, max};
 use super::row::{InPlace, Pair, Read, Row};
 use crate::arch::memory::{Scratch, as_output, assume_written};
-use crate::element::{Element, Float, Kernel, Sum};
+use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::math::exp::{Shift, exp};
 use crate::rows::Rows;
@@ -95,12 +96,8 @@ fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
 
 /// y = e^(x − offset)·2^−N/S, computed once more from x.
 #[inline(always)]
-fn recompute<T, U, L>(
-    lanes: L,
-    row: impl Row<T, U>,
-    shift: &Shift<T::Compute>,
-    sum: <T::Compute as Float>::Sum,
-) where
+fn recompute<T, U, L>(lanes: L, row: impl Row<T, U>, shift: &Shift<T::Compute>, sum: <T::Compute as Float>::Sum)
+where
     T: Element,
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U>,
@@ -127,34 +124,48 @@ pub fn fill<T: Element>(y: &mut [MaybeUninit<T>], value: T) {
 /// One row, `x` and `y` of the same length, apart.
 #[inline(always)]
 pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
-    if let Some(e) = T::as_compute(y) {
-        let Some(sum) = sum_storing(lanes, x, e) else {
-            return fill(y, T::NAN);
-        };
-        let quotient = Quotient::new(lanes, sum);
-        #[allow(unsafe_code)]
-        // SAFETY: `sum_storing` stored every element.
-        let e = unsafe { assume_written(e) };
-        map(lanes, InPlace(e), #[inline(always)] |e| quotient.of(lanes, e));
-    } else if x.len() <= Scratch::capacity::<T::Compute>() {
-        through_scratch(lanes, x, y);
+    // The type decides, so that only one of the two is compiled.
+    if T::IS_COMPUTE {
+        through_output(lanes, x, y)
     } else {
-        let Some((shift, sum)) = sum(lanes, x) else {
-            return fill(y, T::NAN);
-        };
-        recompute(lanes, Pair(x, y), &shift, sum);
+        through_scratch(lanes, x, y)
     }
 }
 
-/// One row of at most a scratch, its exps kept aside.
+/// One row whose exps are kept in the output.
 #[inline(always)]
-fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
-    let mut scratch = Scratch::new();
-    let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
+fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
+    let Some(e) = T::as_compute(y) else { return };
     let Some(sum) = sum_storing(lanes, x, e) else {
         return fill(y, T::NAN);
     };
-    quotients(lanes, e, y, sum);
+    let quotient = Quotient::new(lanes, sum);
+    #[allow(unsafe_code)]
+    // SAFETY: `sum_storing` stored every element.
+    let e = unsafe { assume_written(e) };
+    map(
+        lanes,
+        InPlace(e),
+        #[inline(always)]
+        |e| quotient.of(lanes, e),
+    );
+}
+
+/// One row whose exps are kept aside if they fit there, else computed twice.
+#[inline(always)]
+fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
+    if x.len() > Scratch::capacity::<T::Compute>() {
+        return match sum(lanes, x) {
+            Some((shift, sum)) => recompute(lanes, Pair(x, y), &shift, sum),
+            None => fill(y, T::NAN),
+        };
+    }
+    let mut scratch = Scratch::new();
+    let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
+    match sum_storing(lanes, x, e) {
+        Some(sum) => quotients(lanes, e, y, sum),
+        None => fill(y, T::NAN),
+    }
 }
 
 /// y = e/S from stored e.
@@ -169,7 +180,12 @@ fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     #[allow(unsafe_code)]
     // SAFETY: `sum_storing` stored every element.
     let e = unsafe { assume_written(e) };
-    map(lanes, Pair(&*e, y), #[inline(always)] |e| quotient.of(lanes, e));
+    map(
+        lanes,
+        Pair(&*e, y),
+        #[inline(always)]
+        |e| quotient.of(lanes, e),
+    );
 }
 
 /// One row in place.
@@ -198,7 +214,6 @@ pub struct Softmax<'a, T> {
 }
 
 impl<T: Element> Kernel<T> for Softmax<'_, T> {
-    type Output = ();
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         for r in 0..self.rows.rows() {
@@ -214,7 +229,6 @@ pub struct SoftmaxInPlace<'a, T> {
 }
 
 impl<T: Element> Kernel<T> for SoftmaxInPlace<'_, T> {
-    type Output = ();
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         for r in 0..self.rows.rows() {

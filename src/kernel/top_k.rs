@@ -4,10 +4,11 @@
 //! the worst of them, so that almost every block costs one comparison. The probabilities are those of softmax, bit for
 //! bit: the k logits go through the same exp and the same quotient.
 
+use super::Kernel;
 use super::passes::{Quotient, max};
 use super::row::block;
 use super::softmax::sum;
-use crate::element::{Element, Float, Kernel};
+use crate::element::{Element, Float};
 use crate::lanes::Memory;
 use crate::math::exp::exp;
 use crate::rows::Rows;
@@ -22,13 +23,15 @@ pub struct TopK<'a, T: Element> {
 }
 
 impl<T: Element> Kernel<T> for TopK<'_, T> {
-    type Output = ();
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         if self.k == 0 {
             return;
         }
-        let places = self.index.chunks_exact_mut(self.k).zip(self.prob.chunks_exact_mut(self.k));
+        let places = self
+            .index
+            .chunks_exact_mut(self.k)
+            .zip(self.prob.chunks_exact_mut(self.k));
         for (r, (index, prob)) in places.enumerate() {
             row(lanes, self.rows.input(self.x, r), index, prob);
         }
@@ -37,12 +40,7 @@ impl<T: Element> Kernel<T> for TopK<'_, T> {
 
 /// One row, `index.len() == prob.len() ≤ x.len()`.
 #[inline(always)]
-fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    x: &[T],
-    index: &mut [usize],
-    prob: &mut [T::Compute],
-) {
+fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], index: &mut [usize], prob: &mut [T::Compute]) {
     select(lanes, x, index);
     let Some((shift, sum)) = sum(lanes, x) else {
         prob.fill(T::Compute::NAN);

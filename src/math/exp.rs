@@ -67,8 +67,12 @@ pub static OCTAVE: Core<f32> = Core {
 };
 
 /// ln 2 = 0.693359375 − 2.1219444e−4, the first term with 9 bits: its product with n is exact below 2^15.
-pub static OCTAVE_UNFUSED: Core<f32> =
-    Core { ln2_high: 0.693_359_375, ln2_low: -2.121_944_4e-4, offset_from: 256.0, ..OCTAVE };
+pub static OCTAVE_UNFUSED: Core<f32> = Core {
+    ln2_high: 0.693_359_375,
+    ln2_low: -2.121_944_4e-4,
+    offset_from: 256.0,
+    ..OCTAVE
+};
 
 pub static OCTAVE_F64: Core<f64> = Core {
     steps: 1,
@@ -132,7 +136,12 @@ static EIGHTHS_TABLE: [f32; 8] = {
     let mut table = [0.0; 8];
     let mut j = 0;
     while j < 8 {
-        table[j] = f32::from_bits(power[j].to_bits().wrapping_sub((j as u32) << 20).wrapping_sub(127 << 23));
+        table[j] = f32::from_bits(
+            power[j]
+                .to_bits()
+                .wrapping_sub((j as u32) << 20)
+                .wrapping_sub(127 << 23),
+        );
         j += 1;
     }
     table
@@ -188,6 +197,31 @@ impl<F: Float> Shift<F> {
 /// e and t of `U` vectors, each step across all of them. `OFFSET` subtracts the shift's offset first.
 #[inline(always)]
 pub fn exp<F: Float, L: Lanes<F>, const U: usize, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<F>,
+    shift: &Splat<L::V>,
+    x: [L::V; U],
+) -> ([L::V; U], [L::V; U]) {
+    if L::COMPACT {
+        compact::<F, L, U, OFFSET>(lanes, core, shift, x)
+    } else {
+        inlined::<F, L, U, OFFSET>(lanes, core, shift, x)
+    }
+}
+
+/// A call, for backends whose virtual vector is many instructions and which need no target feature to be inherited.
+#[inline(never)]
+fn compact<F: Float, L: Lanes<F>, const U: usize, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<F>,
+    shift: &Splat<L::V>,
+    x: [L::V; U],
+) -> ([L::V; U], [L::V; U]) {
+    inlined::<F, L, U, OFFSET>(lanes, core, shift, x)
+}
+
+#[inline(always)]
+fn inlined<F: Float, L: Lanes<F>, const U: usize, const OFFSET: bool>(
     lanes: L,
     core: &Core<F>,
     shift: &Splat<L::V>,
