@@ -54,6 +54,52 @@ fn main() {
         if isa == Isa::Scalar {
             continue;
         }
+        for (r, n) in [
+            (100000usize, 8usize),
+            (100000, 10),
+            (65536, 32),
+            (4096, 64),
+            (4096, 128),
+            (1024, 512),
+            (256, 1000),
+            (256, 2048),
+            (64, 4096),
+            (16, 32000),
+        ] {
+            let x: Vec<f32> = (0..n * r)
+                .map(|_| 3.0 * ((0..12).map(|_| rnd()).sum::<f32>() - 6.0))
+                .collect();
+            let mut y = vec![0.0f32; n * r];
+            let mut z = vec![0.0f32; n * r];
+            let mut best = [f64::MAX; 3];
+            for _ in 0..20 {
+                let t = Instant::now();
+                isa.softmax_rows(
+                    std::hint::black_box(&x),
+                    std::hint::black_box(&mut y[..]),
+                    Rows::new(r, n),
+                )
+                .unwrap();
+                best[0] = best[0].min(t.elapsed().as_secs_f64() / (r * n) as f64 * 1e9);
+                z.copy_from_slice(&x);
+                let t = Instant::now();
+                isa.softmax_rows_in_place(std::hint::black_box(&mut z[..]), Rows::new(r, n))
+                    .unwrap();
+                best[1] = best[1].min(t.elapsed().as_secs_f64() / (r * n) as f64 * 1e9);
+                let t = Instant::now();
+                std::hint::black_box(&mut z).copy_from_slice(std::hint::black_box(&x));
+                best[2] = best[2].min(t.elapsed().as_secs_f64() / (r * n) as f64 * 1e9);
+            }
+            for i in 0..r {
+                let s: f64 = y[i * n..][..n].iter().map(|&v| v as f64).sum();
+                assert!(
+                    (s - 1.0).abs() < 1e-5,
+                    "row {i} sum {s} first {:?}",
+                    &y[i * n..i * n + 4]
+                );
+            }
+            println!("  {r}x{n} {:.3} in place {:.3} copy {:.3}", best[0], best[1], best[2]);
+        }
         for n in [
             8usize,
             16,

@@ -84,6 +84,7 @@ pub trait Float:
 #[doc(hidden)]
 pub trait Sum<F>: Copy {
     const ZERO: Self;
+    fn of(x: F) -> Self;
     fn add(self, other: Self) -> Self;
     /// Whether 4 ≤ S ≤ 2^126 (f64: 2^1022).
     fn in_range(self) -> bool;
@@ -255,6 +256,10 @@ const RAISE: f64 = 18_446_744_073_709_551_616.0;
 impl Sum<f32> for f64 {
     const ZERO: f64 = 0.0;
     #[inline(always)]
+    fn of(x: f32) -> f64 {
+        f64::from(x)
+    }
+    #[inline(always)]
     fn add(self, other: f64) -> f64 {
         self + other
     }
@@ -306,6 +311,10 @@ fn two_sum(a: f64, b: f64) -> DoubleDouble {
 
 impl Sum<f64> for DoubleDouble {
     const ZERO: DoubleDouble = DoubleDouble { high: 0.0, low: 0.0 };
+    #[inline(always)]
+    fn of(x: f64) -> DoubleDouble {
+        DoubleDouble { high: x, low: 0.0 }
+    }
     #[inline(always)]
     fn add(self, other: DoubleDouble) -> DoubleDouble {
         let s = two_sum(self.high, other.high);

@@ -49,6 +49,9 @@ pub trait Lanes<F: Float>: Copy {
     /// The first `count` lanes of `v`, `+0` in the others.
     fn keep_first(self, v: Self::V, count: usize) -> Self::V;
 
+    /// `parts[g]` in each lane of the `g`-th of `P` equal parts of the vector.
+    fn splat_groups<const P: usize>(self, parts: [F; P]) -> Self::V;
+
     /// Integer sum of the bit patterns, wrapping.
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V;
     /// The bit pattern shifted left so that bit 0 becomes the lowest exponent bit (23 or 52 places).
@@ -88,6 +91,26 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     fn load_or(self, src: &[T], fill: T::Compute) -> Self::V;
     /// Stores all lanes to the first `LANES` elements of `dst`, rounding once to `T`.
     fn store(self, dst: &mut [MaybeUninit<T>], v: Self::V);
+    /// `rows[g]` (at most `LANES/P` elements) in the `g`-th of `P` equal parts, `fill` in the remaining lanes.
+    #[inline(always)]
+    fn load_groups<const P: usize>(self, rows: [&[T]; P], fill: T::Compute) -> Self::V {
+        let mut flat = [T::narrow(fill); 32];
+        for (row, part) in rows.iter().zip(flat.chunks_mut(T::Compute::LANES / P)) {
+            for (part, &x) in part.iter_mut().zip(*row) {
+                *part = x;
+            }
+        }
+        self.load(&flat)
+    }
+    /// Stores as many lanes of the `g`-th of `P` equal parts as `dst` has elements.
+    #[inline(always)]
+    fn store_group<const P: usize>(self, dst: &mut [MaybeUninit<T>], v: Self::V, g: usize) {
+        let mut flat = [MaybeUninit::uninit(); 32];
+        self.store(&mut flat, v);
+        for (dst, &y) in dst.iter_mut().zip(&flat[g * (T::Compute::LANES / P)..]) {
+            *dst = y;
+        }
+    }
     /// Stores as many lanes as `dst` has elements (at most `LANES`). Writes nothing behind `dst`.
     fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V);
 }

@@ -6,8 +6,9 @@ use crate::isa::Isa;
 use crate::kernel::argmax::ArgMax;
 use crate::kernel::exp::Exp;
 use crate::kernel::log_softmax::{LogSoftmax, LogSoftmaxInPlace, LogSumExp};
-use crate::kernel::softmax::{Softmax, SoftmaxInPlace};
+use crate::kernel::softmax::Softmax;
 use crate::kernel::top_k::TopK;
+use crate::kernel::{Buffers, Place};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
@@ -68,7 +69,15 @@ pub fn softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<
 #[inline]
 pub fn softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
-    T::softmax_in_place(Isa::detect(), SoftmaxInPlace { x, rows });
+    if !x.is_empty() {
+        T::softmax(
+            Isa::detect(),
+            Softmax(Buffers {
+                place: Place::InPlace(x),
+                rows,
+            }),
+        );
+    }
 }
 
 /// [`softmax`] of each of many rows.
@@ -349,7 +358,15 @@ impl Isa {
         let y = y.as_uninit();
         let rows = same_length(x.len(), y.len())?;
         self.require()?;
-        T::softmax(self, Softmax { x, y, rows });
+        if !rows.is_empty() {
+            T::softmax(
+                self,
+                Softmax(Buffers {
+                    place: Place::Apart(x, y),
+                    rows,
+                }),
+            );
+        }
         Ok(())
     }
 
@@ -366,7 +383,13 @@ impl Isa {
         let y = checked(x, y, rows)?;
         self.require()?;
         if !rows.is_empty() {
-            T::softmax(self, Softmax { x, y, rows });
+            T::softmax(
+                self,
+                Softmax(Buffers {
+                    place: Place::Apart(x, y),
+                    rows,
+                }),
+            );
         }
         Ok(())
     }
@@ -377,7 +400,13 @@ impl Isa {
         rows.check_input(x.len())?;
         self.require()?;
         if !rows.is_empty() {
-            T::softmax_in_place(self, SoftmaxInPlace { x, rows });
+            T::softmax(
+                self,
+                Softmax(Buffers {
+                    place: Place::InPlace(x),
+                    rows,
+                }),
+            );
         }
         Ok(())
     }

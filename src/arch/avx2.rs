@@ -110,6 +110,10 @@ impl Lanes<f32> for Avx2 {
         each!(0 1 2 3; I => f._mm256_and_ps(v[I], f._mm256_castsi256_ps(first8(count.saturating_sub(8 * I)))))
     }
     #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f32; P]) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_set1_ps(parts[I * P / 4]))
+    }
+    #[inline(always)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
         let f = self.0.avx;
         each!(0 1 2 3; I => f._mm256_castsi256_ps(
@@ -208,12 +212,26 @@ impl Memory<f32> for Avx2 {
         let _ = each!(0 1 2 3; I => unsafe { _mm256_storeu_ps(dst.as_mut_ptr().add(8 * I).cast(), v[I]) });
     }
     #[inline(always)]
+    fn load_groups<const P: usize>(self, rows: [&[f32]; P], fill: f32) -> Self::V {
+        let f = self.0.avx;
+        let fill = f._mm256_set1_ps(fill);
+        each!(0 1 2 3; I => {
+            let (row, at) = (rows[I * P / 4], I * 8 % (32 / P));
+            let mask = first8(row.len().saturating_sub(at));
+            // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
+            let v = unsafe { _mm256_maskload_ps(row.as_ptr().wrapping_add(at), mask) };
+            f._mm256_blendv_ps(fill, v, f._mm256_castsi256_ps(mask))
+        })
+    }
+    #[inline(always)]
+    fn store_group<const P: usize>(self, dst: &mut [MaybeUninit<f32>], v: Self::V, g: usize) {
+        for at in (0..32 / P).step_by(8) {
+            super::put::<f32, 8>(dst, at, pulp::bytemuck::cast(v[(g * (32 / P) + at) / 8]));
+        }
+    }
+    #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
-        let (n, p) = (dst.len(), dst.as_mut_ptr());
-        // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
-        let _ = each!(0 1 2 3; I => unsafe {
-            _mm256_maskstore_ps(p.wrapping_add(8 * I).cast(), first8(n.saturating_sub(8 * I)), v[I])
-        });
+        let _ = each!(0 1 2 3; I => super::put::<f32, 8>(dst, 8 * I, pulp::bytemuck::cast(v[I])));
     }
 }
 
@@ -270,6 +288,10 @@ impl Lanes<f64> for Avx2 {
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         let f = self.0.avx;
         each!(0 1 2 3; I => f._mm256_and_pd(v[I], f._mm256_castsi256_pd(first4(count.saturating_sub(4 * I)))))
+    }
+    #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f64; P]) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_set1_pd(parts[I * P / 4]))
     }
     #[inline(always)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
@@ -370,10 +392,6 @@ impl Memory<f64> for Avx2 {
     }
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
-        let (n, p) = (dst.len(), dst.as_mut_ptr());
-        // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
-        let _ = each!(0 1 2 3; I => unsafe {
-            _mm256_maskstore_pd(p.wrapping_add(4 * I).cast(), first4(n.saturating_sub(4 * I)), v[I])
-        });
+        let _ = each!(0 1 2 3; I => super::put::<f64, 4>(dst, 4 * I, pulp::bytemuck::cast(v[I])));
     }
 }

@@ -103,6 +103,18 @@ impl Lanes<f32> for Avx512 {
         each!(0 1; I => self.0.avx512f._mm512_maskz_mov_ps(mask16(count.saturating_sub(16 * I)), v[I]))
     }
     #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f32; P]) -> Self::V {
+        let f = self.0.avx512f;
+        match *parts.as_slice() {
+            [a, b] => [f._mm512_set1_ps(a), f._mm512_set1_ps(b)],
+            [a, b, c, d] => {
+                let pair = |a, b| f._mm512_mask_mov_ps(f._mm512_set1_ps(a), 0xff00, f._mm512_set1_ps(b));
+                [pair(a, b), pair(c, d)]
+            }
+            _ => Lanes::<f32>::splat(self, parts[0]),
+        }
+    }
+    #[inline(always)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
         let f = self.0.avx512f;
         each!(0 1; I => f._mm512_castsi512_ps(
@@ -195,12 +207,41 @@ impl Memory<f32> for Avx512 {
         let _ = each!(0 1; I => unsafe { _mm512_storeu_ps(dst.as_mut_ptr().add(16 * I).cast(), v[I]) });
     }
     #[inline(always)]
+    fn load_groups<const P: usize>(self, rows: [&[f32]; P], fill: f32) -> Self::V {
+        let f = self.0.avx512f;
+        let fill = f._mm512_set1_ps(fill);
+        // Masked-out elements are not accessed; the mask has one bit to an element, shifted with the pointer.
+        let part =
+            |row: &[f32], shift: usize| (mask16(row.len().min(32 / P)) << shift, row.as_ptr().wrapping_sub(shift));
+        let one = |row: &[f32]| {
+            let (mask, p) = part(row, 0);
+            // SAFETY: the mask covers elements of the row alone.
+            unsafe { _mm512_mask_loadu_ps(fill, mask, p) }
+        };
+        let two = |a: &[f32], b: &[f32]| {
+            let (mask, p) = part(b, 8);
+            // SAFETY: the mask covers elements of the row alone.
+            unsafe { _mm512_mask_loadu_ps(one(a), mask, p) }
+        };
+        match *rows.as_slice() {
+            [a, b] => [one(a), one(b)],
+            [a, b, c, d] => [two(a, b), two(c, d)],
+            _ => self.load_or(rows[0], f32::NEG_INFINITY),
+        }
+    }
+    #[inline(always)]
+    fn store_group<const P: usize>(self, dst: &mut [MaybeUninit<f32>], v: Self::V, g: usize) {
+        let v = v[g * 2 / P];
+        if P == 4 {
+            let v: [[f32; 8]; 2] = pulp::bytemuck::cast(v);
+            super::put::<f32, 8>(dst, 0, v[g % 2]);
+        } else {
+            super::put::<f32, 16>(dst, 0, pulp::bytemuck::cast(v));
+        }
+    }
+    #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
-        let (n, p) = (dst.len(), dst.as_mut_ptr());
-        // SAFETY: masked-out elements are not accessed, and the mask has as many bits as elements follow.
-        let _ = each!(0 1; I => unsafe {
-            _mm512_mask_storeu_ps(p.wrapping_add(16 * I).cast(), mask16(n.saturating_sub(16 * I)), v[I])
-        });
+        let _ = each!(0 1; I => super::put::<f32, 16>(dst, 16 * I, pulp::bytemuck::cast(v[I])));
     }
 }
 
@@ -253,6 +294,18 @@ impl Lanes<f64> for Avx512 {
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         each!(0 1; I => self.0.avx512f._mm512_maskz_mov_pd(mask8(count.saturating_sub(8 * I)), v[I]))
+    }
+    #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f64; P]) -> Self::V {
+        let f = self.0.avx512f;
+        match *parts.as_slice() {
+            [a, b] => [f._mm512_set1_pd(a), f._mm512_set1_pd(b)],
+            [a, b, c, d] => {
+                let pair = |a, b| f._mm512_mask_mov_pd(f._mm512_set1_pd(a), 0xf0, f._mm512_set1_pd(b));
+                [pair(a, b), pair(c, d)]
+            }
+            _ => Lanes::<f64>::splat(self, parts[0]),
+        }
     }
     #[inline(always)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
@@ -343,10 +396,6 @@ impl Memory<f64> for Avx512 {
     }
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
-        let (n, p) = (dst.len(), dst.as_mut_ptr());
-        // SAFETY: masked-out elements are not accessed, and the mask has as many bits as elements follow.
-        let _ = each!(0 1; I => unsafe {
-            _mm512_mask_storeu_pd(p.wrapping_add(8 * I).cast(), mask8(n.saturating_sub(8 * I)), v[I])
-        });
+        let _ = each!(0 1; I => super::put::<f64, 8>(dst, 8 * I, pulp::bytemuck::cast(v[I])));
     }
 }

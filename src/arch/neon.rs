@@ -110,6 +110,10 @@ impl Lanes<f32> for Neon {
             f.vandq_u32(f.vreinterpretq_u32_f32(v[I]), first4(count.saturating_sub(4 * I)))))
     }
     #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f32; P]) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => self.0.neon.vdupq_n_f32(parts[I * P / 8]))
+    }
+    #[inline(always)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
         let f = self.0.neon;
         each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_f32_u32(
@@ -265,6 +269,10 @@ impl Lanes<f64> for Neon {
         let f = self.0.neon;
         each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_f64_u64(
             f.vandq_u64(f.vreinterpretq_u64_f64(v[I]), first2(count.saturating_sub(2 * I)))))
+    }
+    #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f64; P]) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => self.0.neon.vdupq_n_f64(parts[I * P / 8]))
     }
     #[inline(always)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {

@@ -84,6 +84,10 @@ impl Lanes<f32> for Portable {
             &cast::<_, [f32; 4]>(v[I])[..count.saturating_sub(4 * I).min(4)], 0, 0.0)))
     }
     #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f32; P]) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => f32x4::splat(parts[I * P / 8]))
+    }
+    #[inline(always)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(cast::<_, u32x4>(a[I]) + cast::<_, u32x4>(b[I])))
     }
@@ -211,6 +215,10 @@ impl Lanes<f64> for Portable {
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => cast(take::<f64, 2>(
             &cast::<_, [f64; 2]>(v[I])[..count.saturating_sub(2 * I).min(2)], 0, 0.0)))
+    }
+    #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f64; P]) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => f64x2::splat(parts[I * P / 8]))
     }
     #[inline(always)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {

@@ -68,6 +68,10 @@ impl Lanes<f32> for Scalar {
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         from_fn(|i| if i < count { v[i] } else { 0.0 })
     }
+    #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f32; P]) -> Self::V {
+        from_fn(|i| parts[i * P / 32])
+    }
     #[inline(never)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| f32::from_bits(a[i].to_bits().wrapping_add(b[i].to_bits())))
@@ -189,6 +193,10 @@ impl Lanes<f64> for Scalar {
     #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         from_fn(|i| if i < count { v[i] } else { 0.0 })
+    }
+    #[inline(always)]
+    fn splat_groups<const P: usize>(self, parts: [f64; P]) -> Self::V {
+        from_fn(|i| parts[i * P / 16])
     }
     #[inline(never)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {

@@ -1,16 +1,52 @@
 //! The kernels: one file each, generic over the vector type, and the list that compiles each for each element type.
 
+use crate::arch::memory::as_output;
 use crate::element::Element;
 use crate::isa::{Isa, run};
 use crate::lanes::Memory;
+use crate::rows::Rows;
+use core::mem::MaybeUninit;
 
 pub mod argmax;
 pub mod exp;
 pub mod log_softmax;
 pub mod passes;
 pub mod row;
+pub mod short_rows;
 pub mod softmax;
 pub mod top_k;
+
+/// The rows of an operator, in two buffers or in one.
+pub struct Buffers<'a, T> {
+    pub place: Place<'a, T>,
+    pub rows: Rows,
+}
+
+/// Where the results go.
+pub enum Place<'a, T> {
+    Apart(&'a [T], &'a mut [MaybeUninit<T>]),
+    InPlace(&'a mut [T]),
+}
+
+impl<T: Element> Buffers<'_, T> {
+    /// The logits of row `r`.
+    #[inline(always)]
+    pub fn input(&self, r: usize) -> &[T] {
+        match &self.place {
+            Place::Apart(x, _) => self.rows.input(x, r),
+            Place::InPlace(x) => self.rows.input(x, r),
+        }
+    }
+
+    /// The place for the results of row `r`.
+    #[inline(always)]
+    pub fn output(&mut self, r: usize) -> &mut [MaybeUninit<T>] {
+        match &mut self.place {
+            Place::Apart(_, y) => self.rows.output(y, r),
+            Place::InPlace(x) => as_output(self.rows.input_mut(x, r)),
+        }
+    }
+}
 
 /// A computation generic over the vector type; [`Kernels`] runs it on the backend of an [`Isa`].
 pub trait Kernel<T: Element> {
@@ -46,7 +82,6 @@ macro_rules! kernels {
 kernels! {
     [f32, f64] {
     softmax: softmax::Softmax<'_, Self>;
-    softmax_in_place: softmax::SoftmaxInPlace<'_, Self>;
     log_softmax: log_softmax::LogSoftmax<'_, Self>;
     log_softmax_in_place: log_softmax::LogSoftmaxInPlace<'_, Self>;
     logsumexp: log_softmax::LogSumExp<'_, Self>;

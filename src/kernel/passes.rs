@@ -81,10 +81,10 @@ where
 {
     let n = T::Compute::LANES;
     if L::WIDE {
-        let x = [0, n, 2 * n, 3 * n].map(
-            #[inline(always)]
-            |at| chunk.load(lanes, at),
-        );
+        let mut x = [chunk.load(lanes, 0); BLOCK];
+        for (j, x) in x.iter_mut().enumerate() {
+            *x = chunk.load(lanes, j * n);
+        }
         let (e, t) = exp::<_, L, BLOCK, OFFSET>(lanes, core, shift, x);
         let mut half = [lanes.fold(e[0]); BLOCK];
         for j in 0..BLOCK {
@@ -149,6 +149,15 @@ where
     *seen = lanes.seen(*seen, t);
     chunk.store_partial(lanes, at, e);
     lanes.fold(lanes.keep_first(e, present))
+}
+
+/// The pairwise sum of the vectors of a block.
+#[inline(always)]
+pub fn fold_block<T: Element, L: Memory<T>>(lanes: L, halves: [Half<T, L>; BLOCK]) -> Half<T, L> {
+    lanes.add_half(
+        lanes.add_half(halves[0], halves[1]),
+        lanes.add_half(halves[2], halves[3]),
+    )
 }
 
 /// Less than a block, but something: absent vectors add nothing, absent lanes 0.
@@ -240,14 +249,35 @@ pub struct Quotient<V> {
     threshold: V,
 }
 
+/// 2^−64, the last factor of [`Quotient::of`].
+fn lower<F: Float>() -> F {
+    F::from_f64(1.0 / 18_446_744_073_709_551_616.0)
+}
+
 impl<V: Copy> Quotient<V> {
+    /// One sum for each of `P` equal parts of the vector.
+    #[inline(always)]
+    pub fn grouped<F: Float, L: Lanes<F, V = V>, const P: usize>(lanes: L, sums: &[F::Sum; P]) -> Self {
+        let (mut high, mut low, mut threshold) = ([F::ZERO; P], [F::ZERO; P], [F::ZERO; P]);
+        for g in 0..P {
+            (high[g], low[g]) = sums[g].reciprocal();
+            threshold[g] = sums[g].threshold();
+        }
+        Self {
+            high: lanes.splat_groups(high),
+            low: lanes.splat_groups(low),
+            lower: lanes.splat(lower()),
+            threshold: lanes.splat_groups(threshold),
+        }
+    }
+
     #[inline(always)]
     pub fn new<F: Float, L: Lanes<F, V = V>>(lanes: L, sum: F::Sum) -> Self {
         let (high, low) = sum.reciprocal();
         Self {
             high: lanes.splat(high),
             low: lanes.splat(low),
-            lower: lanes.splat(F::from_f64(1.0 / 18_446_744_073_709_551_616.0)),
+            lower: lanes.splat(lower()),
             threshold: lanes.splat(sum.threshold()),
         }
     }

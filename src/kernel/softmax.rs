@@ -6,14 +6,13 @@
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. Both give the same quotients, since N moves
 //! exponents only; and because N is a function of the row alone, so are the bits of the result.
 
-use super::Kernel;
 use super::passes::{Exps, Quotient, exp_sum, map, max};
 use super::row::{InPlace, Pair, Read, Row};
+use super::{Buffers, Kernel, Place, short_rows};
 use crate::arch::memory::{Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::math::exp::{Shift, exp};
-use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 20 below the guess are accepted.
@@ -206,33 +205,27 @@ pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: 
     }
 }
 
-/// Softmax of each row of `x` into `y`.
-pub struct Softmax<'a, T> {
-    pub x: &'a [T],
-    pub y: &'a mut [MaybeUninit<T>],
-    pub rows: Rows,
-}
+/// Softmax of each row.
+pub struct Softmax<'a, T>(pub Buffers<'a, T>);
 
 impl<T: Element> Kernel<T> for Softmax<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        for r in 0..self.rows.rows() {
-            row(lanes, self.rows.input(self.x, r), self.rows.output(self.y, r));
+        let Buffers { place, rows } = self.0;
+        if rows.cols() <= short_rows::longest::<T>() {
+            return short_rows::softmax(lanes, Buffers { place, rows });
         }
-    }
-}
-
-/// Softmax of each row of `x` in place.
-pub struct SoftmaxInPlace<'a, T> {
-    pub x: &'a mut [T],
-    pub rows: Rows,
-}
-
-impl<T: Element> Kernel<T> for SoftmaxInPlace<'_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        for r in 0..self.rows.rows() {
-            row_in_place(lanes, self.rows.input_mut(self.x, r));
+        match place {
+            Place::Apart(x, y) => {
+                for r in 0..rows.rows() {
+                    row(lanes, rows.input(x, r), rows.output(y, r));
+                }
+            }
+            Place::InPlace(x) => {
+                for r in 0..rows.rows() {
+                    row_in_place(lanes, rows.input_mut(x, r));
+                }
+            }
         }
     }
 }

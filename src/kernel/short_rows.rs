@@ -1,0 +1,211 @@
+//! Rows of at most [`longest`] elements, [`BATCH`] at a time.
+//!
+//! The exps of a batch stay in stack scratch in whole vectors, so that no partial store is ever reloaded, and the
+//! sums, divisions and thresholds of its rows are computed side by side. Rows of up to 16 (8) elements share a vector,
+//! two (four) to each. The bits are those of the row path: the same exp, the same order of additions.
+
+use super::Buffers;
+use super::passes::{Quotient, V, fold_block};
+use super::row::BLOCK;
+use super::softmax::{fill, guess, shift_of_max};
+use crate::arch::memory::{Scratch, as_output, assume_written};
+use crate::element::{Element, Float, Sum};
+use crate::lanes::Memory;
+use crate::math::exp::{Shift, Splat, exp};
+use core::mem::MaybeUninit;
+
+/// Rows to a batch.
+const BATCH: usize = 8;
+
+/// Vectors to a row, at most.
+const VECTORS: usize = 2 * BLOCK;
+
+/// Elements to a row, at most: two blocks.
+pub const fn longest<T: Element>() -> usize {
+    VECTORS * T::Compute::LANES
+}
+
+/// What a batch knows of its rows. `None` for a row that is NaN.
+type Sums<F> = [Option<<F as Float>::Sum>; BATCH];
+
+/// Softmax of every row, each of 1 to `longest` elements.
+#[inline(always)]
+pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mut buffers: Buffers<'_, T>) {
+    let (rows, cols) = (buffers.rows.rows(), buffers.rows.cols());
+    let width = T::Compute::LANES;
+    let mut start = 0;
+    while start < rows {
+        let count = (rows - start).min(BATCH);
+        if cols <= width / 4 {
+            packed::<T, L, 4>(lanes, &mut buffers, start, count);
+        } else if cols <= width / 2 {
+            packed::<T, L, 2>(lanes, &mut buffers, start, count);
+        } else {
+            batch(lanes, &mut buffers, start, count);
+        }
+        start += count;
+    }
+}
+
+/// Rows `start..start + count`, each in vectors of its own.
+#[inline(always)]
+fn batch<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    buffers: &mut Buffers<'_, T>,
+    start: usize,
+    count: usize,
+) {
+    let width = T::Compute::LANES;
+    let pitch = buffers.rows.cols().next_multiple_of(width);
+    let mut scratch = Scratch::new();
+    let scratch = scratch.as_elements::<T::Compute>();
+    let mut sums: Sums<T::Compute> = [None; BATCH];
+    for (i, e) in scratch.chunks_exact_mut(pitch).enumerate().take(count) {
+        let x = buffers.input(start + i);
+        let (sum, fits) = exp_row::<T, L, false>(lanes, x, &guess(x, L::FUSED), e);
+        sums[i] = (fits && sum.in_range()).then_some(sum);
+    }
+    for (i, e) in scratch.chunks_exact_mut(pitch).enumerate().take(count) {
+        if sums[i].is_none() {
+            sums[i] = redo(lanes, buffers.input(start + i), e);
+        }
+    }
+    for (i, e) in scratch.chunks_exact_mut(pitch).enumerate().take(count) {
+        let y = buffers.output(start + i);
+        let Some(sum) = sums[i] else {
+            fill(y, T::NAN);
+            continue;
+        };
+        #[allow(unsafe_code)]
+        // SAFETY: `exp_row` stored every vector of the row, and a row is `pitch` elements of them.
+        let e = unsafe { assume_written(e) };
+        let quotient = Quotient::new(lanes, sum);
+        for (y, e) in y.chunks_mut(width).zip(e.chunks_exact(width)) {
+            let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, e));
+            if y.len() == width {
+                lanes.store(y, v)
+            } else {
+                lanes.store_partial(y, v)
+            }
+        }
+    }
+}
+
+/// The exps of one row, whole vectors of them with 0 behind the last, their sum, and whether every exponent fitted.
+#[inline(always)]
+fn exp_row<T: Element, L: Memory<T> + Memory<T::Compute>, const OFFSET: bool>(
+    lanes: L,
+    x: &[T],
+    shift: &Shift<T::Compute>,
+    e: &mut [MaybeUninit<T::Compute>],
+) -> (<T::Compute as Float>::Sum, bool) {
+    let core = T::Compute::core(L::FUSED);
+    let splat = shift.splat(lanes);
+    let width = T::Compute::LANES;
+    let none = lanes.fold(lanes.splat(T::Compute::ZERO));
+    let (mut seen, mut acc) = (lanes.seen_none(), lanes.acc_zero());
+    for (x, e) in x.chunks(BLOCK * width).zip(e.chunks_mut(BLOCK * width)) {
+        let mut halves = [none; BLOCK];
+        for ((x, e), half) in x.chunks(width).zip(e.chunks_exact_mut(width)).zip(&mut halves) {
+            let v = if x.len() == width {
+                lanes.load(x)
+            } else {
+                lanes.load_or(x, -T::Compute::INFINITY)
+            };
+            let ([v], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, &splat, [v]);
+            seen = lanes.seen(seen, t);
+            let v = if x.len() == width {
+                v
+            } else {
+                lanes.keep_first(v, x.len())
+            };
+            Memory::<T::Compute>::store(lanes, e, v);
+            *half = lanes.fold(v);
+        }
+        acc = lanes.acc_add(acc, fold_block::<T, L>(lanes, halves));
+    }
+    (
+        T::Compute::reduce(lanes.acc_lanes(acc)),
+        lanes.seen_none_of(seen, core.forbidden),
+    )
+}
+
+/// The three-pass form of one row whose guess failed.
+#[inline(always)]
+fn redo<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    e: &mut [MaybeUninit<T::Compute>],
+) -> Option<<T::Compute as Float>::Sum> {
+    let (sum, _) = exp_row::<T, L, true>(lanes, x, &shift_of_max(lanes, x)?, e);
+    (!sum.is_nan()).then_some(sum)
+}
+
+/// Rows `start..start + count`, `P` of them to a vector. Absent rows are copies of the last one.
+///
+/// Loops over arrays instead of `array::map`: its closures are not always inlined, and a call here costs a row.
+#[inline(always)]
+fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
+    lanes: L,
+    buffers: &mut Buffers<'_, T>,
+    start: usize,
+    count: usize,
+) {
+    let core = T::Compute::core(L::FUSED);
+    // The guess of so short a row is a constant.
+    let splat: Splat<V<T, L>> = guess::<T>(&[], L::FUSED).splat(lanes);
+    let cols = buffers.rows.cols();
+    let mut first = 0;
+    while first < count {
+        let mut group: [&[T]; P] = [&[]; P];
+        for (g, row) in group.iter_mut().enumerate() {
+            *row = buffers.input(start + (first + g).min(count - 1));
+        }
+        let x = Memory::<T>::load_groups(lanes, group, -T::Compute::INFINITY);
+        let ([e], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [x]);
+        let fits = lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden);
+        let mut sums = [<T::Compute as Float>::Sum::ZERO; P];
+        sum_groups::<T, L, P>(lanes, e, cols, &mut sums);
+        let mut accepted = fits;
+        for sum in &sums {
+            accepted &= sum.in_range();
+        }
+        let present = (count - first).min(P);
+        if accepted {
+            let y = Quotient::grouped(lanes, &sums).of(lanes, e);
+            for g in 0..present {
+                Memory::<T>::store_group::<P>(lanes, buffers.output(start + first + g), y, g);
+            }
+        } else {
+            batch(lanes, buffers, start + first, present);
+        }
+        first += P;
+    }
+}
+
+/// The sum of the first `cols` lanes of each of the `P` parts of `e`: the tree of the row path, whose other lanes are 0.
+#[inline(always)]
+fn sum_groups<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
+    lanes: L,
+    e: V<T, L>,
+    cols: usize,
+    sums: &mut [<T::Compute as Float>::Sum; P],
+) {
+    let width = T::Compute::LANES / P;
+    let mut flat = [T::Compute::ZERO; 32];
+    Memory::<T::Compute>::store(lanes, as_output(&mut flat), e);
+    for (sum, flat) in sums.iter_mut().zip(flat.chunks_exact(width)) {
+        let mut s = [<T::Compute as Float>::Sum::ZERO; 16];
+        for i in 0..width {
+            s[i] = <T::Compute as Float>::Sum::of(if i < cols { flat[i] } else { T::Compute::ZERO });
+        }
+        let mut half = width / 2;
+        while half > 0 {
+            for i in 0..half {
+                s[i] = s[i].add(s[i + half]);
+            }
+            half /= 2;
+        }
+        *sum = s[0];
+    }
+}

@@ -1,0 +1,89 @@
+//! What the tests share. An operator is a row in `ops.rs`, an element type a line in `element.rs`, a distribution a row
+//! in `inputs.rs`; every test runs all of them on every [`Isa::available`].
+//!
+//! Environment:
+//! - `SOFTMAX_REQUIRE_ISA=avx512,avx2`: fail if one of these is missing, or if the first is not what is detected.
+//! - `SOFTMAX_TEST_SCALE=N`: about N times less work (for emulators); 20 by default on wasm, else 1.
+
+pub mod choices;
+pub mod climb;
+pub mod dd;
+pub mod element;
+pub mod forms;
+pub mod host_flags;
+pub mod inputs;
+pub mod memory;
+pub mod ops;
+pub mod oracle;
+pub mod pages;
+pub mod shape;
+pub mod ulp;
+
+use softmax::Isa;
+use std::env;
+use std::sync::OnceLock;
+
+/// Every ISA of this CPU, best first; checked once against `SOFTMAX_REQUIRE_ISA`.
+pub fn isas() -> &'static [Isa] {
+    static ISAS: OnceLock<Vec<Isa>> = OnceLock::new();
+    ISAS.get_or_init(|| {
+        let available: Vec<Isa> = Isa::available().collect();
+        let detected = env::var_os("SOFTMAX_MAX_ISA").is_none().then(Isa::detect);
+        if let Ok(required) = env::var("SOFTMAX_REQUIRE_ISA") {
+            check_required(&required, &available, detected).unwrap_or_else(|message| panic!("{message}"));
+        }
+        available
+    })
+}
+
+pub fn for_each_isa(mut body: impl FnMut(Isa)) {
+    for &isa in isas() {
+        println!("on {isa}");
+        body(isa);
+    }
+}
+
+/// The backends that promise one another's bits: all but `portable`, which has its own.
+pub fn exact_isas() -> impl Iterator<Item = Isa> {
+    isas().iter().copied().filter(|&isa| isa != Isa::Portable)
+}
+
+/// The rule of `SOFTMAX_REQUIRE_ISA`; `detected` is `None` when the dispatch is capped.
+pub fn check_required(required: &str, available: &[Isa], detected: Option<Isa>) -> Result<(), String> {
+    for (i, name) in required.split(',').map(str::trim).enumerate() {
+        let found = available.iter().find(|isa| isa.name() == name);
+        let found = found.ok_or(format!(
+            "SOFTMAX_REQUIRE_ISA={required}: {name} is not in {available:?}"
+        ))?;
+        if i == 0 && detected.is_some_and(|isa| isa != *found) {
+            return Err(format!(
+                "SOFTMAX_REQUIRE_ISA={required}: detected {detected:?}, not {name}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How many times less work to do.
+pub fn scale() -> usize {
+    static SCALE: OnceLock<usize> = OnceLock::new();
+    *SCALE.get_or_init(|| match env::var("SOFTMAX_TEST_SCALE") {
+        Ok(scale) => scale
+            .parse()
+            .ok()
+            .filter(|&n| n > 0)
+            .expect("SOFTMAX_TEST_SCALE is a positive number"),
+        Err(_) if cfg!(target_family = "wasm") => 20,
+        Err(_) => 1,
+    })
+}
+
+/// The longest rows to try on a backend: the exact scalar one is slow, and slower still under an emulator.
+pub fn longest(isa: Isa, longest: usize) -> usize {
+    let slow = if isa == Isa::Scalar { 4 } else { 1 };
+    if scale() == 1 && slow == 1 {
+        longest
+    } else {
+        (longest / (scale() * slow)).max(70_001).min(longest)
+    }
+}

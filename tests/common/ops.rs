@@ -1,0 +1,226 @@
+//! The operators under test that give values, one row each in [`operators`], with everything the tests ask of them.
+
+use super::dd::Exact;
+use super::element::TestElement;
+use super::oracle::Oracle;
+use softmax::{Error, Isa, Rows};
+use std::mem::MaybeUninit;
+
+pub type Outcome = Result<(), Error>;
+pub type RowCall<T> = fn(Isa, &[T], &mut [T]) -> Outcome;
+pub type UninitCall<T> = fn(Isa, &[T], &mut [MaybeUninit<T>]) -> Outcome;
+
+/// How many values a row gives.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Width {
+    Row,
+    One,
+}
+
+/// What an operator must give for a row with a special value; the rest of a row is judged by its bound.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Expect {
+    /// This value everywhere.
+    All(f64),
+    /// This value in the place of the special one, and the rest as if it were absent.
+    There(f64),
+    /// As if the special value were absent.
+    Rest,
+}
+
+/// An operator that gives values: its call forms, its reference, its bound, its column of the special-rows table.
+pub struct Operator<T: TestElement> {
+    pub name: &'static str,
+    pub width: Width,
+    pub row: RowCall<T>,
+    pub detected: fn(&[T], &mut [T]) -> Outcome,
+    pub uninit: Option<UninitCall<T>>,
+    pub in_place: Option<InPlace<T>>,
+    pub rows: Option<ManyRows<T>>,
+    /// The exact result at an entry `x` of the row.
+    pub reference: fn(&Oracle, f64) -> Exact,
+    pub error: fn(got: f64, want: Exact, format: super::ulp::Format) -> f64,
+    pub bound: fn(Isa) -> f64,
+    /// Whether a NaN result is the canonical quiet one, else any.
+    pub canonical_nan: bool,
+    pub nan: Expect,
+    pub infinity: Expect,
+    pub minus_infinity: Expect,
+    pub all_minus_infinity: Expect,
+    /// Closed range of every result that is not NaN.
+    pub range: (f64, f64),
+}
+
+pub struct InPlace<T> {
+    pub row: fn(Isa, &mut [T]) -> Outcome,
+    pub detected: fn(&mut [T]),
+    pub rows: fn(Isa, &mut [T], Rows) -> Outcome,
+    pub detected_rows: fn(&mut [T], Rows) -> Outcome,
+}
+
+type UninitRowsCall<T> = fn(Isa, &[T], &mut [MaybeUninit<T>], Rows) -> Outcome;
+
+pub struct ManyRows<T> {
+    pub rows: fn(Isa, &[T], &mut [T], Rows) -> Outcome,
+    pub uninit: UninitRowsCall<T>,
+    pub detected: fn(&[T], &mut [T], Rows) -> Outcome,
+}
+
+impl<T: TestElement> Operator<T> {
+    pub fn outputs(&self, n: usize) -> usize {
+        if self.width == Width::Row { n } else { 1 }
+    }
+
+    /// The plain call on one row.
+    pub fn run(&self, isa: Isa, x: &[T]) -> Vec<T> {
+        let mut y = vec![T::canary(); self.outputs(x.len())];
+        (self.row)(isa, x, &mut y).unwrap_or_else(|e| panic!("{} on {isa}, n = {}: {e}", self.name, x.len()));
+        y
+    }
+
+    /// The largest error of each of several results of the row `x`, in the operator's ULP, and where.
+    pub fn worst(&self, x: &[T], results: &[&[T]], oracle: &Oracle) -> Vec<(f64, usize)> {
+        let mut worst = vec![(0.0, 0); results.len()];
+        for i in 0..self.outputs(x.len()) {
+            let want = (self.reference)(oracle, x.get(i).map_or(f64::NAN, |v| v.to_f64()));
+            for (worst, y) in worst.iter_mut().zip(results) {
+                let error = (self.error)(y[i].to_f64(), want, T::FORMAT);
+                if error > worst.0 {
+                    *worst = (error, i);
+                }
+            }
+        }
+        worst
+    }
+
+    /// Panics unless each of the results of the row `x` is within the bound of its ISA.
+    pub fn check(&self, x: &[T], results: &[(Isa, Vec<T>)], oracle: &Oracle, what: &dyn std::fmt::Display) {
+        let slices: Vec<&[T]> = results.iter().map(|(_, y)| &y[..]).collect();
+        for ((isa, y), (error, i)) in results.iter().zip(self.worst(x, &slices, oracle)) {
+            let (bound, n) = ((self.bound)(*isa), x.len());
+            let context = || format!("{} on {isa}, {what}, n = {n}", self.name);
+            assert!(
+                error <= bound,
+                "{}: {:?} at {i}: {error} ULP, bound {bound}",
+                context(),
+                y[i]
+            );
+        }
+    }
+}
+
+/// `log_softmax` and `logsumexp`: ULP of max(1, |result|).
+pub const LOG_MAX_ULP: f64 = 4.0;
+
+/// A new operator is a row here.
+pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
+    let mut list = vec![
+        Operator {
+            name: "softmax",
+            width: Width::Row,
+            row: |isa, x, y| isa.softmax(x, y),
+            detected: |x, y| softmax::softmax(x, y),
+            uninit: Some(|isa, x, y| isa.softmax(x, y)),
+            in_place: Some(InPlace {
+                row: |isa, x| isa.softmax_in_place(x),
+                detected: |x| softmax::softmax_in_place(x),
+                rows: |isa, x, rows| isa.softmax_rows_in_place(x, rows),
+                detected_rows: |x, rows| softmax::softmax_rows_in_place(x, rows),
+            }),
+            rows: Some(ManyRows {
+                rows: |isa, x, y, rows| isa.softmax_rows(x, y, rows),
+                uninit: |isa, x, y, rows| isa.softmax_rows(x, y, rows),
+                detected: |x, y, rows| softmax::softmax_rows(x, y, rows),
+            }),
+            reference: |oracle, x| oracle.softmax(x),
+            error: |got, want, format| format.error(got, want),
+            bound: |isa| f64::from(isa.max_ulp()),
+            canonical_nan: true,
+            nan: Expect::All(f64::NAN),
+            infinity: Expect::All(f64::NAN),
+            minus_infinity: Expect::There(0.0),
+            all_minus_infinity: Expect::All(f64::NAN),
+            range: (0.0, 1.0),
+        },
+        Operator {
+            name: "log_softmax",
+            width: Width::Row,
+            row: |isa, x, y| isa.log_softmax(x, y),
+            detected: |x, y| softmax::log_softmax(x, y),
+            uninit: Some(|isa, x, y| isa.log_softmax(x, y)),
+            in_place: Some(InPlace {
+                row: |isa, x| isa.log_softmax_in_place(x),
+                detected: |x| softmax::log_softmax_in_place(x),
+                rows: |isa, x, rows| isa.log_softmax_rows_in_place(x, rows),
+                detected_rows: |x, rows| softmax::log_softmax_rows_in_place(x, rows),
+            }),
+            rows: Some(ManyRows {
+                rows: |isa, x, y, rows| isa.log_softmax_rows(x, y, rows),
+                uninit: |isa, x, y, rows| isa.log_softmax_rows(x, y, rows),
+                detected: |x, y, rows| softmax::log_softmax_rows(x, y, rows),
+            }),
+            reference: |oracle, x| oracle.log_softmax(x),
+            error: |got, want, format| format.error_from_1(got, want),
+            bound: |_| LOG_MAX_ULP,
+            canonical_nan: true,
+            nan: Expect::All(f64::NAN),
+            infinity: Expect::All(f64::NAN),
+            minus_infinity: Expect::There(f64::NEG_INFINITY),
+            all_minus_infinity: Expect::All(f64::NAN),
+            range: (f64::NEG_INFINITY, 0.0),
+        },
+        Operator {
+            name: "logsumexp",
+            width: Width::One,
+            row: |isa, x, y| isa.logsumexp(x).map(|v| y[0] = v),
+            detected: |x, y| {
+                y[0] = softmax::logsumexp(x);
+                Ok(())
+            },
+            uninit: None,
+            in_place: None,
+            rows: Some(ManyRows {
+                rows: |isa, x, y, rows| isa.logsumexp_rows(x, y, rows),
+                uninit: |isa, x, y, rows| isa.logsumexp_rows(x, y, rows),
+                detected: |x, y, rows| softmax::logsumexp_rows(x, y, rows),
+            }),
+            reference: |oracle, _| oracle.logsumexp(),
+            error: |got, want, format| format.error_from_1(got, want),
+            bound: |_| LOG_MAX_ULP,
+            canonical_nan: true,
+            nan: Expect::All(f64::NAN),
+            infinity: Expect::All(f64::INFINITY),
+            minus_infinity: Expect::Rest,
+            all_minus_infinity: Expect::All(f64::NEG_INFINITY),
+            range: (f64::NEG_INFINITY, f64::INFINITY),
+        },
+    ];
+    list.extend(T::own_operators());
+    list
+}
+
+/// `exp`, which only the types that are computed in themselves have.
+pub fn exp<T: TestElement>(
+    row: RowCall<T>,
+    detected: fn(&[T], &mut [T]) -> Outcome,
+    uninit: UninitCall<T>,
+) -> Operator<T> {
+    Operator {
+        name: "exp",
+        width: Width::Row,
+        row,
+        detected,
+        uninit: Some(uninit),
+        in_place: None,
+        rows: None,
+        reference: |oracle, x| oracle.exp(x),
+        error: |got, want, format| format.error(got, want),
+        bound: |isa| f64::from(isa.exp_max_ulp()),
+        canonical_nan: false,
+        nan: Expect::There(f64::NAN),
+        infinity: Expect::There(f64::INFINITY),
+        minus_infinity: Expect::There(0.0),
+        all_minus_infinity: Expect::All(0.0),
+        range: (0.0, f64::INFINITY),
+    }
+}

@@ -1,0 +1,130 @@
+//! The same bits on every backend but `portable`, which has its own, and in every form of call on each backend: any
+//! alignment, in place or not, alone or in a batch at any position and stride, initialised or not, and with the
+//! host's flush-to-zero and denormals-are-zero flags set.
+
+use crate::common::element::{TestElement, for_each_element};
+use crate::common::forms::{Subject, subjects};
+use crate::common::inputs::{DISTRIBUTIONS, Distribution, lengths};
+use crate::common::{exact_isas, isas, longest, scale};
+use softmax::Isa;
+
+#[test]
+fn same_bits_on_every_backend() {
+    for_each_element!(check_backends);
+}
+
+/// The plain form, at all lengths: the scalar backend is the reference.
+fn check_backends<T: TestElement>() {
+    let subjects = subjects::<T>();
+    for (i, d) in DISTRIBUTIONS.iter().enumerate() {
+        for n in lengths(if i % 5 == 1 {
+            (1 << 20) / scale().min(15)
+        } else {
+            5000 / scale().min(5)
+        })
+        .filter(|&n| n > 0)
+        {
+            let x: Vec<T> = d.row(n, 51);
+            for Subject { name, forms } in &subjects {
+                let on = |isa| (forms[0].run)(isa, &x);
+                let want = (n <= longest(Isa::Scalar, 1 << 18)).then(|| on(Isa::Scalar)).flatten();
+                let mut want = want.map(|bits| (Isa::Scalar, bits));
+                for isa in exact_isas().filter(|&isa| isa != Isa::Scalar) {
+                    let got = on(isa).expect("the plain form always applies");
+                    match &want {
+                        Some((other, want)) => assert_same(want, &got, &format!("{name} on {other} and {isa}"), d, n),
+                        None => want = Some((isa, got)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn same_bits_in_every_form() {
+    for_each_element!(check_forms);
+}
+
+fn check_forms<T: TestElement>() {
+    let subjects = subjects::<T>();
+    let lengths = [
+        1, 2, 3, 5, 8, 15, 16, 17, 24, 31, 32, 33, 47, 64, 65, 96, 100, 127, 128, 129, 160, 255, 256, 257,
+    ];
+    let long = [511, 512, 513, 1000, 1024, 4099];
+    for d in DISTRIBUTIONS.iter().step_by(scale().min(4)) {
+        for n in lengths
+            .into_iter()
+            .step_by(scale().min(4))
+            .chain(long.into_iter().step_by(scale().min(3)))
+        {
+            check_row(&subjects, &d.row(n, 53), d);
+        }
+    }
+    // More than one segment of the sum, and than any cache block.
+    for n in [65_536, 65_537, 70_001] {
+        check_row(&subjects, &DISTRIBUTIONS[1].row(n, 54), &DISTRIBUTIONS[1]);
+    }
+}
+
+fn check_row<T: TestElement>(subjects: &[Subject<T>], x: &[T], d: &Distribution) {
+    for Subject { name, forms } in subjects {
+        for &isa in isas() {
+            let want = (forms[0].run)(isa, x).expect("the plain form always applies");
+            let forms = forms[1..]
+                .iter()
+                .step_by(if isa == Isa::Scalar && x.len() > 9999 { 7 } else { 1 });
+            for form in forms {
+                if let Some(got) = (form.run)(isa, x) {
+                    assert_same(&want, &got, &format!("{name} on {isa}, {}", form.name), d, x.len());
+                }
+            }
+        }
+    }
+}
+
+fn assert_same(want: &[u64], got: &[u64], what: &str, d: &Distribution, n: usize) {
+    let different = want.iter().zip(got).position(|(a, b)| a != b);
+    let context = || format!("{what}: {}, n = {n}", d.name);
+    assert_eq!(want.len(), got.len(), "{}", context());
+    if let Some(i) = different {
+        panic!("{}: {:#x} and {:#x} at {i}", context(), want[i], got[i]);
+    }
+}
+
+/// Rows whose results, or steps on the way, are subnormal where an operator is not careful.
+#[test]
+fn subnormals_do_not_depend_on_the_host() {
+    for_each_element!(check_subnormals);
+}
+
+fn check_subnormals<T: TestElement>() {
+    let tiny = |steps: i64| T::from_f64(0.0).step(steps).to_f64();
+    let min_normal = crate::common::dd::scale(1.0, T::FORMAT.min_exp);
+    // ln of 1 ± e^-d is subnormal from d = 87 (709 for f64) on.
+    let depth = -f64::from(T::FORMAT.min_exp) * std::f64::consts::LN_2;
+    let rows: Vec<Vec<f64>> = vec![
+        vec![tiny(5)],
+        vec![-tiny(5)],
+        vec![tiny(3), tiny(2), tiny(9), -tiny(4)],
+        vec![min_normal, -min_normal, tiny(1), 0.0],
+        vec![0.0, -depth - 1.0],
+        vec![0.0, -depth - 8.0, -depth - 3.0],
+        vec![tiny(7), -depth - 2.0],
+        vec![-tiny(7), -depth + 1.0, -depth + 0.01, -depth],
+        vec![0.0, -std::f64::consts::LN_2, -depth],
+        // The logarithm of the sum nearly takes the maximum away.
+        vec![-std::f64::consts::LN_2; 2],
+        vec![-(3f64.ln()); 3],
+    ];
+    for row in rows {
+        for n in [row.len(), 33, 100] {
+            let mut x: Vec<T> = row.iter().map(|&v| T::from_f64(v)).collect();
+            x.resize(
+                n,
+                T::from_f64(if n % 2 == 0 { f64::NEG_INFINITY } else { -2.0 * depth }),
+            );
+            check_row(&subjects(), &x, &DISTRIBUTIONS[0]);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Every length and layout, with guard pages and canaries against both sides of input and output: nothing is read or
+//! written that is not the call's, and every element is.
+
+use crate::common::choices::choices;
+use crate::common::element::{TestElement, bits, for_each_element};
+use crate::common::inputs::{DISTRIBUTIONS, lengths};
+use crate::common::memory::{EDGES, Edge, Guarded};
+use crate::common::ops::{InPlace, ManyRows, Operator, Width, operators};
+use crate::common::shape::Shape;
+use crate::common::{for_each_isa, longest, scale};
+use softmax::Isa;
+
+/// Lengths worth trying on an ISA.
+fn tried(isa: Isa) -> impl Iterator<Item = usize> {
+    lengths(longest(isa, usize::MAX)).filter(|n| scale() == 1 || *n < 300 || n % 7 == 1)
+}
+
+#[test]
+fn one_row() {
+    for_each_element!(check_one_row);
+}
+
+fn check_one_row<T: TestElement>() {
+    for_each_isa(|isa| {
+        for n in tried(isa) {
+            let x: Vec<T> = DISTRIBUTIONS[1].row(n, 61);
+            for op in operators::<T>() {
+                let what = format!("{} on {isa}, n = {n}", op.name);
+                let want = bits(&op.run(isa, &x));
+                assert!(!want.contains(&T::canary().bits()), "{what}: not all was written");
+                for (x_edge, y_edge) in [
+                    (Edge::End, Edge::End),
+                    (Edge::Start, Edge::Start),
+                    (Edge::End, Edge::Start),
+                ] {
+                    let input = Guarded::copy_of(&x, x_edge);
+                    let mut output = Guarded::new(op.outputs(n), y_edge);
+                    (op.row)(isa, &input, &mut output).unwrap_or_else(|e| panic!("{what}: {e}"));
+                    input.check_unchanged(&x, &what);
+                    output.check(&what);
+                    assert!(bits(&output) == want, "{what}: other bits at {x_edge:?} and {y_edge:?}");
+                }
+                let Some(in_place) = &op.in_place else { continue };
+                for edge in EDGES {
+                    let mut both = Guarded::copy_of(&x, edge);
+                    (in_place.row)(isa, &mut both).unwrap_or_else(|e| panic!("{what}, in place: {e}"));
+                    both.check(&what);
+                    assert!(bits(&both) == want, "{what}: other bits in place at {edge:?}");
+                }
+            }
+            for choice in choices::<T>() {
+                let want = (choice.row)(isa, &x);
+                for edge in EDGES {
+                    let (input, what) = (Guarded::copy_of(&x, edge), format!("{} on {isa}, n = {n}", choice.name));
+                    assert_eq!((choice.row)(isa, &input), want, "{what}: at {edge:?}");
+                    input.check_unchanged(&x, &what);
+                }
+            }
+        }
+    });
+}
+
+/// Contiguous, odd strides, narrow and wide, more rows than any batch, and rows that are cut by a batch.
+fn shapes() -> Vec<Shape> {
+    let shape = |(rows, cols, x_gap, y_gap)| Shape {
+        rows,
+        cols,
+        x_stride: cols + x_gap,
+        y_stride: cols + y_gap,
+    };
+    let mut all: Vec<Shape> = Vec::new();
+    for cols in (1..=70).chain([100, 127, 128, 129, 200, 256, 257, 300]) {
+        for rows in [1, 2, 5, 8, 16, 17, 33] {
+            all.push(shape((rows, cols, 0, 0)));
+            all.push(shape((rows, cols, cols % 5 + 1, cols % 3)));
+        }
+        all.push(shape((7, cols, 0, 9)));
+        all.push(shape((9, cols, 31, 0)));
+    }
+    all.extend(
+        [
+            (3, 1000, 1, 0),
+            (2, 4099, 0, 7),
+            (5, 513, 3, 3),
+            (100, 10, 1, 1),
+            (1000, 8, 0, 0),
+        ]
+        .map(shape),
+    );
+    all.into_iter().step_by(scale().min(11)).collect()
+}
+
+#[test]
+fn many_rows() {
+    for_each_element!(check_many_rows);
+}
+
+fn check_many_rows<T: TestElement>() {
+    for shape in shapes() {
+        // Rows of every kind side by side, canaries between them.
+        let mut x = vec![T::canary(); shape.x_extent()];
+        for r in 0..shape.rows {
+            let row: Vec<T> = DISTRIBUTIONS[r % DISTRIBUTIONS.len()].row(shape.cols, r as u64);
+            x[r * shape.x_stride..][..shape.cols].copy_from_slice(&row);
+        }
+        for_each_isa(|isa| {
+            for op in operators::<T>() {
+                let what = format!("{} on {isa}, {shape:?}", op.name);
+                check_rows(&op, isa, &x, shape, &what);
+                check_rows_in_place(&op, isa, &x, shape, &what);
+            }
+            for choice in choices::<T>() {
+                let (input, what) = (
+                    Guarded::copy_of(&x, Edge::End),
+                    format!("{} on {isa}, {shape:?}", choice.name),
+                );
+                let got = (choice.rows)(isa, &input, shape).unwrap_or_else(|e| panic!("{what}: {e}"));
+                input.check_unchanged(&x, &what);
+                for (r, got) in got.iter().enumerate() {
+                    let want = (choice.row)(isa, &x[r * shape.x_stride..][..shape.cols]);
+                    assert_eq!(want.as_ref(), Ok(got), "{what}: row {r}");
+                }
+            }
+        });
+    }
+}
+
+/// Each row as if alone, and the gaps as they were.
+fn check_rows<T: TestElement>(op: &Operator<T>, isa: Isa, x: &[T], shape: Shape, what: &String) {
+    let Some(ManyRows { rows, .. }) = op.rows else { return };
+    for edge in EDGES {
+        let (input, mut output) = (Guarded::copy_of(x, edge), Guarded::new(shape.y_extent(op.width), edge));
+        rows(isa, &input, &mut output, shape.rows()).unwrap_or_else(|e| panic!("{what}: {e}"));
+        input.check_unchanged(x, what);
+        output.check(what);
+        let mut want = vec![T::canary(); output.len()];
+        for r in 0..shape.rows {
+            let row = &x[r * shape.x_stride..][..shape.cols];
+            want[shape.y_row(op.width, r)].copy_from_slice(&op.run(isa, row));
+        }
+        assert!(
+            bits(&output) == bits(&want),
+            "{what}: other bits than row by row, or a gap was written"
+        );
+    }
+}
+
+fn check_rows_in_place<T: TestElement>(op: &Operator<T>, isa: Isa, x: &[T], shape: Shape, what: &String) {
+    let Some(InPlace { rows, .. }) = op.in_place else {
+        return;
+    };
+    for edge in EDGES {
+        let mut both = Guarded::copy_of(x, edge);
+        rows(isa, &mut both, shape.rows_in_place()).unwrap_or_else(|e| panic!("{what}, in place: {e}"));
+        both.check(what);
+        let mut want = x.to_vec();
+        for r in 0..shape.rows {
+            let row = r * shape.x_stride..r * shape.x_stride + shape.cols;
+            want[row.clone()].copy_from_slice(&op.run(isa, &x[row]));
+        }
+        assert!(
+            bits(&both) == bits(&want),
+            "{what}: in place, other bits than row by row, or a gap was written"
+        );
+    }
+}
+
+/// No rows, no columns, any stride: `Ok`, and nothing written but the −∞ of logsumexp and the "no index" of argmax.
+#[test]
+fn empty_shapes() {
+    for_each_element!(check_empty_shapes);
+}
+
+fn check_empty_shapes<T: TestElement>() {
+    let empty = [
+        (0, 0, 0),
+        (0, 5, 5),
+        (0, 5, 9),
+        (3, 0, 0),
+        (3, 0, 4),
+        (1, 0, 0),
+        (usize::MAX, 0, 0),
+    ];
+    for_each_isa(|isa| {
+        for (rows, cols, stride) in empty {
+            let shape = Shape {
+                rows,
+                cols,
+                x_stride: stride,
+                y_stride: stride,
+            };
+            let what = format!("{isa}, {shape:?}");
+            for op in operators::<T>() {
+                if op.width == Width::One && rows == usize::MAX {
+                    continue; // that many results have no place
+                }
+                if let Some(ManyRows { rows: call, .. }) = op.rows {
+                    let mut y = vec![T::canary(); 12];
+                    assert_eq!(call(isa, &[], &mut y, shape.rows()), Ok(()), "{} on {what}", op.name);
+                    let written = if op.width == Width::One { rows } else { 0 };
+                    let (results, rest) = y.split_at(written);
+                    assert!(
+                        results.iter().all(|v| v.to_f64() == f64::NEG_INFINITY),
+                        "{} on {what}: {y:?}",
+                        op.name
+                    );
+                    assert!(
+                        rest.iter().all(|v| v.bits() == T::canary().bits()),
+                        "{} on {what}: wrote",
+                        op.name
+                    );
+                }
+                if let Some(InPlace { rows: call, .. }) = op.in_place {
+                    let mut y = vec![T::canary(); 12];
+                    assert_eq!(
+                        call(isa, &mut y, shape.rows_in_place()),
+                        Ok(()),
+                        "{} on {what}",
+                        op.name
+                    );
+                    assert!(
+                        y.iter().all(|v| v.bits() == T::canary().bits()),
+                        "{} on {what}: wrote",
+                        op.name
+                    );
+                }
+            }
+            for choice in choices::<T>().into_iter().filter(|_| rows < usize::MAX) {
+                let got = (choice.rows)(isa, &[], shape).unwrap_or_else(|e| panic!("{} on {what}: {e}", choice.name));
+                let want = if choice.name == "argmax" {
+                    vec![u64::MAX]
+                } else {
+                    vec![]
+                };
+                assert_eq!(
+                    got,
+                    if cols == 0 || rows == 0 {
+                        vec![want; rows]
+                    } else {
+                        vec![]
+                    },
+                    "{}",
+                    choice.name
+                );
+            }
+        }
+    });
+}
