@@ -50,8 +50,6 @@ pub trait Float:
     /// Lanes of a virtual vector.
     const LANES: usize;
     type Bits: Copy;
-    /// Sixteen running sums.
-    type Sums: Copy;
     /// A sum of a row, in twice the precision.
     type Sum: Sum<Self>;
     const ZERO: Self;
@@ -76,8 +74,6 @@ pub trait Float:
     fn fine_core(fused: bool) -> &'static Core<Self>;
     /// 2^(n/steps − N) · e^r from t and r, see `math::exp`.
     fn combine<L: Lanes<Self>, const U: usize>(lanes: L, core: &Core<Self>, t: [L::V; U], r: [L::V; U]) -> [L::V; U];
-    /// The fixed tree over the sixteen running sums.
-    fn reduce(sums: Self::Sums) -> Self::Sum;
 }
 
 /// A sum of a row of `F`, in twice its precision.
@@ -138,7 +134,6 @@ impl Element for f64 {
 impl Float for f32 {
     const LANES: usize = 32;
     type Bits = u32;
-    type Sums = [f64; 16];
     type Sum = f64;
     const ZERO: f32 = 0.0;
     const INFINITY: f32 = f32::INFINITY;
@@ -184,16 +179,11 @@ impl Float for f32 {
             crate::math::exp::polynomial(lanes, &crate::math::exp::COEFFICIENTS_F32, t, r)
         }
     }
-    #[inline(always)]
-    fn reduce(sums: [f64; 16]) -> f64 {
-        tree(sums, |a, b| a + b)
-    }
 }
 
 impl Float for f64 {
     const LANES: usize = 16;
     type Bits = u64;
-    type Sums = [DoubleDouble; 16];
     type Sum = DoubleDouble;
     const ZERO: f64 = 0.0;
     const INFINITY: f64 = f64::INFINITY;
@@ -231,19 +221,15 @@ impl Float for f64 {
     fn combine<L: Lanes<f64>, const U: usize>(lanes: L, _core: &Core<f64>, t: [L::V; U], r: [L::V; U]) -> [L::V; U] {
         crate::math::exp::polynomial(lanes, &crate::math::exp::COEFFICIENTS_F64, t, r)
     }
-    #[inline(always)]
-    fn reduce(sums: [DoubleDouble; 16]) -> DoubleDouble {
-        tree(sums, Sum::<f64>::add)
-    }
 }
 
 /// `i + (i + 8)`, then `+ 4`, `+ 2`, `+ 1`.
 #[inline(always)]
-fn tree<S: Copy>(mut s: [S; 16], add: impl Fn(S, S) -> S) -> S {
+pub(crate) fn tree<F, S: Sum<F>>(mut s: [S; 16]) -> S {
     let mut width = 8;
     while width > 0 {
         for i in 0..width {
-            s[i] = add(s[i], s[i + width]);
+            s[i] = s[i].add(s[i + width]);
         }
         width /= 2;
     }

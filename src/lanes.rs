@@ -79,8 +79,10 @@ pub trait Lanes<F: Float>: Copy {
     fn acc_zero(self) -> Self::Acc;
     /// Adds a block sum: f32 lanes in f64, f64 lanes without error into a pair (high, low).
     fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc;
-    /// The sixteen sums, for the tree of [`Float::reduce`].
-    fn acc_lanes(self, acc: Self::Acc) -> F::Sums;
+    /// The sum of the sixteen: `i + (i + 8)`, then 4, 2, 1.
+    fn acc_sum(self, acc: Self::Acc) -> F::Sum;
+    /// The same tree over each of `P` equal parts of `v`, as if lanes that a part lacks were 0.
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [F::Sum; P];
 }
 
 /// Loads and stores of the element type `T`, which is what kernels are generic over.

@@ -49,10 +49,52 @@ fn first8(count: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - count.min(8)).cast()) }
 }
 
+/// Writes the first min(8, dst.len()) lanes.
+///
+/// Fewer than 8 by two stores of the same size that overlap: a masked store takes tens of cycles on some CPUs, and so
+/// does a detour over the stack.
+#[inline(always)]
+pub(super) fn put8(cpu: V3, dst: &mut [MaybeUninit<f32>], v: __m256) {
+    let (avx, n) = (cpu.avx, dst.len());
+    let p: *mut f32 = dst.as_mut_ptr().cast();
+    let low = |v| avx._mm256_castps256_ps128(v);
+    // Lanes from `by` on, moved to the front.
+    let from = |by: usize| {
+        let iota = avx._mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        let index = cpu.avx2._mm256_add_epi32(iota, avx._mm256_set1_epi32(by as i32));
+        cpu.avx2._mm256_permutevar8x32_ps(v, index)
+    };
+    // SAFETY: each store of s lanes stands at 0 or n − s, under a branch that knows s ≤ n.
+    unsafe {
+        if n >= 8 {
+            _mm256_storeu_ps(p, v);
+        } else if n >= 4 {
+            _mm_storeu_ps(p, low(v));
+            _mm_storeu_ps(p.add(n - 4), low(from(n - 4)));
+        } else if n >= 2 {
+            _mm_storel_epi64(p.cast(), _mm_castps_si128(low(v)));
+            _mm_storel_epi64(p.add(n - 2).cast(), _mm_castps_si128(low(from(n - 2))));
+        } else if n == 1 {
+            _mm_store_ss(p, low(v));
+        }
+    }
+}
+
 #[inline(always)]
 fn first4(count: usize) -> __m256i {
     // SAFETY: 8 − 2·min(count, 4) is at most 8, and eight more elements follow.
     unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - 2 * count.min(4)).cast()) }
+}
+
+impl Avx2 {
+    /// `i + (i + 4)`, `i + (i + 2)`, `i + (i + 1)`.
+    #[inline(always)]
+    fn sum8(self, low: __m256d, high: __m256d) -> f64 {
+        let (avx, sse2) = (self.0.avx, self.0.sse2);
+        let v = avx._mm256_add_pd(low, high);
+        let v = sse2._mm_add_pd(avx._mm256_castpd256_pd128(v), avx._mm256_extractf128_pd::<1>(v));
+        sse2._mm_cvtsd_f64(sse2._mm_add_sd(v, sse2._mm_unpackhi_pd(v, v)))
+    }
 }
 
 impl Lanes<f32> for Avx2 {
@@ -182,8 +224,27 @@ impl Lanes<f32> for Avx2 {
         each!(0 1 2 3; I => f._mm256_add_pd(acc[I], f._mm256_cvtps_pd(quarter[I])))
     }
     #[inline(always)]
-    fn acc_lanes(self, acc: Self::Acc) -> [f64; 16] {
-        pulp::bytemuck::cast(acc)
+    fn acc_sum(self, acc: Self::Acc) -> f64 {
+        let f = self.0.avx;
+        self.sum8(f._mm256_add_pd(acc[0], acc[2]), f._mm256_add_pd(acc[1], acc[3]))
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [f64; P] {
+        let f = self.0.avx;
+        let widen = |v| {
+            let low = f._mm256_cvtps_pd(f._mm256_castps256_ps128(v));
+            (low, f._mm256_cvtps_pd(f._mm256_extractf128_ps::<1>(v)))
+        };
+        let mut sums = [0.0; P];
+        for (g, sum) in sums.iter_mut().enumerate() {
+            let (mut low, mut high) = widen(v[g * 4 / P]);
+            if P == 2 {
+                let (l, h) = widen(v[2 * g + 1]);
+                (low, high) = (f._mm256_add_pd(low, l), f._mm256_add_pd(high, h));
+            }
+            *sum = self.sum8(low, high);
+        }
+        sums
     }
 }
 
@@ -226,12 +287,16 @@ impl Memory<f32> for Avx2 {
     #[inline(always)]
     fn store_group<const P: usize>(self, dst: &mut [MaybeUninit<f32>], v: Self::V, g: usize) {
         for at in (0..32 / P).step_by(8) {
-            super::put::<f32, 8>(dst, at, pulp::bytemuck::cast(v[(g * (32 / P) + at) / 8]));
+            put8(
+                self.0,
+                dst.get_mut(at..).unwrap_or_default(),
+                v[(g * (32 / P) + at) / 8],
+            );
         }
     }
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
-        let _ = each!(0 1 2 3; I => super::put::<f32, 8>(dst, 8 * I, pulp::bytemuck::cast(v[I])));
+        let _ = each!(0 1 2 3; I => put8(self.0, dst.get_mut(8 * I..).unwrap_or_default(), v[I]));
     }
 }
 
@@ -361,8 +426,12 @@ impl Lanes<f64> for Avx2 {
         super::two_sum(self, acc, v)
     }
     #[inline(always)]
-    fn acc_lanes(self, acc: Self::Acc) -> [DoubleDouble; 16] {
-        super::pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
+    fn acc_sum(self, acc: Self::Acc) -> DoubleDouble {
+        super::sum_pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [DoubleDouble; P] {
+        super::sum_parts(&pulp::bytemuck::cast::<_, [f64; 16]>(v))
     }
 }
 

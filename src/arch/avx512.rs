@@ -1,5 +1,6 @@
 //! AVX-512 (F, BW, CD, DQ, VL): 2 zmm of f32, or 2 of f64, to a virtual vector.
 
+use super::avx2::put8;
 use super::each;
 use crate::element::{DoubleDouble, Element};
 use crate::kernel::Kernel;
@@ -47,6 +48,39 @@ fn mask16(count: usize) -> __mmask16 {
 #[inline(always)]
 fn mask8(count: usize) -> __mmask8 {
     ((1u32 << count.min(8)) - 1) as __mmask8
+}
+
+impl Avx512 {
+    /// Writes the first min(16, dst.len()) lanes, like [`put8`].
+    #[inline(always)]
+    fn put16(self, dst: &mut [MaybeUninit<f32>], v: __m512) {
+        let (f, n) = (self.0.avx512f, dst.len());
+        let p: *mut f32 = dst.as_mut_ptr().cast();
+        if n >= 16 {
+            // SAFETY: 16 ≤ n.
+            unsafe { _mm512_storeu_ps(p, v) };
+        } else if n >= 8 {
+            let iota = f._mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let index = f._mm512_add_epi32(iota, f._mm512_set1_epi32(n as i32 - 8));
+            let last = f._mm512_permutexvar_ps(index, v);
+            // SAFETY: 8 ≤ n, so that both eights end at or before n.
+            unsafe {
+                _mm256_storeu_ps(p, f._mm512_castps512_ps256(v));
+                _mm256_storeu_ps(p.add(n - 8), f._mm512_castps512_ps256(last));
+            }
+        } else {
+            put8(*self.0, dst, f._mm512_castps512_ps256(v));
+        }
+    }
+
+    /// `i + (i + 4)`, `i + (i + 2)`, `i + (i + 1)`.
+    #[inline(always)]
+    fn sum8(self, v: __m512d) -> f64 {
+        let (f, avx, sse2) = (self.0.avx512f, self.0.avx, self.0.sse2);
+        let v = avx._mm256_add_pd(f._mm512_castpd512_pd256(v), f._mm512_extractf64x4_pd::<1>(v));
+        let v = sse2._mm_add_pd(avx._mm256_castpd256_pd128(v), avx._mm256_extractf128_pd::<1>(v));
+        sse2._mm_cvtsd_f64(sse2._mm_add_sd(v, sse2._mm_unpackhi_pd(v, v)))
+    }
 }
 
 impl Lanes<f32> for Avx512 {
@@ -180,8 +214,24 @@ impl Lanes<f32> for Avx512 {
         [f._mm512_add_pd(acc[0], low), f._mm512_add_pd(acc[1], high)]
     }
     #[inline(always)]
-    fn acc_lanes(self, acc: Self::Acc) -> [f64; 16] {
-        pulp::bytemuck::cast(acc)
+    fn acc_sum(self, acc: Self::Acc) -> f64 {
+        self.sum8(self.0.avx512f._mm512_add_pd(acc[0], acc[1]))
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [f64; P] {
+        let f = self.0.avx512f;
+        let mut sums = [0.0; P];
+        for (g, sum) in sums.iter_mut().enumerate() {
+            let v = v[g * 2 / P];
+            let low = f._mm512_cvtps_pd(f._mm512_castps512_ps256(v));
+            let high = f._mm512_cvtps_pd(self.0.avx512dq._mm512_extractf32x8_ps::<1>(v));
+            *sum = self.sum8(match (P, g % 2) {
+                (4, 0) => low,
+                (4, _) => high,
+                _ => f._mm512_add_pd(low, high),
+            });
+        }
+        sums
     }
 }
 
@@ -231,17 +281,17 @@ impl Memory<f32> for Avx512 {
     }
     #[inline(always)]
     fn store_group<const P: usize>(self, dst: &mut [MaybeUninit<f32>], v: Self::V, g: usize) {
+        let f = self.0.avx512f;
         let v = v[g * 2 / P];
-        if P == 4 {
-            let v: [[f32; 8]; 2] = pulp::bytemuck::cast(v);
-            super::put::<f32, 8>(dst, 0, v[g % 2]);
-        } else {
-            super::put::<f32, 16>(dst, 0, pulp::bytemuck::cast(v));
+        match (P, g % 2) {
+            (4, 0) => put8(*self.0, dst, f._mm512_castps512_ps256(v)),
+            (4, _) => put8(*self.0, dst, self.0.avx512dq._mm512_extractf32x8_ps::<1>(v)),
+            _ => self.put16(dst, v),
         }
     }
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
-        let _ = each!(0 1; I => super::put::<f32, 16>(dst, 16 * I, pulp::bytemuck::cast(v[I])));
+        let _ = each!(0 1; I => self.put16(dst.get_mut(16 * I..).unwrap_or_default(), v[I]));
     }
 }
 
@@ -368,8 +418,12 @@ impl Lanes<f64> for Avx512 {
         super::two_sum(self, acc, v)
     }
     #[inline(always)]
-    fn acc_lanes(self, acc: Self::Acc) -> [DoubleDouble; 16] {
-        super::pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
+    fn acc_sum(self, acc: Self::Acc) -> DoubleDouble {
+        super::sum_pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [DoubleDouble; P] {
+        super::sum_parts(&pulp::bytemuck::cast::<_, [f64; 16]>(v))
     }
 }
 

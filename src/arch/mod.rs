@@ -21,9 +21,23 @@ macro_rules! each {
 }
 pub(crate) use each;
 
-use crate::element::DoubleDouble;
+use crate::element::{DoubleDouble, Float, Sum, tree};
 use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
+
+/// [`Lanes::sum_groups`] of a vector in memory.
+#[inline(always)]
+fn sum_parts<F: Float, const P: usize>(v: &[F]) -> [F::Sum; P] {
+    let mut sums = [F::Sum::ZERO; P];
+    for (sum, part) in sums.iter_mut().zip(v.chunks_exact(v.len() / P)) {
+        let mut s = [F::Sum::ZERO; 16];
+        for (s, &v) in s.iter_mut().zip(part) {
+            *s = F::Sum::of(v);
+        }
+        *sum = tree(s);
+    }
+    sums
+}
 
 /// Adds `v` to sixteen pairs (high, low) without error: Knuth's two-sum, the rest gathered in `low`.
 #[inline(always)]
@@ -34,9 +48,9 @@ fn two_sum<L: Lanes<f64>>(lanes: L, acc: [L::V; 2], v: L::V) -> [L::V; 2] {
     [high, lanes.add(acc[1], rest)]
 }
 
-/// Sixteen pairs from their two halves.
+/// The sum of sixteen pairs.
 #[inline(always)]
-fn pairs(high: [f64; 16], low: [f64; 16]) -> [DoubleDouble; 16] {
+fn sum_pairs(high: [f64; 16], low: [f64; 16]) -> DoubleDouble {
     let mut pairs = [DoubleDouble { high: 0.0, low: 0.0 }; 16];
     for i in 0..16 {
         pairs[i] = DoubleDouble {
@@ -44,7 +58,7 @@ fn pairs(high: [f64; 16], low: [f64; 16]) -> [DoubleDouble; 16] {
             low: low[i],
         };
     }
-    pairs
+    tree(pairs)
 }
 
 /// Elements `at..at + N` of `src`, `fill` where there are none.

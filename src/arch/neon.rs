@@ -187,8 +187,12 @@ impl Lanes<f32> for Neon {
         ))
     }
     #[inline(always)]
-    fn acc_lanes(self, acc: Self::Acc) -> [f64; 16] {
-        pulp::bytemuck::cast(acc)
+    fn acc_sum(self, acc: Self::Acc) -> f64 {
+        crate::element::tree(pulp::bytemuck::cast::<_, [f64; 16]>(acc))
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [f64; P] {
+        super::sum_parts(&pulp::bytemuck::cast::<_, [f32; 32]>(v))
     }
 }
 
@@ -338,8 +342,12 @@ impl Lanes<f64> for Neon {
         super::two_sum(self, acc, v)
     }
     #[inline(always)]
-    fn acc_lanes(self, acc: Self::Acc) -> [DoubleDouble; 16] {
-        super::pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
+    fn acc_sum(self, acc: Self::Acc) -> DoubleDouble {
+        super::sum_pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [DoubleDouble; P] {
+        super::sum_parts(&pulp::bytemuck::cast::<_, [f64; 16]>(v))
     }
 }
 

@@ -138,8 +138,12 @@ impl Lanes<f32> for Portable {
         each!(0 1 2 3 4 5 6 7; I => acc[I] + f64x2::new([f64::from(v[2 * I]), f64::from(v[2 * I + 1])]))
     }
     #[inline(never)]
-    fn acc_lanes(self, acc: Self::Acc) -> [f64; 16] {
-        cast(acc)
+    fn acc_sum(self, acc: Self::Acc) -> f64 {
+        crate::element::tree(cast::<_, [f64; 16]>(acc))
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [f64; P] {
+        super::sum_parts(&cast::<_, [f32; 32]>(v))
     }
 }
 
@@ -270,8 +274,12 @@ impl Lanes<f64> for Portable {
         super::two_sum(self, acc, v)
     }
     #[inline(never)]
-    fn acc_lanes(self, acc: Self::Acc) -> [DoubleDouble; 16] {
-        super::pairs(cast(acc[0]), cast(acc[1]))
+    fn acc_sum(self, acc: Self::Acc) -> DoubleDouble {
+        super::sum_pairs(cast(acc[0]), cast(acc[1]))
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [DoubleDouble; P] {
+        super::sum_parts(&cast::<_, [f64; 16]>(v))
     }
 }
 

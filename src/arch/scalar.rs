@@ -121,8 +121,12 @@ impl Lanes<f32> for Scalar {
         from_fn(|i| acc[i] + f64::from(v[i]))
     }
     #[inline(never)]
-    fn acc_lanes(self, acc: Self::Acc) -> [f64; 16] {
-        acc
+    fn acc_sum(self, acc: Self::Acc) -> f64 {
+        crate::element::tree(acc)
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [f64; P] {
+        super::sum_parts(&v)
     }
 }
 
@@ -247,8 +251,12 @@ impl Lanes<f64> for Scalar {
         super::two_sum(self, acc, v)
     }
     #[inline(never)]
-    fn acc_lanes(self, acc: Self::Acc) -> [DoubleDouble; 16] {
-        super::pairs(acc[0], acc[1])
+    fn acc_sum(self, acc: Self::Acc) -> DoubleDouble {
+        super::sum_pairs(acc[0], acc[1])
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: Self::V) -> [DoubleDouble; P] {
+        super::sum_parts(&v)
     }
 }
 

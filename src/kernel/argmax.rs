@@ -47,7 +47,7 @@ pub fn max_unless_nan<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<T::
     let nan = lanes.sub(nan, nan);
     let mut sums = lanes.acc_add(lanes.acc_zero(), lanes.fold(nan));
     sums = lanes.acc_add(sums, lanes.fold(zero));
-    let sum = T::Compute::reduce(lanes.acc_lanes(sums));
+    let sum = lanes.acc_sum(sums);
     (!crate::element::Sum::is_nan(sum)).then(|| lanes.reduce_max(m))
 }
 

@@ -49,7 +49,7 @@ where
         acc = lanes.acc_add(acc, sum);
         left -= 1;
         if left == 0 {
-            total = total.add(T::Compute::reduce(lanes.acc_lanes(acc)));
+            total = total.add(lanes.acc_sum(acc));
             acc = lanes.acc_zero();
             left = SEGMENT / block::<T>();
         }
@@ -59,7 +59,7 @@ where
         acc = lanes.acc_add(acc, sum);
     }
     Exps {
-        sum: total.add(T::Compute::reduce(lanes.acc_lanes(acc))),
+        sum: total.add(lanes.acc_sum(acc)),
         fits: lanes.seen_none_of(seen, core.forbidden),
     }
 }

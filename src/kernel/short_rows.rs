@@ -8,7 +8,7 @@ use super::Buffers;
 use super::passes::{Quotient, V, fold_block};
 use super::row::BLOCK;
 use super::softmax::{fill, guess, shift_of_max};
-use crate::arch::memory::{Scratch, as_output, assume_written};
+use crate::arch::memory::{Scratch, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::math::exp::{Shift, Splat, exp};
@@ -124,10 +124,7 @@ fn exp_row<T: Element, L: Memory<T> + Memory<T::Compute>, const OFFSET: bool>(
         }
         acc = lanes.acc_add(acc, fold_block::<T, L>(lanes, halves));
     }
-    (
-        T::Compute::reduce(lanes.acc_lanes(acc)),
-        lanes.seen_none_of(seen, core.forbidden),
-    )
+    (lanes.acc_sum(acc), lanes.seen_none_of(seen, core.forbidden))
 }
 
 /// The three-pass form of one row whose guess failed.
@@ -154,7 +151,12 @@ fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
     let core = T::Compute::core(L::FUSED);
     // The guess of so short a row is a constant.
     let splat: Splat<V<T, L>> = guess::<T>(&[], L::FUSED).splat(lanes);
-    let cols = buffers.rows.cols();
+    let last = lanes.splat(T::Compute::from_f64(0.5 - buffers.rows.cols() as f64));
+    let mut place = [T::Compute::ZERO; 32];
+    for (i, place) in place.iter_mut().enumerate() {
+        *place = -T::Compute::from_i32((i % (T::Compute::LANES / P)) as i32);
+    }
+    let place = Memory::<T::Compute>::load(lanes, &place);
     let mut first = 0;
     while first < count {
         let mut group: [&[T]; P] = [&[]; P];
@@ -164,8 +166,8 @@ fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
         let x = Memory::<T>::load_groups(lanes, group, -T::Compute::INFINITY);
         let ([e], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [x]);
         let fits = lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden);
-        let mut sums = [<T::Compute as Float>::Sum::ZERO; P];
-        sum_groups::<T, L, P>(lanes, e, cols, &mut sums);
+        // Padding adds exactly 0: it stands where −i < ½ − cols, i being the place in a group.
+        let sums = lanes.sum_groups::<P>(lanes.zero_below(e, place, last));
         let mut accepted = fits;
         for sum in &sums {
             accepted &= sum.in_range();
@@ -180,32 +182,5 @@ fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
             batch(lanes, buffers, start + first, present);
         }
         first += P;
-    }
-}
-
-/// The sum of the first `cols` lanes of each of the `P` parts of `e`: the tree of the row path, whose other lanes are 0.
-#[inline(always)]
-fn sum_groups<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
-    lanes: L,
-    e: V<T, L>,
-    cols: usize,
-    sums: &mut [<T::Compute as Float>::Sum; P],
-) {
-    let width = T::Compute::LANES / P;
-    let mut flat = [T::Compute::ZERO; 32];
-    Memory::<T::Compute>::store(lanes, as_output(&mut flat), e);
-    for (sum, flat) in sums.iter_mut().zip(flat.chunks_exact(width)) {
-        let mut s = [<T::Compute as Float>::Sum::ZERO; 16];
-        for i in 0..width {
-            s[i] = <T::Compute as Float>::Sum::of(if i < cols { flat[i] } else { T::Compute::ZERO });
-        }
-        let mut half = width / 2;
-        while half > 0 {
-            for i in 0..half {
-                s[i] = s[i].add(s[i + half]);
-            }
-            half /= 2;
-        }
-        *sum = s[0];
     }
 }
