@@ -58,6 +58,8 @@ pub trait Float:
     const LN_2: Self;
     /// 1.5 · 2^(significand bits − 1): adding it rounds to an integer that stands in the low bits.
     const ROUND: Self;
+    /// The smallest normal number.
+    const SMALLEST: Self;
     /// Exponent bias.
     const BIAS: i32;
     /// The smallest x with e^x ≥ 2^−126 (f64: 2^−1022).
@@ -67,6 +69,10 @@ pub trait Float:
     fn from_i32(x: i32) -> Self;
     fn to_i32(self) -> i32;
     fn from_f64(x: f64) -> Self;
+    /// An integer in the order of the numbers, both zeros 0: compares subnormals whatever the host's DAZ flag.
+    fn order(self) -> i64;
+    /// Whether the magnitude is below the smallest normal number, whatever the host's DAZ flag.
+    fn is_tiny(self) -> bool;
 
     /// The exp core of softmax on a backend with (or without) a fused multiply-add.
     fn core(fused: bool) -> &'static Core<Self>;
@@ -85,12 +91,14 @@ pub trait Sum<F>: Copy {
     /// Whether 4 ≤ S ≤ 2^126 (f64: 2^1022).
     fn in_range(self) -> bool;
     fn is_nan(self) -> bool;
+    /// S itself, rounded.
+    fn rounded(self) -> F;
     /// 2^64/S as an unevaluated sum of two `F`.
     fn reciprocal(self) -> (F, F);
     /// The smallest e for which e/S is certainly normal: S · 2^−126 (f64: 2^−1022), rounded up.
     fn threshold(self) -> F;
-    /// `n·ln 2 + ln S + offset` as an unevaluated sum of two `F`.
-    fn log(self, n: i32, offset: F) -> (F, F);
+    /// `n·ln 2 + ln S` as an unevaluated sum of two `F`.
+    fn log(self, n: i32) -> (F, F);
 }
 
 impl Element for f32 {
@@ -140,6 +148,7 @@ impl Float for f32 {
     const LOG2_E: f32 = core::f32::consts::LOG2_E;
     const LN_2: f32 = core::f32::consts::LN_2;
     const ROUND: f32 = 12_582_912.0;
+    const SMALLEST: f32 = f32::MIN_POSITIVE;
     const BIAS: i32 = 127;
     const EXP_SMALLEST: f32 = -87.336_54;
     const EXP_OVERFLOW: f32 = 89.0;
@@ -150,6 +159,15 @@ impl Float for f32 {
     #[inline(always)]
     fn to_i32(self) -> i32 {
         self as i32
+    }
+    #[inline(always)]
+    fn order(self) -> i64 {
+        let bits = self.to_bits() as i32;
+        i64::from(if bits < 0 { -(bits & i32::MAX) } else { bits })
+    }
+    #[inline(always)]
+    fn is_tiny(self) -> bool {
+        self.to_bits() & 0x7f80_0000 == 0
     }
     #[inline(always)]
     fn from_f64(x: f64) -> f32 {
@@ -190,6 +208,7 @@ impl Float for f64 {
     const LOG2_E: f64 = core::f64::consts::LOG2_E;
     const LN_2: f64 = core::f64::consts::LN_2;
     const ROUND: f64 = 6_755_399_441_055_744.0;
+    const SMALLEST: f64 = f64::MIN_POSITIVE;
     const BIAS: i32 = 1023;
     const EXP_SMALLEST: f64 = -708.396_418_532_264_1;
     const EXP_OVERFLOW: f64 = 710.0;
@@ -200,6 +219,15 @@ impl Float for f64 {
     #[inline(always)]
     fn to_i32(self) -> i32 {
         self as i32
+    }
+    #[inline(always)]
+    fn order(self) -> i64 {
+        let bits = self.to_bits() as i64;
+        if bits < 0 { -(bits & i64::MAX) } else { bits }
+    }
+    #[inline(always)]
+    fn is_tiny(self) -> bool {
+        self.to_bits() & 0x7ff0_0000_0000_0000 == 0
     }
     #[inline(always)]
     fn from_f64(x: f64) -> f64 {
@@ -258,6 +286,10 @@ impl Sum<f32> for f64 {
         self != self
     }
     #[inline(always)]
+    fn rounded(self) -> f32 {
+        self as f32
+    }
+    #[inline(always)]
     fn reciprocal(self) -> (f32, f32) {
         let q = RAISE / self;
         let high = q as f32;
@@ -269,8 +301,8 @@ impl Sum<f32> for f64 {
         (self * (f64::from(f32::MIN_POSITIVE) * (1.0 + 2.384_185_791_015_625e-7))) as f32
     }
     #[inline(always)]
-    fn log(self, n: i32, offset: f32) -> (f32, f32) {
-        let log = f64::from(n) * core::f64::consts::LN_2 + libm::log(self) + f64::from(offset);
+    fn log(self, n: i32) -> (f32, f32) {
+        let log = f64::from(n) * core::f64::consts::LN_2 + libm::log(self);
         let high = log as f32;
         (high, (log - f64::from(high)) as f32)
     }
@@ -315,6 +347,10 @@ impl Sum<f64> for DoubleDouble {
         self.high != self.high
     }
     #[inline(always)]
+    fn rounded(self) -> f64 {
+        self.high
+    }
+    #[inline(always)]
     fn reciprocal(self) -> (f64, f64) {
         let high = RAISE / self.high;
         let rest = crate::math::fma(-high, self.high, RAISE) - high * self.low;
@@ -325,16 +361,15 @@ impl Sum<f64> for DoubleDouble {
         self.high * f64::MIN_POSITIVE * (1.0 + 8.881_784_197_001_252e-16)
     }
     #[inline(always)]
-    fn log(self, n: i32, offset: f64) -> (f64, f64) {
+    fn log(self, n: i32) -> (f64, f64) {
         // S = 2^k·s with s in [1, 2), so that only ln s, below 0.7, is rounded.
         let bits = self.high.to_bits();
         let k = ((bits >> 52) & 0x7ff) as i32 - 1023;
         let s = f64::from_bits((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000);
         // ln 2 in two terms, the first with 33 bits: its product with |n + k| < 2^20 is exact.
         let m = f64::from(n + k);
-        let a = two_sum(m * f64::from_bits(0x3fe6_2e42_fee0_0000), offset);
-        let rest = m * 1.908_214_929_270_587_7e-10 + (libm::log(s) + self.low / self.high) + a.low;
-        let c = two_sum(a.high, rest);
+        let rest = m * 1.908_214_929_270_587_7e-10 + (libm::log(s) + self.low / self.high);
+        let c = two_sum(m * f64::from_bits(0x3fe6_2e42_fee0_0000), rest);
         (c.high, c.low)
     }
 }

@@ -36,6 +36,8 @@ pub trait Lanes<F: Float>: Copy {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a · b`, round to nearest even.
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`, round to nearest even.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`: one rounding if `FUSED`, else the product is rounded before the addition.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `c − a · b`, rounded like [`mul_add`](Self::mul_add).

@@ -141,7 +141,7 @@ pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Res
 /// ```
 /// let mut x = [100.0_f32, f32::NEG_INFINITY];
 /// softmax::log_softmax_in_place(&mut x);
-/// assert_eq!(x, [0.0, f32::NEG_INFINITY]);
+/// assert!(x[0].abs() < 1e-7 && x[1] == f32::NEG_INFINITY);
 /// ```
 #[inline]
 pub fn log_softmax_in_place<T: Element>(x: &mut [T]) {
@@ -158,7 +158,7 @@ pub fn log_softmax_in_place<T: Element>(x: &mut [T]) {
 /// use softmax::{Rows, log_softmax_rows};
 /// let mut y = [0.0_f32; 2];
 /// log_softmax_rows(&[1.0_f32, 2.0], &mut y, Rows::new(2, 1))?;
-/// assert_eq!(y, [0.0, 0.0]);
+/// assert!(y.iter().all(|y| y.abs() < 1e-7));
 /// # Ok::<(), softmax::Error>(())
 /// ```
 #[inline]
@@ -175,7 +175,7 @@ pub fn log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, r
 /// use softmax::{Rows, log_softmax_rows_in_place};
 /// let mut x = [1.0_f32, 2.0];
 /// log_softmax_rows_in_place(&mut x, Rows::new(2, 1))?;
-/// assert_eq!(x, [0.0, 0.0]);
+/// assert!(x.iter().all(|y| y.abs() < 1e-7));
 /// # Ok::<(), softmax::Error>(())
 /// ```
 #[inline]

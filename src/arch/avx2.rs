@@ -123,6 +123,10 @@ impl Lanes<f32> for Avx2 {
         each!(0 1 2 3; I => self.0.avx._mm256_mul_ps(a[I], b[I]))
     }
     #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_div_ps(a[I], b[I]))
+    }
+    #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         each!(0 1 2 3; I => self.0.fma._mm256_fmadd_ps(a[I], b[I], c[I]))
     }
@@ -324,6 +328,10 @@ impl Lanes<f64> for Avx2 {
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         each!(0 1 2 3; I => self.0.avx._mm256_mul_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3; I => self.0.avx._mm256_div_pd(a[I], b[I]))
     }
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

@@ -109,6 +109,10 @@ impl Lanes<f32> for Avx512 {
         each!(0 1; I => self.0.avx512f._mm512_mul_ps(a[I], b[I]))
     }
     #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_div_ps(a[I], b[I]))
+    }
+    #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         each!(0 1; I => self.0.avx512f._mm512_fmadd_ps(a[I], b[I], c[I]))
     }
@@ -319,6 +323,10 @@ impl Lanes<f64> for Avx512 {
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         each!(0 1; I => self.0.avx512f._mm512_mul_pd(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1; I => self.0.avx512f._mm512_div_pd(a[I], b[I]))
     }
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

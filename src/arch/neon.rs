@@ -80,6 +80,10 @@ impl Lanes<f32> for Neon {
         each!(0 1 2 3 4 5 6 7; I => self.0.neon.vmulq_f32(a[I], b[I]))
     }
     #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => self.0.neon.vdivq_f32(a[I], b[I]))
+    }
+    #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => self.0.neon.vfmaq_f32(c[I], a[I], b[I]))
     }
@@ -243,6 +247,10 @@ impl Lanes<f64> for Neon {
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => self.0.neon.vmulq_f64(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => self.0.neon.vdivq_f64(a[I], b[I]))
     }
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

@@ -57,6 +57,10 @@ impl Lanes<f32> for Portable {
         each!(0 1 2 3 4 5 6 7; I => a[I] * b[I])
     }
     #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => a[I] / b[I])
+    }
+    #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => a[I] * b[I] + c[I])
     }
@@ -192,6 +196,10 @@ impl Lanes<f64> for Portable {
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => a[I] * b[I])
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => a[I] / b[I])
     }
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

@@ -45,6 +45,10 @@ impl Lanes<f32> for Scalar {
         from_fn(|i| a[i] * b[i])
     }
     #[inline(never)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        from_fn(|i| a[i] / b[i])
+    }
+    #[inline(never)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         from_fn(|i| crate::math::fmaf(a[i], b[i], c[i]))
     }
@@ -173,6 +177,10 @@ impl Lanes<f64> for Scalar {
     #[inline(never)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| a[i] * b[i])
+    }
+    #[inline(never)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        from_fn(|i| a[i] / b[i])
     }
     #[inline(never)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

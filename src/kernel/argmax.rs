@@ -12,6 +12,15 @@ use crate::rows::Rows;
 #[inline(always)]
 pub fn row<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<usize> {
     match max_unless_nan(lanes, x) {
+        // The host may compare subnormals as zeros: integers decide.
+        Some(m) if m.is_tiny() => {
+            let m = x.iter().map(|v| v.widen().order()).max()?;
+            position(
+                x,
+                #[inline(always)]
+                |v| v.widen().order() == m,
+            )
+        }
         Some(m) => position(
             x,
             #[inline(always)]
@@ -20,9 +29,15 @@ pub fn row<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<usize> {
         None => position(
             x,
             #[inline(always)]
-            |v| v.partial_cmp(&v).is_none(),
+            |v| is_nan(v),
         ),
     }
+}
+
+/// NaN compares with nothing.
+#[inline(always)]
+pub fn is_nan<T: Element>(v: T) -> bool {
+    v.partial_cmp(&v).is_none()
 }
 
 /// The largest element, −∞ of nothing, `None` if one is NaN.

@@ -1,8 +1,10 @@
 //! log_softmax(x)_i = x_i − ln Σ_j e^{x_j}, and that logarithm itself.
 //!
-//! ln Σ = N·ln 2 + offset + ln S comes in two terms, so that `(x − high) − low` rounds twice at the size of the result.
+//! ln Σ = offset + (N·ln 2 + ln S), the parenthesis in two terms: x − offset is exact where it matters (math/exp.rs), and
+//! `((x − offset) − high) − low` rounds twice at the size of the result.
 
 use super::Kernel;
+use super::argmax::is_nan;
 use super::passes::map;
 use super::row::{InPlace, Pair, Row};
 use super::softmax::{fill, sum};
@@ -12,25 +14,31 @@ use crate::lanes::Memory;
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
-/// ln Σ e^x in two terms; `None` where the row has NaN, +∞, or nothing but −∞.
+/// ln Σ e^x as offset, high and low; `None` where the row has NaN, +∞, or nothing but −∞.
 #[inline(always)]
-fn log_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> Option<(T::Compute, T::Compute)> {
-    sum(lanes, x).map(|(shift, sum)| sum.log(shift.n, shift.offset))
+fn log_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> Option<[T::Compute; 3]> {
+    let (shift, sum) = sum(lanes, x)?;
+    let (high, low) = sum.log(shift.n);
+    Some([shift.offset, high, low])
 }
 
-/// −max(0, (high − x) + low): never positive, NaN kept.
+/// −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
 #[inline(always)]
 fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     row: impl Row<T, T>,
-    (high, low): (T::Compute, T::Compute),
+    [offset, high, low]: [T::Compute; 3],
 ) {
-    let (high, low, zero) = (lanes.splat(high), lanes.splat(low), lanes.splat(T::Compute::ZERO));
+    let (offset, high, low) = (lanes.splat(offset), lanes.splat(high), lanes.splat(low));
+    let (zero, smallest) = (lanes.splat(T::Compute::ZERO), lanes.splat(T::Compute::SMALLEST));
     map::<T, T, L>(
         lanes,
         row,
         #[inline(always)]
-        |x| lanes.sub(zero, lanes.max(zero, lanes.add(lanes.sub(high, x), low))),
+        |x| {
+            let y = lanes.max(zero, lanes.add(lanes.sub(high, lanes.sub(x, offset)), low));
+            lanes.sub(zero, lanes.zero_below(y, y, smallest))
+        },
     );
 }
 
@@ -86,7 +94,7 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
         for (r, out) in self.out.iter_mut().enumerate() {
             let x = self.rows.input(self.x, r);
             out.write(match log_sum(lanes, x) {
-                Some((high, low)) => T::narrow(high + low),
+                Some([offset, high, low]) => T::narrow((high + low) + offset),
                 None => special(x),
             });
         }
@@ -98,7 +106,7 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
 fn special<T: Element>(x: &[T]) -> T {
     let mut largest = T::NEG_INFINITY;
     for &v in x {
-        if v.partial_cmp(&v).is_none() {
+        if is_nan(v) {
             return T::NAN;
         }
         if v > largest {

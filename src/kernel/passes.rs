@@ -241,12 +241,23 @@ pub fn max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> T::Compute {
 
 /// e/S from e: `fma(e, high, e·low)·2^−64`, and 0 where it would be subnormal.
 ///
-/// The reciprocal has two terms, so that a row whose sum is one of its terms gives exactly 1.
+/// The reciprocal has two terms, so that a row whose sum is one of its terms gives exactly 1. Without a fused
+/// multiply-add two terms do not give it, and e is divided by S.
 pub struct Quotient<V> {
     high: V,
     low: V,
     lower: V,
     threshold: V,
+}
+
+/// What [`Quotient::of`] multiplies by, or divides by.
+#[inline(always)]
+fn terms<F: Float, L: Lanes<F>>(sum: F::Sum) -> (F, F) {
+    if L::FUSED {
+        sum.reciprocal()
+    } else {
+        (sum.rounded(), F::ZERO)
+    }
 }
 
 /// 2^−64, the last factor of [`Quotient::of`].
@@ -260,7 +271,7 @@ impl<V: Copy> Quotient<V> {
     pub fn grouped<F: Float, L: Lanes<F, V = V>, const P: usize>(lanes: L, sums: &[F::Sum; P]) -> Self {
         let (mut high, mut low, mut threshold) = ([F::ZERO; P], [F::ZERO; P], [F::ZERO; P]);
         for g in 0..P {
-            (high[g], low[g]) = sums[g].reciprocal();
+            (high[g], low[g]) = terms::<F, L>(sums[g]);
             threshold[g] = sums[g].threshold();
         }
         Self {
@@ -273,7 +284,7 @@ impl<V: Copy> Quotient<V> {
 
     #[inline(always)]
     pub fn new<F: Float, L: Lanes<F, V = V>>(lanes: L, sum: F::Sum) -> Self {
-        let (high, low) = sum.reciprocal();
+        let (high, low) = terms::<F, L>(sum);
         Self {
             high: lanes.splat(high),
             low: lanes.splat(low),
@@ -286,6 +297,10 @@ impl<V: Copy> Quotient<V> {
     pub fn of<F: Float, L: Lanes<F, V = V>>(&self, lanes: L, e: V) -> V {
         // Before the products, so that none of them is subnormal either.
         let e = lanes.zero_below(e, e, self.threshold);
-        lanes.mul(lanes.mul_add(e, self.high, lanes.mul(e, self.low)), self.lower)
+        if L::FUSED {
+            lanes.mul(lanes.mul_add(e, self.high, lanes.mul(e, self.low)), self.lower)
+        } else {
+            lanes.div(e, self.high)
+        }
     }
 }

@@ -1,0 +1,81 @@
+# What .ci/run and .ci/nightly share: stages that print their name and their time, what was not run, packages.
+# Sourced from the repository's root, never run.
+
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+export PROPTEST_FAILURE_PERSISTENCE=off
+unset SOFTMAX_MAX_ISA # the tests must see the CPU as it is
+
+target_dir=${CARGO_TARGET_DIR:-target}
+debian=(env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo) # beside rustup's, never instead of it
+emulated_scale=20 # SOFTMAX_TEST_SCALE where the CPU is emulated: so many times less work
+summary=()
+current=
+
+# stages NAME...: runs the functions stage_NAME that the caller was asked for, in this order.
+stages() {
+    local known=" $* " asked=("${arguments[@]}") name start
+    if [ "${asked[*]}" = --list ]; then
+        printf '%s\n' "$@"
+        return
+    fi
+    [ ${#asked[@]} -gt 0 ] || asked=("$@")
+    for name in "${asked[@]}"; do
+        case $known in *" $name "*) ;; *) echo "no stage $name; these exist: $*" >&2; exit 2 ;; esac
+    done
+    trap 'report $?' EXIT
+    for name in "${asked[@]}"; do
+        current=$name start=$SECONDS
+        printf '\n=== %s (at %d s)\n' "$name" "$start"
+        "stage_$name"
+        printf -- '--- %s: %d s\n' "$name" $((SECONDS - start))
+        summary+=("$(printf '%6d s  %s' $((SECONDS - start)) "$name")")
+    done
+    for name; do
+        case " ${asked[*]} " in *" $name "*) ;; *) not_run "$name: not asked for" ;; esac
+    done
+    current=
+}
+
+# not_run WHAT: something that this machine cannot do. It is printed here and again at the end.
+not_run() {
+    echo "NOT RUN: $1"
+    summary+=("  NOT RUN  $1")
+}
+
+report() {
+    printf '\n=== summary\n'
+    printf '%s\n' "${summary[@]}"
+    if [ "$1" = 0 ]; then
+        echo "passed in $SECONDS s"
+    else
+        echo "FAILED in stage ${current:-?} after $SECONDS s"
+    fi
+}
+
+# Debian packages, installed where they are missing.
+packages() {
+    local missing=() package
+    for package; do
+        dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "installing ${missing[*]}"
+    apt_update
+    as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+apt_updated=
+apt_update() {
+    [ -n "$apt_updated" ] || as_root apt-get update -qq
+    apt_updated=yes
+}
+
+as_root() {
+    local sudo=sudo
+    [ "$(id -u)" != 0 ] || sudo=env
+    $sudo DEBIAN_FRONTEND=noninteractive "$@"
+}
+
+has_toolchain() {
+    rustup toolchain list 2>/dev/null | grep -q "^$1"
+}
