@@ -9,16 +9,10 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
-    #[cfg(feature = "half")]
-    impl Sealed for half::f16 {}
-    #[cfg(feature = "half")]
-    impl Sealed for half::bf16 {}
 }
 use sealed::Sealed;
 
-/// A type that logits can have: `f32`, `f64` and, with feature `half`, `half::f16` and `half::bf16`.
-///
-/// Sealed. The half types are computed in f32 and rounded once at the end.
+/// A type that logits can have: `f32` or `f64`. Sealed.
 pub trait Element: Kernels + Sealed + Copy + PartialOrd + Send + Sync + 'static {
     /// The type in which rows of this element are computed, and in which probabilities and losses are returned.
     type Compute: Float;
@@ -283,7 +277,7 @@ impl Sum<f32> for f64 {
     }
     #[inline(always)]
     fn is_nan(self) -> bool {
-        self != self
+        f64::is_nan(self)
     }
     #[inline(always)]
     fn rounded(self) -> f32 {
@@ -344,7 +338,7 @@ impl Sum<f64> for DoubleDouble {
     }
     #[inline(always)]
     fn is_nan(self) -> bool {
-        self.high != self.high
+        self.high.is_nan()
     }
     #[inline(always)]
     fn rounded(self) -> f64 {

@@ -13,8 +13,6 @@ use core::mem::MaybeUninit;
 pub trait Lanes<F: Float>: Copy {
     /// Whether [`mul_add`](Self::mul_add) rounds once. All backends with `FUSED` give the same bits.
     const FUSED: bool;
-    /// Whether four virtual vectors fit the register file at once, so that their steps are interleaved.
-    const WIDE: bool;
 
     /// Whether the exp core is a function of its own: the portable backends, whose virtual vector is many instructions.
     const COMPACT: bool;

@@ -26,7 +26,7 @@ fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
 ///
 /// # Numerical contract
 /// At most 8 ULP (proved; below 3 on ordinary rows) from the exact value, in every element, for rows of up to 2^24
-/// elements; the `Portable` backend at most [`Isa::max_ulp`]. Half types: 0.51 ULP. Results below 2^−126 (f64:
+/// elements; the `Portable` backend at most [`Isa::max_ulp`]. Results below 2^−126 (f64:
 /// 2^−1022) are 0. The bits depend on the values and the length of the row alone.
 ///
 /// | the row has | result |
@@ -299,8 +299,7 @@ pub fn argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> Resu
 /// The k most probable classes of one row and their probabilities, best first, without writing the row:
 /// k = `index.len()` = `prob.len()`.
 ///
-/// By logit, ties by lowest index; the probabilities are those of [`softmax`], bit for bit for f32 and f64, before the
-/// rounding to the half type for the half types. A row with NaN gives NaN probabilities and its first NaN first.
+/// By logit, ties by lowest index; the probabilities are those of [`softmax`], bit for bit. A row with NaN gives NaN probabilities and its first NaN first.
 ///
 /// # Errors
 /// [`Error::Length`] if `index` and `prob` differ in length, [`Error::TopK`] if k > x.len(); nothing is written then.

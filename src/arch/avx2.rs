@@ -27,12 +27,11 @@ pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<(), K>
 where
     Avx2: Memory<T> + Memory<T::Compute>,
 {
-    match V3::try_new() {
-        // SAFETY: the token exists, so the CPU has every feature of `enter` (F16C is older than AVX2 and FMA, and
-        // every CPU with both has it).
-        Some(token) => Ok(unsafe { enter(token, kernel) }),
-        None => Err(kernel),
-    }
+    let Some(token) = V3::try_new() else { return Err(kernel) };
+    // SAFETY: the token exists, so the CPU has every feature of `enter` (F16C is older than AVX2 and FMA, and
+    // every CPU with both has it).
+    unsafe { enter(token, kernel) };
+    Ok(())
 }
 
 /// Whether the CPU has it.
@@ -99,7 +98,6 @@ impl Avx2 {
 
 impl Lanes<f32> for Avx2 {
     const FUSED: bool = true;
-    const WIDE: bool = false;
     const COMPACT: bool = false;
     type V = [__m256; 4];
     type Half = [__m256; 2];
@@ -306,7 +304,6 @@ impl Memory<f32> for Avx2 {
 
 impl Lanes<f64> for Avx2 {
     const FUSED: bool = true;
-    const WIDE: bool = false;
     const COMPACT: bool = false;
     type V = [__m256d; 4];
     type Half = [__m256d; 4];

@@ -28,11 +28,10 @@ pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<(), K>
 where
     Avx512: Memory<T> + Memory<T::Compute>,
 {
-    match V4::try_new() {
-        // SAFETY: the token exists, so the CPU has every feature of `enter` (F16C comes with any AVX-512).
-        Some(token) => Ok(unsafe { enter(token, kernel) }),
-        None => Err(kernel),
-    }
+    let Some(token) = V4::try_new() else { return Err(kernel) };
+    // SAFETY: the token exists, so the CPU has every feature of `enter` (F16C comes with any AVX-512).
+    unsafe { enter(token, kernel) };
+    Ok(())
 }
 
 /// Whether the CPU has it.
@@ -85,7 +84,6 @@ impl Avx512 {
 
 impl Lanes<f32> for Avx512 {
     const FUSED: bool = true;
-    const WIDE: bool = false;
     const COMPACT: bool = false;
     type V = [__m512; 2];
     type Half = __m512;
@@ -301,7 +299,6 @@ impl Memory<f32> for Avx512 {
 
 impl Lanes<f64> for Avx512 {
     const FUSED: bool = true;
-    const WIDE: bool = false;
     const COMPACT: bool = false;
     type V = [__m512d; 2];
     type Half = [__m512d; 2];

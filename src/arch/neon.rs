@@ -27,11 +27,12 @@ pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<(), K>
 where
     Neon: Memory<T> + Memory<T::Compute>,
 {
-    match Token::try_new() {
-        // SAFETY: the token exists, so the CPU has NEON.
-        Some(token) => Ok(unsafe { enter(token, kernel) }),
-        None => Err(kernel),
-    }
+    let Some(token) = Token::try_new() else {
+        return Err(kernel);
+    };
+    // SAFETY: the token exists, so the CPU has NEON.
+    unsafe { enter(token, kernel) };
+    Ok(())
 }
 
 /// Whether the CPU has it.
@@ -56,7 +57,6 @@ fn first2(count: usize) -> uint64x2_t {
 
 impl Lanes<f32> for Neon {
     const FUSED: bool = true;
-    const WIDE: bool = false;
     const COMPACT: bool = false;
     type V = [float32x4_t; 8];
     type Half = [float32x4_t; 4];
@@ -225,7 +225,6 @@ impl Memory<f32> for Neon {
 
 impl Lanes<f64> for Neon {
     const FUSED: bool = true;
-    const WIDE: bool = false;
     const COMPACT: bool = false;
     type V = [float64x2_t; 8];
     type Half = [float64x2_t; 8];

@@ -33,7 +33,6 @@ where
 
 impl Lanes<f32> for Portable {
     const FUSED: bool = false;
-    const WIDE: bool = false;
     const COMPACT: bool = true;
     type V = [f32x4; 8];
     type Half = [f32x4; 4];
@@ -174,7 +173,6 @@ impl Memory<f32> for Portable {
 
 impl Lanes<f64> for Portable {
     const FUSED: bool = false;
-    const WIDE: bool = false;
     const COMPACT: bool = true;
     type V = [f64x2; 8];
     type Half = [f64x2; 8];

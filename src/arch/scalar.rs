@@ -21,7 +21,6 @@ where
 
 impl Lanes<f32> for Scalar {
     const FUSED: bool = true;
-    const WIDE: bool = false;
     const COMPACT: bool = true;
     type V = [f32; 32];
     type Half = [f32; 16];
@@ -155,7 +154,6 @@ impl Memory<f32> for Scalar {
 
 impl Lanes<f64> for Scalar {
     const FUSED: bool = true;
-    const WIDE: bool = false;
     const COMPACT: bool = true;
     type V = [f64; 16];
     type Half = [f64; 16];

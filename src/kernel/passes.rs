@@ -80,26 +80,11 @@ where
     C: Chunk<T, U>,
 {
     let n = T::Compute::LANES;
-    if L::WIDE {
-        let mut x = [chunk.load(lanes, 0); BLOCK];
-        for (j, x) in x.iter_mut().enumerate() {
-            *x = chunk.load(lanes, j * n);
-        }
-        let (e, t) = exp::<_, L, BLOCK, OFFSET>(lanes, core, shift, x);
-        let mut half = [lanes.fold(e[0]); BLOCK];
-        for j in 0..BLOCK {
-            *seen = lanes.seen(*seen, t[j]);
-            half[j] = lanes.fold(e[j]);
-            chunk.store(lanes, j * n, e[j]);
-        }
-        lanes.add_half(lanes.add_half(half[0], half[1]), lanes.add_half(half[2], half[3]))
-    } else {
-        let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, j * n);
-        let (h0, h1) = (one(0), one(1));
-        let low = lanes.add_half(h0, h1);
-        let (h2, h3) = (one(2), one(3));
-        lanes.add_half(low, lanes.add_half(h2, h3))
-    }
+    let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, j * n);
+    let (h0, h1) = (one(0), one(1));
+    let low = lanes.add_half(h0, h1);
+    let (h2, h3) = (one(2), one(3));
+    lanes.add_half(low, lanes.add_half(h2, h3))
 }
 
 /// One whole vector: its folded sums.
@@ -227,8 +212,8 @@ pub fn max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> T::Compute {
     let (blocks, tail) = super::row::Read(row).blocks();
     let mut m = [lanes.splat(least); BLOCK];
     for chunk in blocks {
-        for j in 0..BLOCK {
-            m[j] = lanes.max(m[j], Chunk::load(&chunk, lanes, j * n));
+        for (j, m) in m.iter_mut().enumerate() {
+            *m = lanes.max(*m, Chunk::load(&chunk, lanes, j * n));
         }
     }
     let mut at = 0;

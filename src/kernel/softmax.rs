@@ -54,6 +54,9 @@ pub fn shift_of_max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> Option<Shi
     Some(Shift::new(m - offset, MAX_BIAS, offset, core))
 }
 
+/// The sum of a row of `T`.
+type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
+
 /// Whether a pass under a guessed shift may be used.
 #[inline(always)]
 pub fn accepts<F: Float>(exps: &Exps<F>) -> bool {
@@ -62,10 +65,7 @@ pub fn accepts<F: Float>(exps: &Exps<F>) -> bool {
 
 /// The shift of a row and Σe under it, nothing stored; `None` where the row has NaN, +∞, or nothing but −∞.
 #[inline(always)]
-pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    x: &[T],
-) -> Option<(Shift<T::Compute>, <T::Compute as Float>::Sum)> {
+pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> Option<(Shift<T::Compute>, SumOf<T>)> {
     let shift = guess(x, L::FUSED);
     let exps = exp_sum::<T, T, L, false>(lanes, Read(x), &shift);
     if accepts(&exps) {
@@ -82,7 +82,7 @@ fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &[T],
     e: &mut [MaybeUninit<T::Compute>],
-) -> Option<<T::Compute as Float>::Sum> {
+) -> Option<SumOf<T>> {
     let shift = guess(x, L::FUSED);
     let exps = exp_sum::<T, T::Compute, L, false>(lanes, Pair(x, &mut *e), &shift);
     if accepts(&exps) {
@@ -95,7 +95,7 @@ fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
 
 /// y = e^(x − offset)·2^−N/S, computed once more from x.
 #[inline(always)]
-fn recompute<T, U, L>(lanes: L, row: impl Row<T, U>, shift: &Shift<T::Compute>, sum: <T::Compute as Float>::Sum)
+fn recompute<T, U, L>(lanes: L, row: impl Row<T, U>, shift: &Shift<T::Compute>, sum: SumOf<T>)
 where
     T: Element,
     U: Element<Compute = T::Compute>,
@@ -173,7 +173,7 @@ fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     e: &mut [MaybeUninit<T::Compute>],
     y: &mut [MaybeUninit<T>],
-    sum: <T::Compute as Float>::Sum,
+    sum: SumOf<T>,
 ) {
     let quotient = Quotient::new(lanes, sum);
     #[allow(unsafe_code)]
