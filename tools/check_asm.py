@@ -18,6 +18,7 @@ The scalar backend is the exact reference, not a fast one: it is left out.
 """
 
 import argparse
+import functools
 import re
 import subprocess
 import sys
@@ -318,8 +319,18 @@ def short(symbol):
             parts.append(rest[length.end() : end])
             rest = rest[end:]
         return "::".join(parts[:-1])
+    symbol = re.sub(r"\[[0-9a-f]{16}\]", "", symbol)
     symbol = re.sub(r"\bsoftmax::", "", symbol)
     return re.sub(r"^arch::\w+::enter::<\w+, (.*)>$", r"\1", symbol)
+
+
+@functools.cache
+def demangled(callee):
+    """A relocation against the section of a function names the section: its name is not demangled yet."""
+    name = callee.removeprefix(".text.")
+    if not name.startswith("_R"):
+        return short(name)
+    return short(subprocess.run(["c++filt", "-s", "rust", name], capture_output=True, text=True).stdout.strip())
 
 
 def allowed(loop, callee):
@@ -327,7 +338,7 @@ def allowed(loop, callee):
 
 
 def faults(loop):
-    calls = Counter(short(callee.removeprefix(".text.")) for callee in loop.calls)
+    calls = Counter(map(demangled, loop.calls))
     calls = [f"{callee[:100]} ({times})" for callee, times in calls.items() if not allowed(loop, callee)]
     if calls:
         more = f", and {len(calls) - 4} more" if len(calls) > 4 else ""

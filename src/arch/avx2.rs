@@ -48,6 +48,14 @@ fn first8(count: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - count.min(8)).cast()) }
 }
 
+/// The lanes from `by` on, moved to the front.
+#[inline(always)]
+fn shifted(cpu: V3, v: __m256, by: usize) -> __m256 {
+    let iota = cpu.avx._mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    let index = cpu.avx2._mm256_add_epi32(iota, cpu.avx._mm256_set1_epi32(by as i32));
+    cpu.avx2._mm256_permutevar8x32_ps(v, index)
+}
+
 /// Writes the first min(8, dst.len()) lanes.
 ///
 /// Fewer than 8 by two stores of the same size that overlap: a masked store takes tens of cycles on some CPUs, and so
@@ -56,25 +64,21 @@ fn first8(count: usize) -> __m256i {
 pub(super) fn put8(cpu: V3, dst: &mut [MaybeUninit<f32>], v: __m256) {
     let (avx, n) = (cpu.avx, dst.len());
     let p: *mut f32 = dst.as_mut_ptr().cast();
-    let low = |v| avx._mm256_castps256_ps128(v);
-    // Lanes from `by` on, moved to the front.
-    let from = |by: usize| {
-        let iota = avx._mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        let index = cpu.avx2._mm256_add_epi32(iota, avx._mm256_set1_epi32(by as i32));
-        cpu.avx2._mm256_permutevar8x32_ps(v, index)
-    };
     // SAFETY: each store of s lanes stands at 0 or n − s, under a branch that knows s ≤ n.
     unsafe {
         if n >= 8 {
             _mm256_storeu_ps(p, v);
         } else if n >= 4 {
-            _mm_storeu_ps(p, low(v));
-            _mm_storeu_ps(p.add(n - 4), low(from(n - 4)));
+            _mm_storeu_ps(p, avx._mm256_castps256_ps128(v));
+            _mm_storeu_ps(p.add(n - 4), avx._mm256_castps256_ps128(shifted(cpu, v, n - 4)));
         } else if n >= 2 {
-            _mm_storel_epi64(p.cast(), _mm_castps_si128(low(v)));
-            _mm_storel_epi64(p.add(n - 2).cast(), _mm_castps_si128(low(from(n - 2))));
+            _mm_storel_epi64(p.cast(), _mm_castps_si128(avx._mm256_castps256_ps128(v)));
+            _mm_storel_epi64(
+                p.add(n - 2).cast(),
+                _mm_castps_si128(avx._mm256_castps256_ps128(shifted(cpu, v, n - 2))),
+            );
         } else if n == 1 {
-            _mm_store_ss(p, low(v));
+            _mm_store_ss(p, avx._mm256_castps256_ps128(v));
         }
     }
 }

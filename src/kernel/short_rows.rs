@@ -60,18 +60,18 @@ fn batch<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let mut scratch = Scratch::new();
     let scratch = scratch.as_elements::<T::Compute>();
     let mut sums: Sums<T::Compute> = [None; BATCH];
-    for (i, e) in scratch.chunks_exact_mut(pitch).enumerate().take(count) {
-        let x = buffers.input(start + i);
+    for i in 0..count {
+        let (x, e) = (buffers.input(start + i), &mut scratch[i * pitch..][..pitch]);
         let (sum, fits) = exp_row::<T, L, false>(lanes, x, &guess(x, L::FUSED), e);
         sums[i] = (fits && sum.in_range()).then_some(sum);
     }
-    for (i, e) in scratch.chunks_exact_mut(pitch).enumerate().take(count) {
+    for i in 0..count {
         if sums[i].is_none() {
-            sums[i] = redo(lanes, buffers.input(start + i), e);
+            sums[i] = redo(lanes, buffers.input(start + i), &mut scratch[i * pitch..][..pitch]);
         }
     }
-    for (i, e) in scratch.chunks_exact_mut(pitch).enumerate().take(count) {
-        let y = buffers.output(start + i);
+    for i in 0..count {
+        let (y, e) = (buffers.output(start + i), &mut scratch[i * pitch..][..pitch]);
         let Some(sum) = sums[i] else {
             fill(y, T::NAN);
             continue;
@@ -104,23 +104,28 @@ fn exp_row<T: Element, L: Memory<T> + Memory<T::Compute>, const OFFSET: bool>(
     let width = T::Compute::LANES;
     let none = lanes.fold(lanes.splat(T::Compute::ZERO));
     let (mut seen, mut acc) = (lanes.seen_none(), lanes.acc_zero());
-    for (x, e) in x.chunks(BLOCK * width).zip(e.chunks_mut(BLOCK * width)) {
+    let mut at = 0;
+    while at < x.len() {
         let mut halves = [none; BLOCK];
-        for ((x, e), half) in x.chunks(width).zip(e.chunks_exact_mut(width)).zip(&mut halves) {
-            let v = if x.len() == width {
-                lanes.load(x)
-            } else {
-                lanes.load_or(x, -T::Compute::INFINITY)
-            };
-            let ([v], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, &splat, [v]);
-            seen = lanes.seen(seen, t);
-            let v = if x.len() == width {
-                v
-            } else {
-                lanes.keep_first(v, x.len())
-            };
-            Memory::<T::Compute>::store(lanes, e, v);
-            *half = lanes.fold(v);
+        for half in &mut halves {
+            if at < x.len() {
+                let present = x.len() - at;
+                let v = if present >= width {
+                    lanes.load(&x[at..])
+                } else {
+                    lanes.load_or(&x[at..], -T::Compute::INFINITY)
+                };
+                let ([v], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, &splat, [v]);
+                seen = lanes.seen(seen, t);
+                let v = if present >= width {
+                    v
+                } else {
+                    lanes.keep_first(v, present)
+                };
+                Memory::<T::Compute>::store(lanes, &mut e[at..], v);
+                *half = lanes.fold(v);
+                at += width;
+            }
         }
         acc = lanes.acc_add(acc, fold_block::<T, L>(lanes, halves));
     }
@@ -140,7 +145,7 @@ fn redo<T: Element, L: Memory<T> + Memory<T::Compute>>(
 
 /// Rows `start..start + count`, `P` of them to a vector. Absent rows are copies of the last one.
 ///
-/// Loops over arrays instead of `array::map`: its closures are not always inlined, and a call here costs a row.
+/// Loops over indices instead of `array::map` or `zip`: they are not always inlined, and a call here costs a row.
 #[inline(always)]
 fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
     lanes: L,
