@@ -79,3 +79,24 @@ as_root() {
 has_toolchain() {
     rustup toolchain list 2>/dev/null | grep -q "^$1"
 }
+
+# emulate_x86 CPU ISA: the tests, and the main job, which must run on ISA.
+emulate_x86() {
+    local emulator="qemu-x86_64-static -cpu $1"
+    cargo test --quiet --locked --package softmax --no-run
+    SOFTMAX_REQUIRE_ISA=$2 SOFTMAX_TEST_SCALE=$emulated_scale \
+        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$emulator cargo test --locked --package softmax --lib --tests
+    # shellcheck disable=SC2086 # two words and more
+    main_job "$2" $emulator "$target_dir/debug/examples/classify"
+}
+
+# main_job ISA COMMAND...: the command prints the digits, on that ISA and with the known accuracy.
+main_job() {
+    local isa=$1 text
+    shift
+    text=$("$@")
+    grep -o "softmax on $isa " <<<"$text" && grep -o "854 of 898 .*" <<<"$text" || {
+        printf '%s\nthe example ran on another ISA than %s, or with another accuracy\n' "$text" "$isa" >&2
+        return 1
+    }
+}

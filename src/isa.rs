@@ -1,6 +1,5 @@
 //! Instruction sets: what the CPU has, which one runs, and the table that joins a name to a backend.
 
-use crate::arch;
 use core::fmt;
 use core::str::FromStr;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -91,11 +90,11 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(isa_x86)]
-            Isa::Avx512 => arch::avx512::is_available(),
+            Isa::Avx512 => crate::arch::avx512::is_available(),
             #[cfg(isa_x86)]
-            Isa::Avx2 => arch::avx2::is_available(),
+            Isa::Avx2 => crate::arch::avx2::is_available(),
             #[cfg(isa_neon)]
-            Isa::Neon => arch::neon::is_available(),
+            Isa::Neon => crate::arch::neon::is_available(),
             Isa::Portable | Isa::Scalar => true,
             #[allow(unreachable_patterns)]
             _ => false,

@@ -148,7 +148,7 @@ impl Lanes<f32> for Neon {
     #[inline(always)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
         let f = self.0.neon;
-        f.vmaxvq_u32((f.vandq_u32(seen, f.vdupq_n_u32(forbidden)))) == 0
+        f.vmaxvq_u32(f.vandq_u32(seen, f.vdupq_n_u32(forbidden))) == 0
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f32 {
