@@ -4,6 +4,7 @@
 //! takes. Because each backend presents the same vector and each operation is exactly rounded, every backend with a
 //! fused multiply-add computes the same bits. All rules of rounding, ties and NaN are stated here and nowhere else.
 
+use crate::arch::memory::{as_output, copy_first};
 use crate::element::{Element, Float};
 use core::mem::MaybeUninit;
 
@@ -97,21 +98,18 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     #[inline(always)]
     fn load_groups<const P: usize>(self, rows: [&[T]; P], fill: T::Compute) -> Self::V {
         let mut flat = [T::narrow(fill); 32];
-        for (row, part) in rows.iter().zip(flat.chunks_mut(T::Compute::LANES / P)) {
-            for (part, &x) in part.iter_mut().zip(*row) {
-                *part = x;
-            }
+        for g in 0..P {
+            let part = &mut flat[g * (T::Compute::LANES / P)..][..T::Compute::LANES / P];
+            copy_first::<T, 32>(rows[g], as_output(part));
         }
         self.load(&flat)
     }
     /// Stores as many lanes of the `g`-th of `P` equal parts as `dst` has elements.
     #[inline(always)]
     fn store_group<const P: usize>(self, dst: &mut [MaybeUninit<T>], v: Self::V, g: usize) {
-        let mut flat = [MaybeUninit::uninit(); 32];
-        self.store(&mut flat, v);
-        for (dst, &y) in dst.iter_mut().zip(&flat[g * (T::Compute::LANES / P)..]) {
-            *dst = y;
-        }
+        let mut flat = [T::NAN; 32];
+        self.store(as_output(&mut flat), v);
+        copy_first::<T, 32>(&flat[g * (T::Compute::LANES / P)..][..T::Compute::LANES / P], dst);
     }
     /// Stores as many lanes as `dst` has elements (at most `LANES`). Writes nothing behind `dst`.
     fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V);
