@@ -86,8 +86,13 @@ pub trait Lanes<F: Float>: Copy {
     fn sum_groups<const P: usize>(self, v: Self::V) -> [F::Sum; P];
 }
 
+/// Bytes to which [`Memory::stream`] wants its destination aligned.
+pub const STREAM_ALIGN: usize = 64;
+
 /// Loads and stores of the element type `T`, which is what kernels are generic over.
 pub trait Memory<T: Element>: Lanes<T::Compute> {
+    /// Whether two exps and [`stream`](Self::stream) are faster than one exp and a stored row beyond the caches.
+    const STREAMS: bool = false;
     /// The first `LANES` elements of `src`, which has at least as many.
     fn load(self, src: &[T]) -> Self::V;
     /// The elements of `src` (at most `LANES`), and `fill` in the remaining lanes. Reads nothing behind `src`.
@@ -113,4 +118,12 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     }
     /// Stores as many lanes as `dst` has elements (at most `LANES`). Writes nothing behind `dst`.
     fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V);
+    /// [`store`](Self::store) past the caches where `STREAMS` and `dst` is aligned to [`STREAM_ALIGN`] bytes.
+    #[inline(always)]
+    fn stream(self, dst: &mut [MaybeUninit<T>], v: Self::V) {
+        self.store(dst, v)
+    }
+    /// Makes streamed stores visible in order before what follows.
+    #[inline(always)]
+    fn stream_end(self) {}
 }
