@@ -220,11 +220,22 @@ where
     let whole = x.len() - x.len() % n;
     let (x, x_tail) = x.split_at(whole);
     let (y, y_tail) = y.split_at_mut(whole);
-    map::<T, T, L>(lanes, Pair(x_head, y_head), &f);
+    // Not `&f`: a call through a reference is not always inlined.
+    map::<T, T, L>(
+        lanes,
+        Pair(x_head, y_head),
+        #[inline(always)]
+        |x| f(x),
+    );
     for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
         lanes.stream(y, f(Memory::<T>::load(lanes, x)));
     }
-    map::<T, T, L>(lanes, Pair(x_tail, y_tail), &f);
+    map::<T, T, L>(
+        lanes,
+        Pair(x_tail, y_tail),
+        #[inline(always)]
+        |x| f(x),
+    );
     lanes.stream_end();
 }
 
