@@ -8,9 +8,14 @@ use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
 pub mod argmax;
+pub mod backward;
+pub mod cross_entropy;
 pub mod exp;
+pub mod gather;
 pub mod log_softmax;
+pub mod online;
 pub mod passes;
+pub mod primitives;
 pub mod row;
 pub mod short_rows;
 pub mod softmax;
@@ -88,4 +93,12 @@ kernels! {
     argmax: argmax::ArgMax<'_, Self>;
     top_k: top_k::TopK<'_, Self>;
     exp: exp::Exp<'_, Self>;
+    row_max: primitives::RowMax<'_, Self>;
+    exp_sub_max: primitives::ExpSubMax<'_, Self>;
+    scale: primitives::Scale<'_, Self>;
+    tile: online::Tile<'_, Self>;
+    finish: online::Finish<'_, Self>;
+    backward: backward::Backward<'_, Self>;
+    cross_entropy: cross_entropy::CrossEntropy<'_, Self>;
+    gather: gather::Gather<'_, Self>;
 }}
