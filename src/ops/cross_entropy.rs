@@ -1,6 +1,6 @@
 //! Cross-entropy of logits and labels, with its gradient.
 
-use crate::element::{Element, Output};
+use crate::element::{Element, Float, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::cross_entropy::{CrossEntropy as Kernel, Terms};
@@ -166,25 +166,33 @@ impl Isa {
         let (terms, counted) = params.check(labels, rows.cols())?;
         self.require()?;
         let mut total = 0.0;
-        T::cross_entropy(
-            self,
-            Kernel {
-                x: if rows.cols() == 0 { &[] } else { x },
-                labels,
-                loss: each.then_some(&mut *loss),
-                total: &mut total,
-                dx: dx.map(crate::arch::memory::as_output),
-                rows,
-                terms,
-            },
-        );
+        if rows.is_empty() {
+            // Without columns every label is an ignored one.
+            fill(&mut loss[..if each { rows.rows() } else { 0 }], Float::from_f64(0.0));
+        } else {
+            let loss = each.then_some(&mut *loss);
+            let dx = dx.map(crate::arch::memory::as_output);
+            let total = &mut total;
+            T::cross_entropy(
+                self,
+                Kernel {
+                    x,
+                    labels,
+                    loss,
+                    total,
+                    dx,
+                    rows,
+                    terms,
+                },
+            );
+        }
         let value = if params.reduction == Reduction::Mean {
             total / counted
         } else {
             total
         };
         if !each {
-            fill(&mut loss[..1], <T::Compute as crate::element::Float>::from_f64(value));
+            fill(&mut loss[..1], Float::from_f64(value));
         }
         Ok(())
     }
