@@ -66,7 +66,7 @@ fn reference<T: TestElement>(isa: Isa, x: &[T], labels: &[i64], cols: usize, par
             let is_label = if c == t { 1.0 } else { 0.0 };
             let dx = (at_label + each * total) * p - each * weight(c) - at_label * is_label;
             all.dx.push(scale * dx);
-            let magnitude = errors * (weight(t) + each * total) * p + 2.0 * (weight(t) * is_label + each * weight(c));
+            let magnitude = errors * (weight(t) + each * total) * p + 3.0 * (weight(t) * is_label + each * weight(c));
             all.dx_bound.push(scale * magnitude);
         }
         all.loss.push(loss);

@@ -11,6 +11,7 @@ mod contract;
 mod cross_entropy;
 mod errors;
 mod exhaustive;
+mod flash_attention;
 mod golden;
 mod helpers;
 mod isa;
