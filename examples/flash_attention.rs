@@ -16,8 +16,11 @@ use softmax::{OnlineSoftmax, softmax_in_place};
 
 /// Keys and values of one head, `dim` numbers to each.
 pub struct Context {
+    /// Numbers to a key, and to a value.
     pub dim: usize,
+    /// One key after the other.
     pub keys: Vec<f32>,
+    /// As many values.
     pub values: Vec<f32>,
 }
 

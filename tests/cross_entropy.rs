@@ -1,5 +1,6 @@
 //! Cross-entropy by PyTorch's rules: the loss and its gradient against double-double, finite differences, special rows.
 
+use crate::common::dd::Dd;
 use crate::common::element::{TestElement, bits};
 use crate::common::inputs::{self, DISTRIBUTIONS};
 use crate::common::oracle::Oracle;
@@ -53,15 +54,15 @@ fn reference<T: TestElement>(isa: Isa, x: &[T], labels: &[i64], cols: usize, par
         }
         let (row, t) = (&x[r * cols..][..cols], label as usize);
         let oracle = Oracle::precise(row);
-        let l: Vec<f64> = row.iter().map(|x| -oracle.log_softmax(x.to_f64()).to_f64()).collect();
+        let l: Vec<Dd> = row.iter().map(|x| -oracle.log_softmax(x.to_f64()).to_dd()).collect();
         let at_label = (1.0 - eps) * weight(t);
-        let mut loss = at_label * l[t];
-        let mut bound = at_label * l[t].max(1.0);
+        let mut loss = Dd::from(at_label) * l[t];
+        let mut bound = at_label * l[t].hi.max(1.0);
         for (c, &l) in l.iter().enumerate() {
             let p = oracle.softmax(row[c].to_f64()).to_f64();
             if each != 0.0 {
-                loss += each * weight(c) * l;
-                bound += each * weight(c) * l.max(1.0);
+                loss = loss + Dd::from(each * weight(c)) * l;
+                bound += each * weight(c) * l.hi.max(1.0);
             }
             let is_label = if c == t { 1.0 } else { 0.0 };
             let dx = (at_label + each * total) * p - each * weight(c) - at_label * is_label;
@@ -69,7 +70,7 @@ fn reference<T: TestElement>(isa: Isa, x: &[T], labels: &[i64], cols: usize, par
             let magnitude = errors * (weight(t) + each * total) * p + 3.0 * (weight(t) * is_label + each * weight(c));
             all.dx_bound.push(scale * magnitude);
         }
-        all.loss.push(loss);
+        all.loss.push(loss.hi);
         all.loss_bound.push(loss_errors * bound);
     }
     let sum = |values: &[f64]| values.iter().sum::<f64>();

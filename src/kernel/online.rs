@@ -53,19 +53,22 @@ fn terms<T: Element, L: Memory<T>>(
     )
 }
 
-/// e/S of elements of the row, `sum` being Σe under `shift`; NaN without one. An element above `max` counts as `max`.
+/// A shift, and Σe under it.
+pub type Terms<F> = (Shift<F>, <F as Float>::Sum);
+
+/// e/S of elements of the row; NaN without terms. An element above `max` counts as `max`.
 pub struct Finish<'a, T: Element> {
     pub place: Place<'a, T>,
     pub max: T::Compute,
-    pub terms: Option<(Shift<T::Compute>, <T::Compute as Float>::Sum)>,
+    pub terms: Option<Terms<T::Compute>>,
 }
 
 impl<T: Element> Kernel<T> for Finish<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         match (self.place, self.terms) {
-            (Place::Apart(x, y), Some((shift, sum))) => quotients(lanes, Pair(x, y), self.max, &shift, sum),
-            (Place::InPlace(x), Some((shift, sum))) => quotients(lanes, InPlace(x), self.max, &shift, sum),
+            (Place::Apart(x, y), Some(terms)) => quotients(lanes, Pair(x, y), self.max, &terms),
+            (Place::InPlace(x), Some(terms)) => quotients(lanes, InPlace(x), self.max, &terms),
             (Place::Apart(_, y), None) => fill(y, T::NAN),
             (Place::InPlace(x), None) => fill(as_output(x), T::NAN),
         }
@@ -77,11 +80,10 @@ fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     row: impl Row<T, T>,
     max: T::Compute,
-    shift: &Shift<T::Compute>,
-    sum: <T::Compute as Float>::Sum,
+    (shift, sum): &Terms<T::Compute>,
 ) {
     let core = T::Compute::core(L::FUSED);
-    let (splat, max, quotient) = (shift.splat(lanes), lanes.splat(max), Quotient::new(lanes, sum));
+    let (splat, max, quotient) = (shift.splat(lanes), lanes.splat(max), Quotient::new(lanes, *sum));
     map::<T, T, L>(
         lanes,
         row,

@@ -225,10 +225,10 @@ where
     let (mut start, mut left) = (0, SEGMENT / block::<T>());
     for mut chunk in blocks {
         let mut halves = [zero; BLOCK];
-        for j in 0..BLOCK {
+        for (j, half) in halves.iter_mut().enumerate() {
             let (v, term) = f(start + j * n, chunk.load(lanes, j * n));
             chunk.store(lanes, j * n, v);
-            halves[j] = lanes.fold(term);
+            *half = lanes.fold(term);
         }
         acc = lanes.acc_add(acc, fold_block::<T, L>(lanes, halves));
         start += block::<T>();
@@ -242,17 +242,17 @@ where
     let len = tail.len();
     if len > 0 {
         let mut halves = [zero; BLOCK];
-        for j in 0..BLOCK {
-            let at = j * n;
-            if at + n <= len {
-                let (v, term) = f(start + at, tail.load(lanes, at));
-                tail.store(lanes, at, v);
-                halves[j] = lanes.fold(term);
-            } else if at < len {
-                let (v, term) = f(start + at, tail.load_or(lanes, at, T::Compute::ZERO));
-                tail.store_partial(lanes, at, v);
-                halves[j] = lanes.fold(lanes.keep_first(term, len - at));
-            }
+        let whole = len / n;
+        for (j, half) in halves[..whole].iter_mut().enumerate() {
+            let (v, term) = f(start + j * n, tail.load(lanes, j * n));
+            tail.store(lanes, j * n, v);
+            *half = lanes.fold(term);
+        }
+        let at = whole * n;
+        if at < len {
+            let (v, term) = f(start + at, tail.load_or(lanes, at, T::Compute::ZERO));
+            tail.store_partial(lanes, at, v);
+            halves[whole] = lanes.fold(lanes.keep_first(term, len - at));
         }
         acc = lanes.acc_add(acc, fold_block::<T, L>(lanes, halves));
     }

@@ -113,7 +113,7 @@ impl Sampler {
 
 #[inline]
 fn check_temperature(temperature: f32) -> Result<(), Error> {
-    if temperature >= 0.0 && temperature < f32::INFINITY {
+    if (0.0..f32::INFINITY).contains(&temperature) {
         return Ok(());
     }
     Err(Error::Parameter {
