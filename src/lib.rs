@@ -43,8 +43,14 @@ mod rows;
 mod sizes;
 
 pub use element::{Element, Float, Output};
-pub use error::Error;
+pub use error::{Error, Value};
 pub use isa::{Isa, UnknownIsa};
+pub use ops::row;
+pub use ops::{
+    BackwardRows, CrossEntropy, OnlineSoftmax, Reduction, Sampler, cross_entropy, log_softmax_backward,
+    log_softmax_backward_in_place, log_softmax_backward_rows, log_softmax_backward_rows_in_place, sample_gumbel,
+    softmax_backward, softmax_backward_in_place, softmax_backward_rows, softmax_backward_rows_in_place,
+};
 pub use ops::{
     argmax, argmax_rows, exp, log_softmax, log_softmax_in_place, log_softmax_rows, log_softmax_rows_in_place,
     logsumexp, logsumexp_rows, softmax, softmax_in_place, softmax_rows, softmax_rows_in_place, top_k, top_k_rows,

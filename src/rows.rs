@@ -107,7 +107,7 @@ impl Rows {
     }
 
     #[inline]
-    fn check(&self, what: &'static str, len: usize, stride: usize) -> Result<(), Error> {
+    pub(crate) fn check(&self, what: &'static str, len: usize, stride: usize) -> Result<(), Error> {
         let Self { rows, cols, .. } = *self;
         if stride < cols {
             return Err(Error::Stride { what, stride, cols });

@@ -8,9 +8,14 @@ use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
 pub mod argmax;
+pub mod backward;
+pub mod cross_entropy;
 pub mod exp;
+pub mod gather;
 pub mod log_softmax;
+pub mod online;
 pub mod passes;
+pub mod primitives;
 pub mod row;
 #[cfg(feature = "rayon")]
 pub mod segments;
@@ -93,4 +98,12 @@ kernels! {
     exp: exp::Exp<'_, Self>;
     #[cfg(feature = "rayon")]
     segment: segments::Segment<'_, Self>;
+    row_max: primitives::RowMax<'_, Self>;
+    exp_sub_max: primitives::ExpSubMax<'_, Self>;
+    scale: primitives::Scale<'_, Self>;
+    tile: online::Tile<'_, Self>;
+    finish: online::Finish<'_, Self>;
+    backward: backward::Backward<'_, Self>;
+    cross_entropy: cross_entropy::CrossEntropy<'_, Self>;
+    gather: gather::Gather<'_, Self>;
 }}

@@ -1,7 +1,17 @@
 //! The operators: they check shapes, then run a kernel.
 
+mod backward;
+mod cross_entropy;
+mod online;
 #[cfg(feature = "rayon")]
 pub mod parallel;
+pub mod row;
+mod sampling;
+
+pub use backward::*;
+pub use cross_entropy::*;
+pub use online::*;
+pub use sampling::*;
 
 use crate::element::{Element, Float, Output};
 use crate::error::Error;

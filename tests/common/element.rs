@@ -56,7 +56,7 @@ pub trait TestElement:
 }
 
 macro_rules! test_element {
-    ($t:ident, $bits:ident, $format:ident, $nan:literal) => {
+    ($t:ident, $bits:ident, $format:ident, $nan:literal $(, $own:expr)*) => {
         impl TestElement for $t {
             type Probability = <$t as Element>::Compute;
             const NAME: &'static str = stringify!($t);
@@ -80,13 +80,20 @@ macro_rules! test_element {
                     |isa, x, y| isa.exp(x, y),
                     |x, y| softmax::exp(x, y),
                     |isa, x, y| isa.exp(x, y),
-                )]
+                ) $(, $own)*]
             }
         }
     };
 }
 
-test_element!(f32, u32, F32, 0x7fc0_0000);
+test_element!(
+    f32,
+    u32,
+    F32,
+    0x7fc0_0000,
+    ops::online_softmax(),
+    ops::online_logsumexp()
+);
 test_element!(f64, u64, F64, 0x7ff8_0000_0000_0000);
 
 /// Calls a generic check for every element type. A new type is a line here and an `impl TestElement`.
