@@ -86,6 +86,9 @@ pub trait Lanes<F: Float>: Copy {
 }
 
 /// Loads and stores of the element type `T`, which is what kernels are generic over.
+///
+/// A load is exact, subnormals included, whatever the host's flags. A store rounds to nearest even, keeps the subnormals
+/// of f16, and keeps NaN: quiet, with its sign and what fits of its payload.
 pub trait Memory<T: Element>: Lanes<T::Compute> {
     /// The first `LANES` elements of `src`, which has at least as many.
     fn load(self, src: &[T]) -> Self::V;

@@ -109,7 +109,7 @@ fn special<T: Element>(x: &[T]) -> T {
         if is_nan(v) {
             return T::NAN;
         }
-        if v > largest {
+        if v.widen() > largest.widen() {
             largest = v;
         }
     }

@@ -80,7 +80,7 @@ macro_rules! kernels {
 }
 
 kernels! {
-    [f32, f64] {
+    [f32, f64, #[cfg(feature = "half")] half::f16, #[cfg(feature = "half")] half::bf16] {
     softmax: softmax::Softmax<'_, Self>;
     log_softmax: log_softmax::LogSoftmax<'_, Self>;
     log_softmax_in_place: log_softmax::LogSoftmaxInPlace<'_, Self>;
