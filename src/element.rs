@@ -89,6 +89,8 @@ pub trait Sum<F>: Copy {
     const ZERO: Self;
     fn of(x: F) -> Self;
     fn add(self, other: Self) -> Self;
+    /// Adds a block sum as [`Lanes::acc_add`] does.
+    fn accumulate(self, x: F) -> Self;
     /// Whether 4 ≤ S ≤ 2^126 (f64: 2^1022).
     fn in_range(self) -> bool;
     fn is_nan(self) -> bool;
@@ -307,6 +309,10 @@ impl Sum<f32> for f64 {
         self + other
     }
     #[inline(always)]
+    fn accumulate(self, x: f32) -> f64 {
+        self + f64::from(x)
+    }
+    #[inline(always)]
     fn in_range(self) -> bool {
         (4.0..=8.507_059_173_023_462e37).contains(&self)
     }
@@ -366,6 +372,14 @@ impl Sum<f64> for DoubleDouble {
     fn add(self, other: DoubleDouble) -> DoubleDouble {
         let s = two_sum(self.high, other.high);
         two_sum(s.high, s.low + (self.low + other.low))
+    }
+    #[inline(always)]
+    fn accumulate(self, x: f64) -> DoubleDouble {
+        let s = two_sum(self.high, x);
+        DoubleDouble {
+            high: s.high,
+            low: self.low + s.low,
+        }
     }
     #[inline(always)]
     fn in_range(self) -> bool {

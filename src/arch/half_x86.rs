@@ -127,10 +127,14 @@ fn put8<T: Half>(dst: &mut [MaybeUninit<T>], v: __m128i) {
         let all = u128::from(high) << 64 | u128::from(low);
         if n >= 4 {
             p.cast::<u64>().write_unaligned(low);
-            p.add(n - 4).cast::<u64>().write_unaligned((all >> (16 * (n - 4))) as u64);
+            p.add(n - 4)
+                .cast::<u64>()
+                .write_unaligned((all >> (16 * (n - 4))) as u64);
         } else if n >= 2 {
             p.cast::<u32>().write_unaligned(low as u32);
-            p.add(n - 2).cast::<u32>().write_unaligned((low >> (16 * (n - 2))) as u32);
+            p.add(n - 2)
+                .cast::<u32>()
+                .write_unaligned((low >> (16 * (n - 2))) as u32);
         } else if n == 1 {
             p.cast::<u16>().write_unaligned(low as u16);
         }

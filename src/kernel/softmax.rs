@@ -13,6 +13,7 @@ use crate::arch::memory::{Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::math::exp::{Shift, exp};
+use crate::rows::Layout;
 use core::mem::MaybeUninit;
 
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 20 below the guess are accepted.
@@ -26,31 +27,40 @@ const MASKED: f64 = -5000.0;
 /// or masked, one of them is a logit. Rows of up to 16 elements take 0.
 #[inline(always)]
 pub fn guess<T: Element>(row: &[T], fused: bool) -> Shift<T::Compute> {
-    let core = T::Compute::core(fused);
-    let mut g = T::Compute::ZERO;
     if let (&[first, ..], &[.., last]) = (row, row)
         && row.len() > 16
     {
-        let (first, middle, last) = (first.widen(), row[row.len() / 2].widen(), last.widen());
-        let m = if middle > first { middle } else { first };
-        let m = if last > m { last } else { m };
-        if m > T::Compute::from_f64(MASKED) && m < core.offset_from {
-            g = m;
-        }
+        guess_near([first.widen(), row[row.len() / 2].widen(), last.widen()], fused)
+    } else {
+        guess_near([T::Compute::ZERO; 3], fused)
     }
-    Shift::new(g, GUESS_BIAS, T::Compute::ZERO, core)
+}
+
+/// The guess from these elements.
+#[inline(always)]
+pub fn guess_near<F: Float>([first, middle, last]: [F; 3], fused: bool) -> Shift<F> {
+    let core = F::core(fused);
+    let m = if middle > first { middle } else { first };
+    let m = if last > m { last } else { m };
+    let logit = m > F::from_f64(MASKED) && m < core.offset_from;
+    Shift::new(if logit { m } else { F::ZERO }, GUESS_BIAS, F::ZERO, core)
 }
 
 /// The shift of the three-pass form, or `None` where the maximum is infinite (or NaN).
 #[inline(always)]
 pub fn shift_of_max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> Option<Shift<T::Compute>> {
-    let core = T::Compute::core(L::FUSED);
-    let m = max(lanes, row);
-    if !(m > -T::Compute::INFINITY && m < T::Compute::INFINITY) {
+    shift_of(max(lanes, row), L::FUSED)
+}
+
+/// The shift of the three-pass form of a row with maximum `m`.
+#[inline(always)]
+pub fn shift_of<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
+    let core = F::core(fused);
+    if !(m > -F::INFINITY && m < F::INFINITY) {
         return None;
     }
     let large = m >= core.offset_from || m <= -core.offset_from;
-    let offset = if large { m } else { T::Compute::ZERO };
+    let offset = if large { m } else { F::ZERO };
     Some(Shift::new(m - offset, MAX_BIAS, offset, core))
 }
 
@@ -212,19 +222,22 @@ impl<T: Element> Kernel<T> for Softmax<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Buffers { place, rows } = self.0;
-        if rows.cols() <= short_rows::longest::<T>() {
-            return short_rows::softmax(lanes, Buffers { place, rows });
+        if let Layout::Strided(rows) = rows
+            && rows.cols() <= short_rows::longest::<T>()
+        {
+            return short_rows::softmax(lanes, place, rows);
         }
-        match place {
-            Place::Apart(x, y) => {
-                for r in 0..rows.rows() {
-                    row(lanes, rows.input(x, r), rows.output(y, r));
+        let mut buffers = Buffers { place, rows };
+        let mut r = 0;
+        while r < rows.rows() {
+            let short = short_rows::ragged(lanes, &mut buffers, r);
+            r += short;
+            if short == 0 {
+                match &mut buffers.place {
+                    Place::Apart(x, y) => row(lanes, rows.input(x, r), rows.output(y, r)),
+                    Place::InPlace(x) => row_in_place(lanes, rows.input_mut(x, r)),
                 }
-            }
-            Place::InPlace(x) => {
-                for r in 0..rows.rows() {
-                    row_in_place(lanes, rows.input_mut(x, r));
-                }
+                r += 1;
             }
         }
     }

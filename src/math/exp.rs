@@ -179,6 +179,14 @@ pub struct Splat<V> {
     offset: V,
 }
 
+impl<V> Splat<V> {
+    /// A shift of its own in each lane: base, low and offset.
+    #[inline(always)]
+    pub fn by_lane([base, low, offset]: [V; 3]) -> Self {
+        Self { base, low, offset }
+    }
+}
+
 impl<F: Float> Shift<F> {
     #[inline(always)]
     pub fn splat<L: Lanes<F>>(&self, lanes: L) -> Splat<L::V> {

@@ -15,7 +15,8 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     let magnitude = (bits & 0x7fff) << 13;
     let normal = magnitude.wrapping_add(REBIAS);
     // 2^-14·(1 + m) − 2^-14: normal numbers alone, unlike m·2^-14 as a scaled subnormal f32.
-    let tiny = (f32::from_bits(magnitude.wrapping_add(REBIAS + (1 << 23))) - f32::from_bits(REBIAS + (1 << 23))).to_bits();
+    let tiny =
+        (f32::from_bits(magnitude.wrapping_add(REBIAS + (1 << 23))) - f32::from_bits(REBIAS + (1 << 23))).to_bits();
     let finite = if magnitude < 1 << 23 { tiny } else { normal };
     let magnitude = if magnitude < 31 << 23 {
         finite
@@ -31,7 +32,9 @@ pub fn f32_to_f16(x: f32) -> u16 {
     let sign = x.to_bits() & SIGN;
     let magnitude = x.to_bits() & !SIGN;
     // Below 2^-14 the last place is 2^-24, which is that of ½: the addition rounds.
-    let tiny = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5_f32.to_bits());
+    let tiny = (f32::from_bits(magnitude) + 0.5)
+        .to_bits()
+        .wrapping_sub(0.5_f32.to_bits());
     let odd = magnitude >> 13 & 1;
     let normal = magnitude.wrapping_sub(REBIAS).wrapping_add(0xfff + odd) >> 13;
     let finite = if magnitude < 113 << 23 { tiny } else { normal };
@@ -83,7 +86,9 @@ mod tests {
     #[test]
     fn from_f32_rounds_to_nearest_even() {
         for high in 0..=0x1fff_u32 {
-            for low in [0, 1, 0xfff, 0x1000, 0x1001, 0x7fff, 0x8000, 0x8001, 0x1_7fff, 0x1_8000, 0x2_ffff, 0x7_ffff] {
+            for low in [
+                0, 1, 0xfff, 0x1000, 0x1001, 0x7fff, 0x8000, 0x8001, 0x1_7fff, 0x1_8000, 0x2_ffff, 0x7_ffff,
+            ] {
                 let x = f32::from_bits(high << 19 | low);
                 let (f, b) = (f16::from_f32(x), bf16::from_f32(x));
                 assert_eq!(f32_to_f16(x), f.to_bits(), "{x:e} {:#x}", x.to_bits());

@@ -12,6 +12,14 @@ use crate::kernel::{Buffers, Place};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
+mod axis;
+mod ragged;
+
+pub use axis::{log_softmax_axis, log_softmax_axis_in_place, logsumexp_axis, softmax_axis, softmax_axis_in_place};
+pub use ragged::{
+    log_softmax_ragged, log_softmax_ragged_in_place, logsumexp_ragged, softmax_ragged, softmax_ragged_in_place,
+};
+
 /// One row as [`Rows`], once input and output have the same length.
 #[inline(always)]
 fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
@@ -74,7 +82,7 @@ pub fn softmax_in_place<T: Element>(x: &mut [T]) {
             Isa::detect(),
             Softmax(Buffers {
                 place: Place::InPlace(x),
-                rows,
+                rows: rows.into(),
             }),
         );
     }
@@ -146,7 +154,7 @@ pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Res
 #[inline]
 pub fn log_softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
-    T::log_softmax_in_place(Isa::detect(), LogSoftmaxInPlace { x, rows });
+    T::log_softmax_in_place(Isa::detect(), LogSoftmaxInPlace { x, rows: rows.into() });
 }
 
 /// [`log_softmax`] of each of many rows.
@@ -208,7 +216,7 @@ fn logsumexp_on<T: Element>(isa: Isa, x: &[T]) -> T {
         LogSumExp {
             x,
             out: out.as_uninit(),
-            rows,
+            rows: rows.into(),
         },
     );
     out[0]
@@ -362,7 +370,7 @@ impl Isa {
                 self,
                 Softmax(Buffers {
                     place: Place::Apart(x, y),
-                    rows,
+                    rows: rows.into(),
                 }),
             );
         }
@@ -386,7 +394,7 @@ impl Isa {
                 self,
                 Softmax(Buffers {
                     place: Place::Apart(x, y),
-                    rows,
+                    rows: rows.into(),
                 }),
             );
         }
@@ -403,7 +411,7 @@ impl Isa {
                 self,
                 Softmax(Buffers {
                     place: Place::InPlace(x),
-                    rows,
+                    rows: rows.into(),
                 }),
             );
         }
@@ -416,7 +424,14 @@ impl Isa {
         let y = y.as_uninit();
         let rows = same_length(x.len(), y.len())?;
         self.require()?;
-        T::log_softmax(self, LogSoftmax { x, y, rows });
+        T::log_softmax(
+            self,
+            LogSoftmax {
+                x,
+                y,
+                rows: rows.into(),
+            },
+        );
         Ok(())
     }
 
@@ -438,7 +453,14 @@ impl Isa {
         let y = checked(x, y, rows)?;
         self.require()?;
         if !rows.is_empty() {
-            T::log_softmax(self, LogSoftmax { x, y, rows });
+            T::log_softmax(
+                self,
+                LogSoftmax {
+                    x,
+                    y,
+                    rows: rows.into(),
+                },
+            );
         }
         Ok(())
     }
@@ -449,7 +471,7 @@ impl Isa {
         rows.check_input(x.len())?;
         self.require()?;
         if !rows.is_empty() {
-            T::log_softmax_in_place(self, LogSoftmaxInPlace { x, rows });
+            T::log_softmax_in_place(self, LogSoftmaxInPlace { x, rows: rows.into() });
         }
         Ok(())
     }
@@ -477,7 +499,14 @@ impl Isa {
         if rows.cols() == 0 {
             crate::kernel::softmax::fill(out, T::NEG_INFINITY);
         } else {
-            T::logsumexp(self, LogSumExp { x, out, rows });
+            T::logsumexp(
+                self,
+                LogSumExp {
+                    x,
+                    out,
+                    rows: rows.into(),
+                },
+            );
         }
         Ok(())
     }
