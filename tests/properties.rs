@@ -275,7 +275,8 @@ fn check_logarithm<T: TestElement>() {
                 let relative =
                     log_bound::<T>() * ulp(log) + softmax_bound::<T>(isa) * dd::scale(1.0, 1 - T::FORMAT.digits);
                 let difference = (p - log.exp()).abs();
-                let bound = 1.01 * relative.min(1.0).exp_m1() * p + dd::scale(1.0, T::FORMAT.min_exp) * (1.0 + relative);
+                let bound =
+                    1.01 * relative.min(1.0).exp_m1() * p + dd::scale(1.0, T::FORMAT.min_exp) * (1.0 + relative);
                 prop_assert!(difference <= bound, "{isa}: {p:e} and exp({log}) at {i}");
                 if log.is_finite() {
                     let difference = (log - (x[i].to_f64() - sum)).abs();

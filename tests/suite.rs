@@ -4,6 +4,7 @@
 //! `common` says how to add an operator, an element type or a distribution, and which variables steer the tests.
 
 mod accuracy;
+mod axis;
 mod choices;
 mod common;
 mod contract;
@@ -14,5 +15,6 @@ mod helpers;
 mod isa;
 mod oracle;
 mod properties;
+mod ragged;
 mod reproducible;
 mod shapes;
