@@ -19,7 +19,16 @@ use sealed::Sealed;
 /// A type that logits can have: `f32`, `f64` and, with feature `half`, `half::f16` and `half::bf16`. Sealed.
 ///
 /// Rows of the halves are computed in f32, exactly as if they had been converted first, and each result is rounded once
-/// at the end: at most 0.51 ULP of the half type.
+/// at the end: at most 0.51 ULP of the half type. f16 keeps subnormal results; bf16, like f32, has 0 below 2^−126.
+///
+/// ```
+/// # #[cfg(feature = "half")] {
+/// use half::f16;
+/// let mut x = [f16::ONE, f16::ONE, f16::NEG_INFINITY];
+/// softmax::softmax_in_place(&mut x);
+/// assert_eq!(x.map(f16::to_f32), [0.5, 0.5, 0.0]);
+/// # }
+/// ```
 pub trait Element: Kernels + Sealed + Copy + PartialOrd + Send + Sync + 'static {
     /// The type in which rows of this element are computed, and in which probabilities and losses are returned.
     type Compute: Float;
@@ -91,7 +100,7 @@ pub trait Sum<F>: Copy {
     fn add(self, other: Self) -> Self;
     /// Adds a block sum as [`Lanes::acc_add`] does.
     fn accumulate(self, x: F) -> Self;
-    /// Whether 4 ≤ S ≤ 2^126 (f64: 2^1022).
+    /// Whether 128 ≤ S ≤ 2^126 (f64: 2^1022).
     fn in_range(self) -> bool;
     fn is_nan(self) -> bool;
     /// S itself, rounded.
@@ -314,7 +323,7 @@ impl Sum<f32> for f64 {
     }
     #[inline(always)]
     fn in_range(self) -> bool {
-        (4.0..=8.507_059_173_023_462e37).contains(&self)
+        (128.0..=8.507_059_173_023_462e37).contains(&self)
     }
     #[inline(always)]
     fn is_nan(self) -> bool {
@@ -383,7 +392,7 @@ impl Sum<f64> for DoubleDouble {
     }
     #[inline(always)]
     fn in_range(self) -> bool {
-        (4.0..=4.494_232_837_155_79e307).contains(&self.high)
+        (128.0..=4.494_232_837_155_79e307).contains(&self.high)
     }
     #[inline(always)]
     fn is_nan(self) -> bool {

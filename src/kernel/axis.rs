@@ -270,8 +270,17 @@ impl<T: Element> Work<T> {
     /// ln Σ e^x of column `k` as offset, high and low.
     #[inline(always)]
     fn log(&self, k: usize) -> [T::Compute; 3] {
-        let (high, low) = self.sum[k].log(self.shift[k].n);
-        [self.shift[k].offset, high, low]
+        log::<T>(&self.shift[k], self.sum[k])
+    }
+
+    #[inline(always)]
+    fn set_logs(&mut self, columns: usize) {
+        let (shift, sum) = (&self.shift, &self.sum);
+        self.numbers.set(
+            columns,
+            #[inline(always)]
+            |k| log::<T>(&shift[k], sum[k]),
+        );
     }
 
     /// The shift and the sum of each column, e stored in `e` if there is one. A column that is not sound has sum 1.
@@ -366,6 +375,13 @@ impl<T: Element> Work<T> {
             }
         }
     }
+}
+
+/// ln Σ e^x as offset, high and low.
+#[inline(always)]
+fn log<T: Element>(shift: &Shift<T::Compute>, sum: SumOf<T>) -> [T::Compute; 3] {
+    let (high, low) = sum.log(shift.n);
+    [shift.offset, high, low]
 }
 
 /// Σ e of each column into `sums`, e stored where there is a place for it; whether every exponent fitted its field.
@@ -645,15 +661,7 @@ where
     L: Memory<T> + Memory<T::Compute>,
     M: Memories<T, T>,
 {
-    let mut logs = [[T::Compute::ZERO; 3]; PLACES];
-    for k in 0..tile.columns {
-        logs[k] = work.log(k);
-    }
-    work.numbers.set(
-        tile.columns,
-        #[inline(always)]
-        |k| logs[k],
-    );
+    work.set_logs(tile.columns);
     map(
         lanes,
         memories,
