@@ -9,10 +9,26 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
+    #[cfg(feature = "half")]
+    impl Sealed for half::f16 {}
+    #[cfg(feature = "half")]
+    impl Sealed for half::bf16 {}
 }
 use sealed::Sealed;
 
-/// A type that logits can have: `f32` or `f64`. Sealed.
+/// A type that logits can have: `f32`, `f64` and, with feature `half`, `half::f16` and `half::bf16`. Sealed.
+///
+/// Rows of the halves are computed in f32, exactly as if they had been converted first, and each result is rounded once
+/// at the end: at most 0.51 ULP of the half type. f16 keeps subnormal results; bf16, like f32, has 0 below 2^−126.
+///
+/// ```
+/// # #[cfg(feature = "half")] {
+/// use half::f16;
+/// let mut x = [f16::ONE, f16::ONE, f16::NEG_INFINITY];
+/// softmax::softmax_in_place(&mut x);
+/// assert_eq!(x.map(f16::to_f32), [0.5, 0.5, 0.0]);
+/// # }
+/// ```
 pub trait Element: Kernels + Sealed + Copy + PartialOrd + Send + Sync + 'static {
     /// The type in which rows of this element are computed, and in which probabilities and losses are returned.
     type Compute: Float;
@@ -84,7 +100,9 @@ pub trait Sum<F>: Copy + Send + Sync {
     const ZERO: Self;
     fn of(x: F) -> Self;
     fn add(self, other: Self) -> Self;
-    /// Whether 4 ≤ S ≤ 2^126 (f64: 2^1022).
+    /// Adds a block sum as [`Lanes::acc_add`] does.
+    fn accumulate(self, x: F) -> Self;
+    /// Whether 128 ≤ S ≤ 2^126 (f64: 2^1022).
     fn in_range(self) -> bool;
     fn is_nan(self) -> bool;
     /// S itself, rounded.
@@ -138,6 +156,34 @@ impl Element for f64 {
         Some(row)
     }
 }
+
+#[cfg(feature = "half")]
+macro_rules! half_element {
+    ($t:ident, $to_f32:ident, $from_f32:ident) => {
+        impl Element for half::$t {
+            type Compute = f32;
+            const IS_COMPUTE: bool = false;
+            const NAN: Self = half::$t::NAN;
+            const NEG_INFINITY: Self = half::$t::NEG_INFINITY;
+            #[inline(always)]
+            fn widen(self) -> f32 {
+                crate::math::half::$to_f32(self.to_bits())
+            }
+            #[inline(always)]
+            fn narrow(x: f32) -> Self {
+                Self::from_bits(crate::math::half::$from_f32(x))
+            }
+            #[inline(always)]
+            fn as_compute(_: &mut [MaybeUninit<Self>]) -> Option<&mut [MaybeUninit<f32>]> {
+                None
+            }
+        }
+    };
+}
+#[cfg(feature = "half")]
+half_element!(f16, f16_to_f32, f32_to_f16);
+#[cfg(feature = "half")]
+half_element!(bf16, bf16_to_f32, f32_to_bf16);
 
 impl Float for f32 {
     const LANES: usize = 32;
@@ -286,8 +332,12 @@ impl Sum<f32> for f64 {
         self + other
     }
     #[inline(always)]
+    fn accumulate(self, x: f32) -> f64 {
+        self + f64::from(x)
+    }
+    #[inline(always)]
     fn in_range(self) -> bool {
-        (4.0..=8.507_059_173_023_462e37).contains(&self)
+        (128.0..=8.507_059_173_023_462e37).contains(&self)
     }
     #[inline(always)]
     fn is_nan(self) -> bool {
@@ -356,8 +406,16 @@ impl Sum<f64> for DoubleDouble {
         two_sum(s.high, s.low + (self.low + other.low))
     }
     #[inline(always)]
+    fn accumulate(self, x: f64) -> DoubleDouble {
+        let s = two_sum(self.high, x);
+        DoubleDouble {
+            high: s.high,
+            low: self.low + s.low,
+        }
+    }
+    #[inline(always)]
     fn in_range(self) -> bool {
-        (4.0..=4.494_232_837_155_79e307).contains(&self.high)
+        (128.0..=4.494_232_837_155_79e307).contains(&self.high)
     }
     #[inline(always)]
     fn is_nan(self) -> bool {

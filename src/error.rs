@@ -55,6 +55,48 @@ pub enum Error {
         /// Elements between row starts.
         stride: usize,
     },
+    /// The offsets of ragged rows decrease.
+    OffsetDecreases {
+        /// Which entry.
+        index: usize,
+        /// That entry.
+        offset: usize,
+        /// The one before it.
+        previous: usize,
+    },
+    /// A slice ends before the last ragged row does.
+    OffsetsEnd {
+        /// Which argument.
+        what: &'static str,
+        /// Its elements.
+        len: usize,
+        /// The last offset.
+        end: usize,
+    },
+    /// A slice does not hold a tensor of these extents, or its results.
+    AxisTooShort {
+        /// Which argument.
+        what: &'static str,
+        /// Its elements.
+        slice: usize,
+        /// The elements it needs.
+        needed: usize,
+        /// Product of the extents before the axis.
+        outer: usize,
+        /// Extent of the axis, 1 where each row has one result.
+        len: usize,
+        /// Product of the extents after the axis.
+        inner: usize,
+    },
+    /// The extent of a tensor does not fit `usize`.
+    AxisOverflow {
+        /// Product of the extents before the axis.
+        outer: usize,
+        /// Extent of the axis.
+        len: usize,
+        /// Product of the extents after the axis.
+        inner: usize,
+    },
     /// More classes are asked for than a row has.
     TopK {
         /// Classes asked for.
@@ -164,6 +206,26 @@ impl fmt::Display for Error {
                     f,
                     "{rows} rows of {cols} columns at stride {stride} exceed the address space"
                 )
+            }
+            Self::OffsetDecreases {
+                index,
+                offset,
+                previous,
+            } => write!(f, "offsets decrease: entry {index} is {offset} after {previous}"),
+            Self::OffsetsEnd { what, len, end } => write!(f, "{what} has {len} elements, the offsets end at {end}"),
+            Self::AxisTooShort {
+                what,
+                slice,
+                needed,
+                outer,
+                len,
+                inner,
+            } => write!(
+                f,
+                "{what} has {slice} elements, {outer} × {len} × {inner} need {needed}"
+            ),
+            Self::AxisOverflow { outer, len, inner } => {
+                write!(f, "{outer} × {len} × {inner} elements exceed the address space")
             }
             Self::TopK { k, cols } => write!(f, "the {k} best of {cols} columns are asked for"),
             Self::Parameter { name, value, range } => write!(f, "{name} is {value}, not {range}"),

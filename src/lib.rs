@@ -55,7 +55,11 @@ pub use ops::{
     argmax, argmax_rows, exp, log_softmax, log_softmax_in_place, log_softmax_rows, log_softmax_rows_in_place,
     logsumexp, logsumexp_rows, softmax, softmax_in_place, softmax_rows, softmax_rows_in_place, top_k, top_k_rows,
 };
-pub use rows::{Rows, split_rows};
+pub use ops::{log_softmax_axis, log_softmax_axis_in_place, logsumexp_axis, softmax_axis, softmax_axis_in_place};
+pub use ops::{
+    log_softmax_ragged, log_softmax_ragged_in_place, logsumexp_ragged, softmax_ragged, softmax_ragged_in_place,
+};
+pub use rows::{Axis, Rows, split_rows};
 
 #[cfg(feature = "rayon")]
 pub use ops::parallel::{

@@ -200,7 +200,10 @@ fn borders_of_every_type() {
 
 fn check_borders<T: TestElement>() {
     let ops = crate::common::ops::operators::<T>();
-    let exp = ops.iter().find(|op| op.name == "exp").expect("in the list");
+    let Some(exp) = ops.iter().find(|op| op.name == "exp") else {
+        assert!(T::FORMAT.is_half(), "{} has no exp", T::NAME);
+        return;
+    };
     let x = borders::<T>();
     let results: Vec<_> = isas().iter().map(|&isa| (isa, exp.run(isa, &x))).collect();
     exp.check(&x, &results, &Oracle::precise(&x), &"borders");

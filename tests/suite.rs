@@ -4,6 +4,7 @@
 //! `common` says how to add an operator, an element type or a distribution, and which variables steer the tests.
 
 mod accuracy;
+mod axis;
 mod backward;
 mod choices;
 mod common;
@@ -20,6 +21,7 @@ mod oracle;
 #[cfg(feature = "rayon")]
 mod parallel;
 mod properties;
+mod ragged;
 mod reproducible;
 mod row;
 mod sampling;

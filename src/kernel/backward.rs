@@ -41,14 +41,14 @@ fn all_rows<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, backward: Backw
     match place {
         Place::Apart(dy, dx) => {
             for r in 0..rows.rows() {
-                let (y, dy, dx) = (&y[r * y_stride..][..rows.cols()], rows.input(dy, r), rows.output(dx, r));
+                let (y, dy, dx) = (&y[r * y_stride..][..rows.len(r)], rows.input(dy, r), rows.output(dx, r));
                 let s = sum::<T, L, LOG>(lanes, y, dy);
                 gradient::<T, L, LOG>(lanes, y, Pair(dy, dx), s);
             }
         }
         Place::InPlace(dy) => {
             for r in 0..rows.rows() {
-                let (y, dy) = (&y[r * y_stride..][..rows.cols()], rows.input_mut(dy, r));
+                let (y, dy) = (&y[r * y_stride..][..rows.len(r)], rows.input_mut(dy, r));
                 let s = sum::<T, L, LOG>(lanes, y, dy);
                 gradient::<T, L, LOG>(lanes, y, InPlace(dy), s);
             }

@@ -4,10 +4,11 @@ use crate::arch::memory::as_output;
 use crate::element::Element;
 use crate::isa::{Isa, run};
 use crate::lanes::Memory;
-use crate::rows::Rows;
+use crate::rows::Layout;
 use core::mem::MaybeUninit;
 
 pub mod argmax;
+pub mod axis;
 pub mod backward;
 pub mod cross_entropy;
 pub mod exp;
@@ -26,7 +27,7 @@ pub mod top_k;
 /// The rows of an operator, in two buffers or in one.
 pub struct Buffers<'a, T> {
     pub place: Place<'a, T>,
-    pub rows: Rows,
+    pub rows: Layout<'a>,
 }
 
 /// Where the results go.
@@ -88,11 +89,14 @@ macro_rules! kernels {
 }
 
 kernels! {
-    [f32, f64] {
+    [f32, f64, #[cfg(feature = "half")] half::f16, #[cfg(feature = "half")] half::bf16] {
     softmax: softmax::Softmax<'_, Self>;
     log_softmax: log_softmax::LogSoftmax<'_, Self>;
     log_softmax_in_place: log_softmax::LogSoftmaxInPlace<'_, Self>;
     logsumexp: log_softmax::LogSumExp<'_, Self>;
+    softmax_axis: axis::SoftmaxAxis<'_, Self>;
+    log_softmax_axis: axis::LogSoftmaxAxis<'_, Self>;
+    logsumexp_axis: axis::LogSumExpAxis<'_, Self>;
     argmax: argmax::ArgMax<'_, Self>;
     top_k: top_k::TopK<'_, Self>;
     exp: exp::Exp<'_, Self>;

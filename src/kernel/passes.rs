@@ -338,7 +338,7 @@ pub struct Quotient<V> {
 
 /// What [`Quotient::of`] multiplies by, or divides by.
 #[inline(always)]
-fn terms<F: Float, L: Lanes<F>>(sum: F::Sum) -> (F, F) {
+pub fn terms<F: Float, L: Lanes<F>>(sum: F::Sum) -> (F, F) {
     if L::FUSED {
         sum.reciprocal()
     } else {
@@ -365,6 +365,17 @@ impl<V: Copy> Quotient<V> {
             low: lanes.splat_groups(low),
             lower: lanes.splat(lower()),
             threshold: lanes.splat_groups(threshold),
+        }
+    }
+
+    /// One sum for each lane: its two [`terms`] and its threshold.
+    #[inline(always)]
+    pub fn by_lane<F: Float, L: Lanes<F, V = V>>(lanes: L, [high, low, threshold]: [V; 3]) -> Self {
+        Self {
+            high,
+            low,
+            lower: lanes.splat(lower()),
+            threshold,
         }
     }
 

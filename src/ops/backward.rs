@@ -321,7 +321,7 @@ impl Isa {
         let rows = shape.check(y.len(), dy.len())?;
         rows.check("dx", dx.len(), shape.dx_stride)?;
         let place = Place::Apart(dy, dx);
-        self.run_backward(y, shape.y_stride, Buffers { place, rows }, log)
+        self.run_backward(y, shape.y_stride, place, rows, log)
     }
 
     #[inline]
@@ -332,13 +332,24 @@ impl Isa {
         };
         let rows = shape.check(y.len(), dy.len())?;
         let place = Place::InPlace(dy);
-        self.run_backward(y, shape.y_stride, Buffers { place, rows }, log)
+        self.run_backward(y, shape.y_stride, place, rows, log)
     }
 
     #[inline]
-    fn run_backward<T: Element>(self, y: &[T], y_stride: usize, dy: Buffers<'_, T>, log: bool) -> Result<(), Error> {
+    fn run_backward<T: Element>(
+        self,
+        y: &[T],
+        y_stride: usize,
+        place: Place<'_, T>,
+        rows: Rows,
+        log: bool,
+    ) -> Result<(), Error> {
         self.require()?;
-        if !dy.rows.is_empty() {
+        if !rows.is_empty() {
+            let dy = Buffers {
+                place,
+                rows: rows.into(),
+            };
             T::backward(self, Backward { y, y_stride, dy, log });
         }
         Ok(())

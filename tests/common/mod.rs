@@ -13,6 +13,7 @@ pub mod element;
 pub mod forms;
 pub mod host_flags;
 pub mod inputs;
+pub mod layouts;
 pub mod memory;
 pub mod ops;
 pub mod oracle;

@@ -1,6 +1,6 @@
 //! The operators under test that give values, one row each in [`operators`], with everything the tests ask of them.
 
-use super::dd::Exact;
+use super::dd::{Exact, scale};
 use super::element::TestElement;
 use super::oracle::Oracle;
 use softmax::{Error, Isa, OnlineSoftmax, Rows};
@@ -112,6 +112,33 @@ impl<T: TestElement> Operator<T> {
 /// `log_softmax` and `logsumexp`: ULP of max(1, |result|).
 pub const LOG_MAX_ULP: f64 = 4.0;
 
+/// f16 and bf16 are computed in f32 and rounded once.
+pub const HALF_MAX_ULP: f64 = 0.51;
+
+/// The bound in ULP of `T` of what is computed within `ulp` ULP of the type that `T` is computed in.
+fn bound<T: TestElement>(ulp: f64) -> f64 {
+    if T::FORMAT.is_half() { HALF_MAX_ULP } else { ulp }
+}
+
+/// The bound of `softmax`.
+pub fn softmax_bound<T: TestElement>(isa: Isa) -> f64 {
+    bound::<T>(f64::from(isa.max_ulp()))
+}
+
+/// How far from 1 a row of `n` probabilities may sum: each is within B ULP, at most B·2^(1−digits) of itself, and what is
+/// flushed is below 2^min_exp (f16 is rounded instead: n·2^−25). Of the halves the contract promises this with B = ½.
+pub fn sum_bound<T: TestElement>(isa: Isa, n: usize) -> f64 {
+    let format = T::FORMAT;
+    let ulp = if format.is_half() { 0.5 } else { softmax_bound::<T>(isa) };
+    let lost = format.min_exp - if format.flush { 0 } else { format.digits };
+    ulp * scale(1.0, 1 - format.digits) + n as f64 * scale(1.0, lost)
+}
+
+/// The bound of `log_softmax` and `logsumexp`.
+pub fn log_bound<T: TestElement>() -> f64 {
+    bound::<T>(LOG_MAX_ULP)
+}
+
 /// A new operator is a row here.
 pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
     let mut list = operators_of_all();
@@ -141,7 +168,7 @@ fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
             }),
             reference: |oracle, x| oracle.softmax(x),
             error: |got, want, format| format.error(got, want),
-            bound: |isa| f64::from(isa.max_ulp()),
+            bound: softmax_bound::<T>,
             canonical_nan: true,
             nan: Expect::All(f64::NAN),
             infinity: Expect::All(f64::NAN),
@@ -168,7 +195,7 @@ fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
             }),
             reference: |oracle, x| oracle.log_softmax(x),
             error: |got, want, format| format.error_from_1(got, want),
-            bound: |_| LOG_MAX_ULP,
+            bound: |_| log_bound::<T>(),
             canonical_nan: true,
             nan: Expect::All(f64::NAN),
             infinity: Expect::All(f64::NAN),
@@ -193,7 +220,7 @@ fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
             }),
             reference: |oracle, _| oracle.logsumexp(),
             error: |got, want, format| format.error_from_1(got, want),
-            bound: |_| LOG_MAX_ULP,
+            bound: |_| log_bound::<T>(),
             canonical_nan: true,
             nan: Expect::All(f64::NAN),
             infinity: Expect::All(f64::INFINITY),
