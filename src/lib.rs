@@ -37,13 +37,16 @@ mod error;
 mod isa;
 mod kernel;
 mod lanes;
+mod layout;
 mod math;
 mod ops;
 mod rows;
+mod sizes;
 
 pub use element::{Element, Float, Output};
 pub use error::Error;
 pub use isa::{Isa, UnknownIsa};
+pub use layout::Axis;
 pub use ops::{
     argmax, argmax_rows, exp, log_softmax, log_softmax_in_place, log_softmax_rows, log_softmax_rows_in_place,
     logsumexp, logsumexp_rows, softmax, softmax_in_place, softmax_rows, softmax_rows_in_place, top_k, top_k_rows,
@@ -52,7 +55,14 @@ pub use ops::{log_softmax_axis, log_softmax_axis_in_place, logsumexp_axis, softm
 pub use ops::{
     log_softmax_ragged, log_softmax_ragged_in_place, logsumexp_ragged, softmax_ragged, softmax_ragged_in_place,
 };
-pub use rows::{Axis, Rows};
+pub use rows::{Rows, split_rows};
+
+#[cfg(feature = "rayon")]
+pub use ops::parallel::{
+    par_argmax_rows, par_log_softmax, par_log_softmax_in_place, par_log_softmax_rows, par_log_softmax_rows_in_place,
+    par_logsumexp, par_logsumexp_rows, par_softmax, par_softmax_in_place, par_softmax_rows, par_softmax_rows_in_place,
+    par_top_k_rows,
+};
 
 /// The README's examples are tests.
 #[cfg(doctest)]

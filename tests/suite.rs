@@ -14,6 +14,8 @@ mod golden;
 mod helpers;
 mod isa;
 mod oracle;
+#[cfg(feature = "rayon")]
+mod parallel;
 mod properties;
 mod ragged;
 mod reproducible;

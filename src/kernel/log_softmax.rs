@@ -11,15 +11,24 @@ use super::softmax::{fill, sum};
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
-use crate::rows::Layout;
+use crate::layout::Layout;
+use crate::math::exp::Shift;
 use core::mem::MaybeUninit;
 
 /// ln Σ e^x as offset, high and low; `None` where the row has NaN, +∞, or nothing but −∞.
 #[inline(always)]
 fn log_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> Option<[T::Compute; 3]> {
-    let (shift, sum) = sum(lanes, x)?;
+    sum(lanes, x).map(
+        #[inline(always)]
+        |(shift, sum)| log::<T::Compute>(&shift, sum),
+    )
+}
+
+/// ln of a sum under a shift, as offset, high and low.
+#[inline(always)]
+pub fn log<F: Float>(shift: &Shift<F>, sum: F::Sum) -> [F; 3] {
     let (high, low) = sum.log(shift.n);
-    Some([shift.offset, high, low])
+    [shift.offset, high, low]
 }
 
 /// −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
@@ -32,7 +41,7 @@ pub fn log_of<F: Float, L: Lanes<F>>(lanes: L, x: L::V, [offset, high, low]: [L:
 
 /// [`log_of`] each element.
 #[inline(always)]
-fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     row: impl Row<T, T>,
     [offset, high, low]: [T::Compute; 3],
@@ -99,7 +108,7 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
             let x = self.rows.input(self.x, r);
             out.write(match log_sum(lanes, x) {
                 Some([offset, high, low]) => T::narrow((high + low) + offset),
-                None => special(x.iter().copied()),
+                None => special(x),
             });
         }
     }
@@ -107,7 +116,13 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
 
 /// logsumexp of a row without a finite maximum: NaN over +∞ over −∞.
 #[inline(always)]
-pub fn special<T: Element>(x: impl Iterator<Item = T>) -> T {
+pub fn special<T: Element>(x: &[T]) -> T {
+    special_of(x.iter().copied())
+}
+
+/// [`special`] of elements that need not lie side by side.
+#[inline(always)]
+pub fn special_of<T: Element>(x: impl Iterator<Item = T>) -> T {
     let mut largest = T::NEG_INFINITY;
     for v in x {
         if is_nan(v) {
