@@ -167,7 +167,12 @@ fn check_formula<T: TestElement>() {
             if case.x.iter().any(|x| x.to_f64() == f64::NEG_INFINITY) {
                 continue;
             }
+            // Where Σ w·l may exceed the largest f32, it is +∞.
+            let huge = T::FORMAT.digits == 24 && case.x.iter().any(|x| x.to_f64().abs() > 1e34);
             each_params(&case.weights, -100, |params| {
+                if huge && params.label_smoothing > 0.0 {
+                    return;
+                }
                 let mut scalar = None;
                 for (&isa, worst) in isas().iter().rev().zip(worst.iter_mut().rev()) {
                     let what = format!(

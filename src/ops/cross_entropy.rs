@@ -66,7 +66,8 @@ impl Default for CrossEntropy<'_> {
 /// With u = 2^−24 (f64: 2^−53) and weights that are not negative, the loss of a row is never negative and within
 /// 12u·((1 − ε)·w_t·max(1, l_t) + (ε/C)·Σ_c w_c·max(1, l_c)), and dx_c within s·u·(16·(w_t + (ε/C)·Σ_j w_j)·softmax(x)_c +
 /// 8·(w_t·[c = t] + (ε/C)·w_c)) (`Portable`: 24 for the 12 and the 16); in a half type its rounding comes on top, and what
-/// underflows. Losses are added in f64. The same bits on every ISA but `Portable`.
+/// underflows. Losses are added in f64; a Σ_c w_c·l_c beyond the largest number of the arithmetic is +∞. The same bits
+/// on every ISA but `Portable`.
 ///
 /// | the row has | loss | gradient |
 /// |---|---|---|
