@@ -235,8 +235,7 @@ impl<'a, T: Element<Compute = f32>> Row<'a, T> {
     /// The smallest set of the most probable entries whose weight reaches `target`, and its weight: the least probable
     /// is taken away as long as what is left reaches it.
     fn nucleus<'e>(&self, entries: &'e mut [Entry<f32>], target: f64) -> (&'e [Entry<f32>], f64) {
-        let entries = self.narrow(entries, target);
-        let mut mass = self.mass_of(entries);
+        let (entries, mut mass) = self.narrow(entries, target);
         let mut len = entries.len();
         heapify(entries, before);
         while len > 1 {
@@ -252,32 +251,28 @@ impl<'a, T: Element<Compute = f32>> Row<'a, T> {
         (&entries[..len], mass)
     }
 
-    /// The more probable of many entries, enough to reach `target`: counted in buckets, whose entries weigh at least what
-    /// the lower end does.
-    fn narrow<'e>(&self, entries: &'e mut [Entry<f32>], target: f64) -> &'e mut [Entry<f32>] {
+    /// The more probable of the entries, in buckets by weight, until their sum reaches `target`; and that sum.
+    fn narrow<'e>(&self, entries: &'e mut [Entry<f32>], target: f64) -> (&'e mut [Entry<f32>], f64) {
         const BUCKETS: usize = 256;
-        const WIDTH: f64 = 0.125;
-        if entries.len() <= BUCKETS {
-            return entries;
-        }
-        let bucket = |x: f32| ((-self.exponent(x) * (1.0 / WIDTH)) as usize).min(BUCKETS - 1);
-        let mut counts = [0_u32; BUCKETS];
+        const PER_E: f64 = 8.0;
+        let bucket = |exponent: f64| ((-exponent * PER_E) as usize).min(BUCKETS - 1);
+        let mut masses = [0.0; BUCKETS];
         for e in &*entries {
-            counts[bucket(e.0)] += 1;
+            let exponent = self.exponent(e.0);
+            masses[bucket(exponent)] += libm::exp(exponent);
         }
-        let (mut last, mut least) = (0, 0.0);
-        while last < BUCKETS - 1 {
-            least += f64::from(counts[last]) * libm::exp(-WIDTH * (last + 1) as f64);
-            if least >= 1.000_001 * target {
-                break;
-            }
+        let (mut last, mut mass) = (0, masses[0]);
+        // A little more than enough, so that the order of the additions does not matter.
+        while last < BUCKETS - 1 && mass < target * (1.0 + 1e-9) {
             last += 1;
+            mass += masses[last];
         }
-        first_that(
+        let kept = first_that(
             entries,
             #[inline(always)]
-            |x| bucket(x) <= last,
-        )
+            |x| bucket(self.exponent(x)) <= last,
+        );
+        (kept, mass)
     }
 }
 
