@@ -200,14 +200,14 @@ fn check_formula<T: TestElement>() {
                         }
                     };
                     if params.reduction == Reduction::None {
-                        for r in 0..rows {
-                            check(0, loss[r].to_f64(), want.loss[r], want.loss_bound[r]);
+                        for (loss, (&want, &bound)) in loss.iter().zip(want.loss.iter().zip(&want.loss_bound)) {
+                            check(0, loss.to_f64(), want, bound);
                         }
                     } else {
                         check(0, loss[0].to_f64(), want.reduced, want.reduced_bound);
                     }
-                    for i in 0..dx.len() {
-                        check(1, dx[i].to_f64(), want.dx[i], want.dx_bound[i]);
+                    for (dx, (&want, &bound)) in dx.iter().zip(want.dx.iter().zip(&want.dx_bound)) {
+                        check(1, dx.to_f64(), want, bound);
                     }
                     if isa != Isa::Portable {
                         let got = (bits(&loss), bits(&dx));
