@@ -62,8 +62,52 @@ pub enum Error {
         /// Elements of a row.
         cols: usize,
     },
+    /// A row is said to have more valid columns than there are.
+    RowLength {
+        /// Which row.
+        row: usize,
+        /// Its valid columns.
+        length: usize,
+        /// Elements of a row.
+        cols: usize,
+    },
+    /// A parameter is outside its range.
+    Parameter {
+        /// Which parameter.
+        what: &'static str,
+        /// Its value.
+        value: Number,
+    },
     /// The CPU lacks the instruction set.
     IsaUnavailable(Isa),
+}
+
+/// The value of a parameter in an [`Error`]: an f64 that equals itself, NaN included.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Number(u64);
+
+impl Number {
+    /// As a number that errors compare by its bits.
+    pub const fn new(value: f64) -> Self {
+        Self(value.to_bits())
+    }
+
+    /// The value.
+    pub const fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+impl fmt::Debug for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.get(), f)
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.get(), f)
+    }
 }
 
 impl fmt::Display for Error {
@@ -93,6 +137,8 @@ impl fmt::Display for Error {
                 )
             }
             Self::TopK { k, cols } => write!(f, "the {k} best of {cols} columns are asked for"),
+            Self::RowLength { row, length, cols } => write!(f, "row {row} has {length} valid columns of {cols}"),
+            Self::Parameter { what, value } => write!(f, "{what} is {value}, which is out of range"),
             Self::IsaUnavailable(isa) => write!(f, "this CPU lacks {isa}"),
         }
     }

@@ -37,13 +37,16 @@ mod error;
 mod isa;
 mod kernel;
 mod lanes;
+mod mask;
 mod math;
 mod ops;
 mod rows;
 
 pub use element::{Element, Float, Output};
-pub use error::Error;
+pub use error::{Error, Number};
 pub use isa::{Isa, UnknownIsa};
+pub use mask::{Broadcast, FullyMasked, Mask, MaskElement};
+pub use ops::masked::{masked_log_softmax, masked_log_softmax_in_place, masked_softmax, masked_softmax_in_place};
 pub use ops::{
     argmax, argmax_rows, exp, log_softmax, log_softmax_in_place, log_softmax_rows, log_softmax_rows_in_place,
     logsumexp, logsumexp_rows, softmax, softmax_in_place, softmax_rows, softmax_rows_in_place, top_k, top_k_rows,

@@ -92,8 +92,9 @@ impl Rows {
         exact.check(what, len, per_row)
     }
 
+    /// Checks that `len` elements at this stride hold the rows.
     #[inline]
-    fn check(&self, what: &'static str, len: usize, stride: usize) -> Result<(), Error> {
+    pub(crate) fn check(&self, what: &'static str, len: usize, stride: usize) -> Result<(), Error> {
         let Self { rows, cols, .. } = *self;
         if stride < cols {
             return Err(Error::Stride { what, stride, cols });

@@ -10,7 +10,7 @@ use super::row::{InPlace, Pair, Row};
 use super::softmax::{fill, sum};
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float, Sum};
-use crate::lanes::Memory;
+use crate::lanes::{Lanes, Memory};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
@@ -22,23 +22,44 @@ fn log_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> 
     Some([shift.offset, high, low])
 }
 
-/// −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
+/// x − ln Σ as −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
+pub struct Difference<V> {
+    offset: V,
+    high: V,
+    low: V,
+    zero: V,
+    smallest: V,
+}
+
+impl<V: Copy> Difference<V> {
+    #[inline(always)]
+    pub fn new<F: Float, L: Lanes<F, V = V>>(lanes: L, [offset, high, low]: [F; 3]) -> Self {
+        Self {
+            offset: lanes.splat(offset),
+            high: lanes.splat(high),
+            low: lanes.splat(low),
+            zero: lanes.splat(F::ZERO),
+            smallest: lanes.splat(F::SMALLEST),
+        }
+    }
+
+    #[inline(always)]
+    pub fn of<F: Float, L: Lanes<F, V = V>>(&self, lanes: L, x: V) -> V {
+        let y = lanes.add(lanes.sub(self.high, lanes.sub(x, self.offset)), self.low);
+        let y = lanes.max(self.zero, y);
+        lanes.sub(self.zero, lanes.zero_below(y, y, self.smallest))
+    }
+}
+
+/// The logarithms of a row.
 #[inline(always)]
-fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    row: impl Row<T, T>,
-    [offset, high, low]: [T::Compute; 3],
-) {
-    let (offset, high, low) = (lanes.splat(offset), lanes.splat(high), lanes.splat(low));
-    let (zero, smallest) = (lanes.splat(T::Compute::ZERO), lanes.splat(T::Compute::SMALLEST));
+fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, row: impl Row<T, T>, log: [T::Compute; 3]) {
+    let difference = Difference::new(lanes, log);
     map::<T, T, L>(
         lanes,
         row,
         #[inline(always)]
-        |x| {
-            let y = lanes.max(zero, lanes.add(lanes.sub(high, lanes.sub(x, offset)), low));
-            lanes.sub(zero, lanes.zero_below(y, y, smallest))
-        },
+        |x| difference.of(lanes, x),
     );
 }
 

@@ -10,6 +10,8 @@ use core::mem::MaybeUninit;
 pub mod argmax;
 pub mod exp;
 pub mod log_softmax;
+pub mod logits;
+pub mod masked;
 pub mod passes;
 pub mod row;
 pub mod short_rows;
@@ -88,4 +90,5 @@ kernels! {
     argmax: argmax::ArgMax<'_, Self>;
     top_k: top_k::TopK<'_, Self>;
     exp: exp::Exp<'_, Self>;
+    masked: masked::Masked<'_, Self>;
 }}

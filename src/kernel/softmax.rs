@@ -26,36 +26,45 @@ const MASKED: f64 = -5000.0;
 /// or masked, one of them is a logit. Rows of up to 16 elements take 0.
 #[inline(always)]
 pub fn guess<T: Element>(row: &[T], fused: bool) -> Shift<T::Compute> {
-    let core = T::Compute::core(fused);
-    let mut g = T::Compute::ZERO;
+    let mut m = -T::Compute::INFINITY;
     if let (&[first, ..], &[.., last]) = (row, row)
         && row.len() > 16
     {
         let (first, middle, last) = (first.widen(), row[row.len() / 2].widen(), last.widen());
-        let m = if middle > first { middle } else { first };
-        let m = if last > m { last } else { m };
-        if m > T::Compute::from_f64(MASKED) && m < core.offset_from {
-            g = m;
-        }
+        m = if middle > first { middle } else { first };
+        m = if last > m { last } else { m };
     }
-    Shift::new(g, GUESS_BIAS, T::Compute::ZERO, core)
+    shift_near(m, fused)
+}
+
+/// The shift of the ordinary path where the maximum is guessed to be `m`, or 0 if that is a mask or too large.
+#[inline(always)]
+pub fn shift_near<F: Float>(m: F, fused: bool) -> Shift<F> {
+    let core = F::core(fused);
+    let likely = m > F::from_f64(MASKED) && m < core.offset_from;
+    Shift::new(if likely { m } else { F::ZERO }, GUESS_BIAS, F::ZERO, core)
 }
 
 /// The shift of the three-pass form, or `None` where the maximum is infinite (or NaN).
 #[inline(always)]
 pub fn shift_of_max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> Option<Shift<T::Compute>> {
-    let core = T::Compute::core(L::FUSED);
-    let m = max(lanes, row);
-    if !(m > -T::Compute::INFINITY && m < T::Compute::INFINITY) {
+    shift_to(max(lanes, row), L::FUSED)
+}
+
+/// The shift of the three-pass form of a row whose maximum is `m`, or `None` where that is infinite or NaN.
+#[inline(always)]
+pub fn shift_to<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
+    let core = F::core(fused);
+    if !(m > -F::INFINITY && m < F::INFINITY) {
         return None;
     }
     let large = m >= core.offset_from || m <= -core.offset_from;
-    let offset = if large { m } else { T::Compute::ZERO };
+    let offset = if large { m } else { F::ZERO };
     Some(Shift::new(m - offset, MAX_BIAS, offset, core))
 }
 
 /// The sum of a row of `T`.
-type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
+pub type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
 
 /// Whether a pass under a guessed shift may be used.
 #[inline(always)]
@@ -138,9 +147,15 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
     let Some(sum) = sum_storing(lanes, x, e) else {
         return fill(y, T::NAN);
     };
+    quotients_in_place(lanes, e, sum);
+}
+
+/// e/S in the place of e, every element of which was stored.
+#[inline(always)]
+pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], sum: F::Sum) {
     let quotient = Quotient::new(lanes, sum);
     #[allow(unsafe_code)]
-    // SAFETY: `sum_storing` stored every element.
+    // SAFETY: the caller's exp pass stored every element.
     let e = unsafe { assume_written(e) };
     map(
         lanes,
@@ -167,9 +182,9 @@ fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &
     }
 }
 
-/// y = e/S from stored e.
+/// y = e/S from e, every element of which was stored.
 #[inline(always)]
-fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     e: &mut [MaybeUninit<T::Compute>],
     y: &mut [MaybeUninit<T>],
@@ -177,7 +192,7 @@ fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
 ) {
     let quotient = Quotient::new(lanes, sum);
     #[allow(unsafe_code)]
-    // SAFETY: `sum_storing` stored every element.
+    // SAFETY: the caller's exp pass stored every element.
     let e = unsafe { assume_written(e) };
     map(
         lanes,

@@ -12,6 +12,8 @@ use crate::kernel::{Buffers, Place};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
+pub mod masked;
+
 /// One row as [`Rows`], once input and output have the same length.
 #[inline(always)]
 fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
