@@ -93,7 +93,7 @@ pub trait Sum<F>: Copy {
     const ZERO: Self;
     fn of(x: F) -> Self;
     fn add(self, other: Self) -> Self;
-    /// Whether 4 ≤ S ≤ 2^126 (f64: 2^1022).
+    /// Whether 2^34 ≤ S ≤ 2^126 (f64: 2^1022).
     fn in_range(self) -> bool;
     fn is_nan(self) -> bool;
     /// S itself, rounded.
@@ -325,7 +325,7 @@ impl Sum<f32> for f64 {
     }
     #[inline(always)]
     fn in_range(self) -> bool {
-        (4.0..=8.507_059_173_023_462e37).contains(&self)
+        (17_179_869_184.0..=8.507_059_173_023_462e37).contains(&self)
     }
     #[inline(always)]
     fn is_nan(self) -> bool {
@@ -386,7 +386,7 @@ impl Sum<f64> for DoubleDouble {
     }
     #[inline(always)]
     fn in_range(self) -> bool {
-        (4.0..=4.494_232_837_155_79e307).contains(&self.high)
+        (17_179_869_184.0..=4.494_232_837_155_79e307).contains(&self.high)
     }
     #[inline(always)]
     fn is_nan(self) -> bool {

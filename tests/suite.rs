@@ -12,6 +12,7 @@ mod exhaustive;
 mod golden;
 mod helpers;
 mod isa;
+mod masked;
 mod oracle;
 mod properties;
 mod reproducible;

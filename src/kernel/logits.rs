@@ -12,12 +12,16 @@ use crate::math::exp::Shift;
 use crate::math::tanh::Softcap;
 use core::ops::Range;
 
-/// z = scale·x.
-pub const SCALED: u8 = 0;
-/// z = scale·x + mask of f32.
-pub const ADDED: u8 = 1;
-/// Everything, chosen at run time.
-pub const GENERAL: u8 = 2;
+/// Which steps a row needs: a pass of its own for the two that most rows are.
+#[derive(Clone, Copy)]
+pub enum Steps<'m> {
+    /// z = scale·x.
+    Scale,
+    /// z = scale·x + mask.
+    Add(&'m [f32]),
+    /// Any, chosen at run time.
+    All,
+}
 
 /// What the rows of a call have in common.
 pub struct Call<'m, T: Element> {
@@ -36,7 +40,7 @@ impl<'m, T: Element> Call<'m, T> {
         Self {
             softcap,
             slope: (mask.slope != one).then_some(mask.slope),
-            guarded: softcap.is_some() || !(mask.scale > zero),
+            guarded: softcap.is_some() || mask.scale <= zero,
             mask,
         }
     }
@@ -50,10 +54,10 @@ impl<'m, T: Element> Call<'m, T> {
         let keep = self.mask.keep_of(r, start, visible.end);
         let hidden = visible.start - start;
         let plain = hidden == 0 && matches!(keep, Keep::All) && !self.guarded;
-        let kind = match additive {
-            None if plain => SCALED,
-            Some(MaskValues::Single(_)) if plain && self.slope.is_none() => ADDED,
-            _ => GENERAL,
+        let steps = match additive {
+            None if plain => Steps::Scale,
+            Some(MaskValues::Single(mask)) if plain && self.slope.is_none() => Steps::Add(mask),
+            _ => Steps::All,
         };
         Logits {
             call: self,
@@ -62,7 +66,7 @@ impl<'m, T: Element> Call<'m, T> {
             hidden,
             additive,
             keep,
-            kind,
+            steps,
             sink: self.mask.sink_of(r),
         }
     }
@@ -77,35 +81,44 @@ pub struct Logits<'c, 'm, T: Element> {
     hidden: usize,
     additive: Option<MaskValues<'m, T>>,
     keep: Keep<'m>,
-    pub kind: u8,
+    pub steps: Steps<'m>,
     /// −∞ for none.
     pub sink: T::Compute,
 }
 
 impl<T: Element> Logits<'_, '_, T> {
-    /// The logits of the vector `x` of scores at `at`.
+    /// The logits of the vector `x` of scores, by [`Steps::Scale`].
     #[inline(always)]
-    pub fn z<L: Memory<T> + Memory<T::Compute>, const KIND: u8>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
+    pub fn scaled<L: Memory<T>>(&self, lanes: L, x: V<T, L>) -> V<T, L> {
+        lanes.mul(lanes.splat(self.call.mask.scale), x)
+    }
+
+    /// Those of the vector at `at`, by [`Steps::Add`].
+    #[inline(always)]
+    pub fn added<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, mask: &[f32], at: usize) -> V<T, L> {
+        let mask = T::Compute::load_single(lanes, &mask[at..], 0.0);
         let scale = lanes.splat(self.call.mask.scale);
-        match (KIND, &self.additive) {
-            (SCALED, _) => lanes.mul(scale, x),
-            (ADDED, Some(MaskValues::Single(mask))) => {
-                let mask = T::Compute::load_single(lanes, &mask[at..], 0.0);
-                masked_where::<T, L>(lanes, lanes.mul_add(scale, x, mask), mask)
-            }
-            _ if L::COMPACT => self.compact(lanes, x, at),
-            _ => self.general(lanes, x, at),
+        masked_where::<T, L>(lanes, lanes.mul_add(scale, x, mask), mask)
+    }
+
+    /// Those of the vector at `at`, by all steps.
+    #[inline(always)]
+    pub fn all<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
+        if L::COMPACT {
+            self.compact(lanes, x, at)
+        } else {
+            self.inlined(lanes, x, at)
         }
     }
 
     /// A call, for the reasons of `math::exp`.
     #[inline(never)]
     fn compact<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
-        self.general(lanes, x, at)
+        self.inlined(lanes, x, at)
     }
 
     #[inline(always)]
-    fn general<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
+    fn inlined<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
         let scale = lanes.splat(self.call.mask.scale);
         let capped = self.call.softcap.map(
             #[inline(always)]
@@ -142,9 +155,13 @@ impl<T: Element> Logits<'_, '_, T> {
         z
     }
 
-    /// The shift of the ordinary path, from the first, the middle and the last visible place, and the sink.
+    /// The shift of the ordinary path, from the first, the middle and the last visible place, and the sink; 0 for up to
+    /// 16 places, as in softmax.
     #[inline(always)]
     pub fn guess(&self, x: &[T], fused: bool) -> Shift<T::Compute> {
+        if x.len() - self.hidden <= 16 {
+            return super::softmax::shift_near(-T::Compute::INFINITY, fused);
+        }
         let last = x.len() - 1;
         let mut m = self.sink;
         for at in [self.hidden, (self.hidden + last) / 2, last] {
@@ -217,8 +234,8 @@ fn kept<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, keep: &Keep<'_>
             for i in (at / 8..keep.len().min((at + n) / 8)).rev() {
                 bits = bits << 8 | u32::from(keep[i]);
             }
-            for i in 0..n {
-                flat[i] = T::Compute::from_i32((bits >> i & 1) as i32);
+            for (i, lane) in flat.iter_mut().enumerate().take(n) {
+                *lane = T::Compute::from_i32((bits >> i & 1) as i32);
             }
         }
     }

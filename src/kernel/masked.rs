@@ -1,15 +1,15 @@
 //! masked_softmax and masked_log_softmax: softmax of the masked logits z, which exist in registers only.
 //!
 //! Only the visible range [a, b) of a row is read; the rest of the result is filled. Element i of the row adds into lane
-//! i mod 32 wherever the range starts: computation starts with the whole block that holds a. So the bits of a result
-//! depend on z and on [a, b) alone.
+//! i mod 32 wherever the range starts: computation starts with the whole block that holds a, and the guess of the shift
+//! looks at the ends and the middle of the range. So neither stride nor neighbours nor the kind of pass show in the bits.
 //!
 //! softmax keeps the exps where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of
 //! the sum; log_softmax and rows in place that fit nowhere compute z twice. Where the guessed shift fails, z is computed
 //! once more for its maximum. A sink is one more term of the sum.
 
 use super::log_softmax::Difference;
-use super::logits::{ADDED, Call, GENERAL, Logits, SCALED};
+use super::logits::{Call, Logits, Steps};
 use super::passes::{Exps, Quotient, exp_sum_of, map_at, max_of};
 use super::row::{InPlace, Pair, Read, Row};
 use super::softmax::{SumOf, fill, quotients, quotients_in_place, shift_to};
@@ -123,30 +123,30 @@ where
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U> + Memory<T::Compute>,
 {
-    let exps = match logits.kind {
-        SCALED => exp_sum_of::<T, U, L, false>(
+    let exps = match logits.steps {
+        Steps::Scale => exp_sum_of::<T, U, L, false, false>(
             lanes,
             row,
             logits.start,
             shift,
             #[inline(always)]
-            |x, at| logits.z::<L, SCALED>(lanes, x, at),
+            |x, _| logits.scaled(lanes, x),
         ),
-        ADDED => exp_sum_of::<T, U, L, false>(
+        Steps::Add(mask) => exp_sum_of::<T, U, L, false, false>(
             lanes,
             row,
             logits.start,
             shift,
             #[inline(always)]
-            |x, at| logits.z::<L, ADDED>(lanes, x, at),
+            |x, at| logits.added(lanes, x, mask, at),
         ),
-        _ => exp_sum_of::<T, U, L, false>(
+        Steps::All => exp_sum_of::<T, U, L, false, true>(
             lanes,
             row,
             logits.start,
             shift,
             #[inline(always)]
-            |x, at| logits.z::<L, GENERAL>(lanes, x, at),
+            |x, at| logits.all(lanes, x, at),
         ),
     };
     with_sink::<T, L>(lanes, exps, shift, logits.sink)
@@ -178,7 +178,7 @@ where
         lanes,
         x,
         #[inline(always)]
-        |x, at| logits.z::<L, GENERAL>(lanes, x, at),
+        |x, at| logits.all(lanes, x, at),
     );
     if m == -T::Compute::INFINITY {
         // The maximum may hide a NaN, the sum does not.
@@ -191,13 +191,13 @@ where
     let Some(shift) = shift_to(m, L::FUSED) else {
         return Err(Special::Nan);
     };
-    let exps = exp_sum_of::<T, U, L, true>(
+    let exps = exp_sum_of::<T, U, L, true, true>(
         lanes,
         row,
         logits.start,
         &shift,
         #[inline(always)]
-        |x, at| logits.z::<L, GENERAL>(lanes, x, at),
+        |x, at| logits.all(lanes, x, at),
     );
     let sums = with_sink::<T, L>(lanes, exps, &shift, logits.sink);
     if sums.total.is_nan() {
@@ -346,26 +346,25 @@ fn results<T: Element, L: Memory<T> + Memory<T::Compute>>(
     (shift, sum): (Shift<T::Compute>, SumOf<T>),
     log: bool,
 ) {
-    if log {
-        let (high, low) = sum.log(shift.n);
-        let difference = Difference::new(lanes, [shift.offset, high, low]);
-        map_at::<T, T, L>(
-            lanes,
-            row,
-            #[inline(always)]
-            |x, at| difference.of(lanes, logits.z::<L, GENERAL>(lanes, x, at)),
-        );
+    let (high, low) = if log {
+        sum.log(shift.n)
     } else {
-        let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
-        let quotient = Quotient::new(lanes, sum);
-        map_at::<T, T, L>(
-            lanes,
-            row,
-            #[inline(always)]
-            |x, at| {
-                let z = logits.z::<L, GENERAL>(lanes, x, at);
+        (T::Compute::ZERO, T::Compute::ZERO)
+    };
+    let difference = Difference::new(lanes, [shift.offset, high, low]);
+    let quotient = Quotient::new(lanes, sum);
+    let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
+    map_at::<T, T, L>(
+        lanes,
+        row,
+        #[inline(always)]
+        |x, at| {
+            let z = logits.all(lanes, x, at);
+            if log {
+                difference.of(lanes, z)
+            } else {
                 quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [z]).0[0])
-            },
-        );
-    }
+            }
+        },
+    );
 }

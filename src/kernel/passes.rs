@@ -37,7 +37,7 @@ where
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U>,
 {
-    exp_sum_of::<T, U, L, OFFSET>(
+    exp_sum_of::<T, U, L, OFFSET, false>(
         lanes,
         row,
         0,
@@ -48,9 +48,10 @@ where
 }
 
 /// [`exp_sum`] of the logits `z(x, at)`, `at` counting from the start of `row`, which stands `start` elements (whole
-/// blocks) after that of the row it is part of. Lanes behind the end hold −∞, of which z must be −∞ too.
+/// blocks) after that of the row it is part of. Lanes behind the end hold −∞, of which z must be −∞ too. `HEAVY` is for a
+/// z of so many instructions that a block is a loop rather than four copies.
 #[inline(always)]
-pub fn exp_sum_of<T, U, L, const OFFSET: bool>(
+pub fn exp_sum_of<T, U, L, const OFFSET: bool, const HEAVY: bool>(
     lanes: L,
     row: impl Row<T, U>,
     start: usize,
@@ -71,7 +72,11 @@ where
     let mut left = (SEGMENT - start % SEGMENT) / block::<T>();
     let mut base = 0;
     for mut chunk in blocks {
-        let sum = exp_block::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base));
+        let sum = if HEAVY {
+            exp_loop::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base))
+        } else {
+            exp_block::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base))
+        };
         base += block::<T>();
         acc = lanes.acc_add(acc, sum);
         left -= 1;
@@ -113,6 +118,29 @@ where
     let low = lanes.add_half(h0, h1);
     let (h2, h3) = (one(2), one(3));
     lanes.add_half(low, lanes.add_half(h2, h3))
+}
+
+/// [`exp_block`] as a loop over its vectors.
+#[inline(always)]
+fn exp_loop<T, U, L, C, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<T::Compute>,
+    shift: &Splat<V<T, L>>,
+    chunk: &mut C,
+    seen: &mut Seen<T, L>,
+    z: (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
+) -> Half<T, L>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+    C: Chunk<T, U>,
+{
+    let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
+    for (j, half) in halves.iter_mut().enumerate() {
+        *half = exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, z, j * T::Compute::LANES);
+    }
+    fold_block::<T, L>(lanes, halves)
 }
 
 /// One whole vector: its folded sums.
@@ -200,10 +228,7 @@ where
             *half = exp_last::<T, U, L, C, OFFSET>(lanes, core, shift, &mut chunk, seen, (z, base), j * n);
         }
     }
-    lanes.add_half(
-        lanes.add_half(halves[0], halves[1]),
-        lanes.add_half(halves[2], halves[3]),
-    )
+    fold_block::<T, L>(lanes, halves)
 }
 
 /// Applies `f` to every vector of the row and stores the result; absent lanes hold 0.

@@ -2,7 +2,7 @@
 //!
 //! The ordinary path needs no maximum: the shift N is guessed from three elements, one pass stores e = 2^−N·e^x and
 //! sums it, and one pass multiplies by the reciprocal. The guess is accepted iff every exponent fitted its field and
-//! 4 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
+//! 2^34 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. Both give the same quotients, since N moves
 //! exponents only; and because N is a function of the row alone, so are the bits of the result.
 
@@ -15,8 +15,8 @@ use crate::lanes::Memory;
 use crate::math::exp::{Shift, exp};
 use core::mem::MaybeUninit;
 
-/// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 20 below the guess are accepted.
-const GUESS_BIAS: i32 = 32;
+/// log2 of e at the guessed maximum: rows whose maximum lies up to 43 above or 20 below the guess are accepted.
+const GUESS_BIAS: i32 = 64;
 /// log2 of e at the true maximum.
 const MAX_BIAS: i32 = 64;
 /// Elements that small are masks, not logits, and guess nothing.

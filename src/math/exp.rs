@@ -13,8 +13,9 @@
 //! of e, and of every quotient e/Σe, does not depend on it. x is never subtracted from anything but n·(ln 2/s), so the
 //! rounding of `x − max` does not exist.
 //!
-//! * x is clamped from below at (N − 125)·ln 2, with the operand order that keeps NaN: −∞ and all that vanishes give
-//!   e ≈ 2^−125 instead of a subnormal, and the caller writes 0 there because the sum is at least 4.
+//! * x is clamped from below at (N − 93)·ln 2, with the operand order that keeps NaN: −∞ and all that vanishes give
+//!   e ≈ 2^−93, and the caller writes 0 there because the sum is at least 2^34. So far above the subnormals, because the
+//!   table core multiplies 2^n by an r that is often below 2^−20: a subnormal product costs more than a hundred cycles.
 //! * A biased exponent above 254 does not fit: bits of t outside the field show it ([`Core::forbidden`]).
 //!
 //! `EIGHTHS` is the core of softmax on backends with a fused multiply-add: 2^(j/8) from a table (one permute), and
@@ -151,7 +152,7 @@ pub struct Shift<F> {
     pub n: i32,
     /// B = 1.5·2^23 + steps·(127 − N).
     pub base: F,
-    /// (N − 125)·ln 2: smaller x are raised to this.
+    /// (N − 93)·ln 2: smaller x are raised to this.
     pub low: F,
     /// Subtracted first; 0 on the ordinary path.
     pub offset: F,
@@ -166,7 +167,7 @@ impl<F: Float> Shift<F> {
         Self {
             n,
             base: F::ROUND + F::from_i32(core.steps * (F::BIAS - n)),
-            low: F::from_i32(n - (F::BIAS - 2)) * F::LN_2,
+            low: F::from_i32(n - (F::BIAS - 34)) * F::LN_2,
             offset,
         }
     }

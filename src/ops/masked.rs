@@ -13,8 +13,9 @@ use crate::rows::Rows;
 ///
 /// # Numerical contract
 /// The bound of [`softmax`](crate::softmax()), relative to z as rounded to f32 (f64 for f64): [`Mask`] says how. The
-/// bits of a row depend on z and on the visible range alone, on every ISA, in place or not. That holds whatever the
-/// host's FTZ and DAZ flags as long as scale, softcap and slope are 0 or between 2^−60 and 2^60 in magnitude.
+/// bits of a row depend on its scores, its part of the mask and the parameters alone: on every ISA, in place or not, at
+/// any stride. That holds whatever the host's FTZ and DAZ flags as long as scale, softcap and slope are 0 or between
+/// 2^−60 and 2^60 in magnitude. A mask that does nothing gives the bits of softmax.
 ///
 /// | the row has | result |
 /// |---|---|

@@ -10,7 +10,7 @@ use softmax::Isa;
 use std::mem::MaybeUninit;
 
 /// The bits of the result of a row on an ISA; `None` where the form does not apply.
-type Run<T> = Box<dyn Fn(Isa, &[T]) -> Option<Vec<u64>>>;
+pub type Run<T> = Box<dyn Fn(Isa, &[T]) -> Option<Vec<u64>>>;
 
 pub struct Form<T> {
     pub name: String,
@@ -32,14 +32,14 @@ pub fn subjects<T: TestElement>() -> Vec<Subject<T>> {
         name: op.name,
         forms: choice_forms(op),
     });
-    operators.chain(choices).collect()
+    operators.chain(choices).chain(super::masks::subjects()).collect()
 }
 
 /// Distances from a 64-byte boundary, in elements.
 const OFFSETS: std::ops::RangeInclusive<usize> = 0..=16;
 
 /// Rows of a batch, which of them is looked at, and what is added to the columns to give the strides.
-const BATCHES: [(usize, usize, usize, usize); 11] = [
+pub const BATCHES: [(usize, usize, usize, usize); 11] = [
     (1, 0, 0, 0),
     (2, 1, 0, 0),
     (3, 0, 1, 3),
@@ -218,7 +218,7 @@ fn choice_forms<T: TestElement>(op: Choice<T>) -> Vec<Form<T>> {
 }
 
 /// The row among neighbours that have every reason to disturb it, canaries in the gaps.
-fn batch_of<T: TestElement>(
+pub fn batch_of<T: TestElement>(
     row: &[T],
     (rows, position, x_gap, y_gap): (usize, usize, usize, usize),
 ) -> Option<(Shape, usize, Vec<T>)> {

@@ -12,6 +12,7 @@ pub mod element;
 pub mod forms;
 pub mod host_flags;
 pub mod inputs;
+pub mod masks;
 pub mod memory;
 pub mod ops;
 pub mod oracle;
