@@ -164,7 +164,7 @@ pub(crate) enum Keep<'a> {
 /// so is a score of −∞. Row `r` is the query `r % queries`. [`Mask::new`] does nothing.
 ///
 /// z is rounded once where there is neither softcap nor slope (`fma(scale, x, mask)`; the `Portable` backend twice).
-/// The product of slope and mask is rounded before; the softcap is within 2 ULP (`Portable`: 6).
+/// The product of slope and mask is rounded before; the softcap is within 2 ULP (`Portable`: 3).
 ///
 /// ```
 /// use softmax::{Mask, Rows, masked_softmax};

@@ -7,9 +7,10 @@
 //! else:        ±c ∓ 2c/(e^|y| + 1)             tanh(y/2) = 1 − 2/(e^y + 1)
 //! ```
 //!
-//! Both are a term and a quotient that is at most half of it, so one division serves both and its error counts half.
-//! Found over every f32 under softcaps 1, 30 and 50: at most 1.56 ULP (`Portable`: 5.1). P and Q are minimax on the
-//! interval (`tools/tanh_coefficients.py`): 0.09·2^−24 and 0.21·2^−53 relative to tanh, as rounded.
+//! Both are a product, rounded with the sum, and a quotient of at most half of it: one division serves both, and its
+//! error counts half. At most 2 ULP with a fused multiply-add (1.4 met in samples of every branch), 3 without (2.2 met).
+//! P and Q are minimax on the interval (`tools/tanh_coefficients.py`): 0.09·2^−24 and 0.21·2^−53 relative to tanh, as
+//! rounded.
 
 // Constants keep the digits that name them, also where the type rounds them.
 #![allow(clippy::excessive_precision)]
@@ -111,10 +112,11 @@ impl<F: Float> Softcap<F> {
         let ([e], _) = exp::<F, L, 1, false>(lanes, core, &shift, [magnitude]);
         let minus_two = lanes.splat(-F::from_i32(2));
 
-        let term = lanes.select_below(cap, s, magnitude, large);
+        let a = lanes.select_below(lanes.splat(self.cap), lanes.splat(self.scale), magnitude, large);
+        let b = lanes.select_below(sign, x, magnitude, large);
         let above = lanes.select_below(lanes.mul(minus_two, cap), small, magnitude, large);
         let below = lanes.select_below(lanes.add(e, one), q, magnitude, large);
-        lanes.add(term, lanes.div(above, below))
+        lanes.mul_add(a, b, lanes.div(above, below))
     }
 }
 
@@ -172,7 +174,7 @@ mod tests {
 
     /// What the documentation of the module and of `Mask` promises.
     fn bound(isa: Isa) -> f64 {
-        if isa == Isa::Portable { 6.0 } else { 2.0 }
+        if isa == Isa::Portable { 3.0 } else { 2.0 }
     }
 
     /// The worst error over the f32 of every `step`-th pattern, in ULP, and where. f64 is the oracle.
