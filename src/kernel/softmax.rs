@@ -18,7 +18,7 @@ use core::mem::MaybeUninit;
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 43 above or 20 below the guess are accepted.
 const GUESS_BIAS: i32 = 64;
 /// log2 of e at the true maximum.
-const MAX_BIAS: i32 = 64;
+const MAX_BIAS: i32 = 96;
 /// Elements that small are masks, not logits, and guess nothing.
 const MASKED: f64 = -5000.0;
 
