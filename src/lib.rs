@@ -38,6 +38,7 @@ mod isa;
 mod kernel;
 mod lanes;
 mod layout;
+mod mask;
 mod math;
 mod ops;
 mod rows;
@@ -47,6 +48,8 @@ pub use element::{Element, Float, Output};
 pub use error::{Error, Value};
 pub use isa::{Isa, UnknownIsa};
 pub use layout::Axis;
+pub use mask::{Broadcast, FullyMasked, Mask, MaskElement};
+pub use ops::masked::{masked_log_softmax, masked_log_softmax_in_place, masked_softmax, masked_softmax_in_place};
 pub use ops::row;
 pub use ops::{
     BackwardRows, CrossEntropy, OnlineSoftmax, Reduction, Sampler, cross_entropy, log_softmax_backward,

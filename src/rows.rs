@@ -106,6 +106,7 @@ impl Rows {
         exact.check(what, len, per_row)
     }
 
+    /// Checks that `len` elements at this stride hold the rows.
     #[inline]
     pub(crate) fn check(&self, what: &'static str, len: usize, stride: usize) -> Result<(), Error> {
         let Self { rows, cols, .. } = *self;

@@ -31,7 +31,7 @@ pub fn log<F: Float>(shift: &Shift<F>, sum: F::Sum) -> [F; 3] {
     [shift.offset, high, low]
 }
 
-/// −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
+/// x − ln Σ as −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
 #[inline(always)]
 pub fn log_of<F: Float, L: Lanes<F>>(lanes: L, x: L::V, [offset, high, low]: [L::V; 3]) -> L::V {
     let zero = lanes.splat(F::ZERO);
@@ -39,14 +39,10 @@ pub fn log_of<F: Float, L: Lanes<F>>(lanes: L, x: L::V, [offset, high, low]: [L:
     lanes.sub(zero, lanes.zero_below(y, y, lanes.splat(F::SMALLEST)))
 }
 
-/// [`log_of`] each element.
+/// The logarithms of a row.
 #[inline(always)]
-pub fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    row: impl Row<T, T>,
-    [offset, high, low]: [T::Compute; 3],
-) {
-    let log = [lanes.splat(offset), lanes.splat(high), lanes.splat(low)];
+pub fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, row: impl Row<T, T>, log: [T::Compute; 3]) {
+    let log = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
     map::<T, T, L>(
         lanes,
         row,

@@ -14,6 +14,8 @@ pub mod cross_entropy;
 pub mod exp;
 pub mod gather;
 pub mod log_softmax;
+pub mod logits;
+pub mod masked;
 pub mod online;
 pub mod passes;
 pub mod primitives;
@@ -123,4 +125,5 @@ kernels! {
     backward: backward::Backward<'_, Self>;
     cross_entropy: cross_entropy::CrossEntropy<'_, Self>;
     gather: gather::Gather<'_, Self>;
+    masked: masked::Masked<'_, Self>;
 }}

@@ -73,7 +73,7 @@ pub fn shift_at<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
 }
 
 /// The sum of a row of `T`.
-type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
+pub type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
 
 /// Whether a pass under a guessed shift may be used.
 #[inline(always)]
@@ -158,9 +158,15 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
     let Some(sum) = sum_storing(lanes, x, e) else {
         return fill(y, T::NAN);
     };
+    quotients_in_place(lanes, e, sum);
+}
+
+/// e/S in the place of e, every element of which was stored.
+#[inline(always)]
+pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], sum: F::Sum) {
     let quotient = Quotient::new(lanes, sum);
     #[allow(unsafe_code)]
-    // SAFETY: `sum_storing` stored every element.
+    // SAFETY: the caller's exp pass stored every element.
     let e = unsafe { assume_written(e) };
     map(
         lanes,
@@ -187,9 +193,9 @@ fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &
     }
 }
 
-/// y = e/S from stored e.
+/// y = e/S from e, every element of which was stored.
 #[inline(always)]
-fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     e: &mut [MaybeUninit<T::Compute>],
     y: &mut [MaybeUninit<T>],
@@ -197,7 +203,7 @@ fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
 ) {
     let quotient = Quotient::new(lanes, sum);
     #[allow(unsafe_code)]
-    // SAFETY: `sum_storing` stored every element.
+    // SAFETY: the caller's exp pass stored every element.
     let e = unsafe { assume_written(e) };
     map(
         lanes,
