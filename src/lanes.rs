@@ -6,6 +6,7 @@
 
 use crate::arch::memory::{as_output, copy_first};
 use crate::element::{Element, Float};
+use crate::kernel::Kernel;
 use core::mem::MaybeUninit;
 
 /// Arithmetic on virtual vectors of `F`. Implemented on a token that proves the CPU features.
@@ -17,6 +18,11 @@ pub trait Lanes<F: Float>: Copy {
 
     /// Whether the exp core is a function of its own: the portable backends, whose virtual vector is many instructions.
     const COMPACT: bool;
+
+    /// Runs a kernel as a machine function of its own: a pass over a long row that many operators share is compiled once.
+    fn call<T: Element<Compute = F>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T> + Memory<F>;
 
     /// One virtual vector.
     type V: Copy;

@@ -13,7 +13,7 @@ use pulp::x86::V3;
 pub struct Avx2(V3);
 
 #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
-#[inline]
+#[inline(never)]
 fn enter<T: Element, K: Kernel<T>>(token: V3, kernel: K)
 where
     Avx2: Memory<T> + Memory<T::Compute>,
@@ -103,6 +103,14 @@ impl Avx2 {
 impl Lanes<f32> for Avx2 {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    #[inline(always)]
+    fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        // SAFETY: the token exists, so the CPU has every feature of `enter`.
+        unsafe { enter::<T, K>(self.0, kernel) }
+    }
     type V = [__m256; 4];
     type Half = [__m256; 2];
     type Acc = [__m256d; 4];
@@ -314,6 +322,14 @@ impl Memory<f32> for Avx2 {
 impl Lanes<f64> for Avx2 {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    #[inline(always)]
+    fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        // SAFETY: the token exists, so the CPU has every feature of `enter`.
+        unsafe { enter::<T, K>(self.0, kernel) }
+    }
     type V = [__m256d; 4];
     type Half = [__m256d; 4];
     type Acc = [[__m256d; 4]; 2];

@@ -14,7 +14,7 @@ use pulp::x86::V4;
 pub struct Avx512(V4);
 
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
-#[inline]
+#[inline(never)]
 fn enter<T: Element, K: Kernel<T>>(token: V4, kernel: K)
 where
     Avx512: Memory<T> + Memory<T::Compute>,
@@ -85,6 +85,14 @@ impl Avx512 {
 impl Lanes<f32> for Avx512 {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    #[inline(always)]
+    fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        // SAFETY: the token exists, so the CPU has every feature of `enter`.
+        unsafe { enter::<T, K>(self.0, kernel) }
+    }
     type V = [__m512; 2];
     type Half = __m512;
     type Acc = [__m512d; 2];
@@ -319,6 +327,14 @@ impl Memory<f32> for Avx512 {
 impl Lanes<f64> for Avx512 {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    #[inline(always)]
+    fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        // SAFETY: the token exists, so the CPU has every feature of `enter`.
+        unsafe { enter::<T, K>(self.0, kernel) }
+    }
     type V = [__m512d; 2];
     type Half = [__m512d; 2];
     type Acc = [[__m512d; 2]; 2];

@@ -13,7 +13,7 @@ use pulp::aarch64::Neon as Token;
 pub struct Neon(Token);
 
 #[target_feature(enable = "neon")]
-#[inline]
+#[inline(never)]
 fn enter<T: Element, K: Kernel<T>>(token: Token, kernel: K)
 where
     Neon: Memory<T> + Memory<T::Compute>,
@@ -58,6 +58,14 @@ fn first2(count: usize) -> uint64x2_t {
 impl Lanes<f32> for Neon {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    #[inline(always)]
+    fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        // SAFETY: the token exists, so the CPU has every feature of `enter`.
+        unsafe { enter::<T, K>(self.0, kernel) }
+    }
     type V = [float32x4_t; 8];
     type Half = [float32x4_t; 4];
     type Acc = [float64x2_t; 8];
@@ -231,6 +239,14 @@ impl Memory<f32> for Neon {
 impl Lanes<f64> for Neon {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    #[inline(always)]
+    fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        // SAFETY: the token exists, so the CPU has every feature of `enter`.
+        unsafe { enter::<T, K>(self.0, kernel) }
+    }
     type V = [float64x2_t; 8];
     type Half = [float64x2_t; 8];
     type Acc = [[float64x2_t; 8]; 2];

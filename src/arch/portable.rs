@@ -34,6 +34,13 @@ where
 impl Lanes<f32> for Portable {
     const FUSED: bool = false;
     const COMPACT: bool = true;
+    #[inline(always)]
+    fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        run::<T, K>(kernel)
+    }
     type V = [f32x4; 8];
     type Half = [f32x4; 4];
     type Acc = [f64x2; 8];
@@ -177,6 +184,13 @@ impl Memory<f32> for Portable {
 impl Lanes<f64> for Portable {
     const FUSED: bool = false;
     const COMPACT: bool = true;
+    #[inline(always)]
+    fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        run::<T, K>(kernel)
+    }
     type V = [f64x2; 8];
     type Half = [f64x2; 8];
     type Acc = [[f64x2; 8]; 2];

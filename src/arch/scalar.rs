@@ -22,6 +22,13 @@ where
 impl Lanes<f32> for Scalar {
     const FUSED: bool = true;
     const COMPACT: bool = true;
+    #[inline(always)]
+    fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        run::<T, K>(kernel)
+    }
     type V = [f32; 32];
     type Half = [f32; 16];
     type Acc = [f64; 16];
@@ -159,6 +166,13 @@ impl Memory<f32> for Scalar {
 impl Lanes<f64> for Scalar {
     const FUSED: bool = true;
     const COMPACT: bool = true;
+    #[inline(always)]
+    fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
+    where
+        Self: Memory<T>,
+    {
+        run::<T, K>(kernel)
+    }
     type V = [f64; 16];
     type Half = [f64; 16];
     type Acc = [[f64; 16]; 2];

@@ -249,7 +249,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
             Some(e) => e,
             None => &mut scratch[i * pitch..][..b - a],
         };
-        outcomes[i] = sum_storing(lanes, &logits, &x[a..b], e);
+        outcomes[i] = sum(lanes, &logits, &x[a..b], Some(e));
     }
     for i in 0..count {
         let ((a, b), y) = (ranges[i], buffers.output(start + i));
@@ -267,21 +267,56 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// The sum of a row, its exps stored in `e`.
-#[inline(always)]
-fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    logits: &Logits<'_, '_, T>,
-    x: &[T],
-    e: &mut [MaybeUninit<T::Compute>],
-) -> Outcome<T> {
-    let shift = logits.guess(x, L::FUSED);
-    let sums = first::<T, T::Compute, L>(lanes, logits, Pair(x, &mut *e), &shift);
-    if accepts(&sums, &logits.call.mask) {
-        Ok((shift, sums.total))
-    } else {
-        again::<T, T::Compute, L>(lanes, logits, x, &sums, Pair(x, e))
+/// The sum of a row, its exps stored in `e` if there is one: a function of its own, see [`Lanes::call`].
+struct SumRow<'a, 'm, T: Element> {
+    logits: &'a Logits<'a, 'm, T>,
+    x: &'a [T],
+    e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    outcome: &'a mut Outcome<T>,
+}
+
+impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { logits, x, e, outcome } = self;
+        let shift = logits.guess(x, L::FUSED);
+        *outcome = match e {
+            Some(e) => {
+                let sums = first::<T, T::Compute, L>(lanes, logits, Pair(x, &mut *e), &shift);
+                if accepts(&sums, &logits.call.mask) {
+                    Ok((shift, sums.total))
+                } else {
+                    again::<T, T::Compute, L>(lanes, logits, x, &sums, Pair(x, e))
+                }
+            }
+            None => {
+                let sums = first::<T, T, L>(lanes, logits, Read(x), &shift);
+                if accepts(&sums, &logits.call.mask) {
+                    Ok((shift, sums.total))
+                } else {
+                    again::<T, T, L>(lanes, logits, x, &sums, Read(x))
+                }
+            }
+        };
     }
+}
+
+/// The sum of a row.
+#[inline(always)]
+fn sum<'a, 'm, T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &'a Logits<'a, 'm, T>,
+    x: &'a [T],
+    e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+) -> Outcome<T> {
+    let mut outcome = Err(Special::Nan);
+    lanes.call(SumRow {
+        logits,
+        x,
+        e,
+        outcome: &mut outcome,
+    });
+    outcome
 }
 
 /// softmax or log_softmax of row `r`, its logits computed once for the sum and once for the results.
@@ -305,18 +340,22 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
     let logits = call.logits(r, &visible);
     let (a, b) = (logits.start, logits.end);
-    match sum(lanes, &logits, &buffers.input(r)[a..b]) {
-        Ok(sum) => {
-            match &mut buffers.place {
+    match sum(lanes, &logits, &buffers.input(r)[a..b], None) {
+        Ok((shift, sum)) => {
+            let place = match &mut buffers.place {
                 Place::Apart(x, y) => {
                     let (x, y) = (buffers.rows.input(x, r), buffers.rows.output(y, r));
-                    results(lanes, &logits, Pair(&x[a..b], &mut y[a..b]), sum, log);
+                    Place::Apart(&x[a..b], &mut y[a..b])
                 }
-                Place::InPlace(x) => {
-                    let x = buffers.rows.input_mut(x, r);
-                    results(lanes, &logits, InPlace(&mut x[a..b]), sum, log);
-                }
-            }
+                Place::InPlace(x) => Place::InPlace(&mut buffers.rows.input_mut(x, r)[a..b]),
+            };
+            lanes.call(Results {
+                logits: &logits,
+                place,
+                shift,
+                sum,
+                log,
+            });
             let y = buffers.output(r);
             fill(&mut y[..a], masked);
             fill(&mut y[b..], masked);
@@ -325,33 +364,54 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// The sum of a row, nothing stored.
-#[inline(always)]
-fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, logits: &Logits<'_, '_, T>, x: &[T]) -> Outcome<T> {
-    let shift = logits.guess(x, L::FUSED);
-    let sums = first::<T, T, L>(lanes, logits, Read(x), &shift);
-    if accepts(&sums, &logits.call.mask) {
-        Ok((shift, sums.total))
-    } else {
-        again::<T, T, L>(lanes, logits, x, &sums, Read(x))
+/// The results of a row whose sum is known.
+struct Results<'a, 'm, T: Element> {
+    logits: &'a Logits<'a, 'm, T>,
+    place: Place<'a, T>,
+    shift: Shift<T::Compute>,
+    sum: SumOf<T>,
+    log: bool,
+}
+
+impl<T: Element> Kernel<T> for Results<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let log = self.log;
+        match self.place {
+            Place::Apart(x, y) if log => logs(lanes, self.logits, Pair(x, y), &self.shift, self.sum),
+            Place::InPlace(x) if log => logs(lanes, self.logits, InPlace(x), &self.shift, self.sum),
+            Place::Apart(x, y) => probabilities(lanes, self.logits, Pair(x, y), &self.shift, self.sum),
+            Place::InPlace(x) => probabilities(lanes, self.logits, InPlace(x), &self.shift, self.sum),
+        }
     }
 }
 
-/// The results of a row whose sum is known.
 #[inline(always)]
-fn results<T: Element, L: Memory<T> + Memory<T::Compute>>(
+fn logs<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     row: impl Row<T, T>,
-    (shift, sum): (Shift<T::Compute>, SumOf<T>),
-    log: bool,
+    shift: &Shift<T::Compute>,
+    sum: SumOf<T>,
 ) {
-    let (high, low) = if log {
-        sum.log(shift.n)
-    } else {
-        (T::Compute::ZERO, T::Compute::ZERO)
-    };
+    let (high, low) = sum.log(shift.n);
     let terms = [lanes.splat(shift.offset), lanes.splat(high), lanes.splat(low)];
+    map_at::<T, T, L>(
+        lanes,
+        row,
+        #[inline(always)]
+        |x, at| log_of(lanes, logits.all(lanes, x, at), terms),
+    );
+}
+
+#[inline(always)]
+fn probabilities<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    row: impl Row<T, T>,
+    shift: &Shift<T::Compute>,
+    sum: SumOf<T>,
+) {
     let quotient = Quotient::new(lanes, sum);
     let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
     map_at::<T, T, L>(
@@ -360,11 +420,7 @@ fn results<T: Element, L: Memory<T> + Memory<T::Compute>>(
         #[inline(always)]
         |x, at| {
             let z = logits.all(lanes, x, at);
-            if log {
-                log_of(lanes, z, terms)
-            } else {
-                quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [z]).0[0])
-            }
+            quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [z]).0[0])
         },
     );
 }

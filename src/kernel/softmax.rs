@@ -84,14 +84,28 @@ pub fn accepts<F: Float>(exps: &Exps<F>) -> bool {
 /// The shift of a row and Σe under it, nothing stored; `None` where the row has NaN, +∞, or nothing but −∞.
 #[inline(always)]
 pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> Option<(Shift<T::Compute>, SumOf<T>)> {
-    let shift = guess(x, L::FUSED);
-    let exps = exp_sum::<T, T, L, false>(lanes, Read(x), &shift);
-    if accepts(&exps) {
-        return Some((shift, exps.sum));
+    let mut found = None;
+    lanes.call(FindSum { x, found: &mut found });
+    found
+}
+
+struct FindSum<'a, T: Element> {
+    x: &'a [T],
+    found: &'a mut Option<(Shift<T::Compute>, SumOf<T>)>,
+}
+
+impl<T: Element> Kernel<T> for FindSum<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let shift = guess(self.x, L::FUSED);
+        let exps = exp_sum::<T, T, L, false>(lanes, Read(self.x), &shift);
+        if accepts(&exps) {
+            *self.found = Some((shift, exps.sum));
+        } else if let Some(shift) = shift_of_max(lanes, self.x) {
+            let exps = exp_sum::<T, T, L, true>(lanes, Read(self.x), &shift);
+            *self.found = (!exps.sum.is_nan()).then_some((shift, exps.sum));
+        }
     }
-    let shift = shift_of_max(lanes, x)?;
-    let exps = exp_sum::<T, T, L, true>(lanes, Read(x), &shift);
-    (!exps.sum.is_nan()).then_some((shift, exps.sum))
 }
 
 /// Stores e of the row `x` in `e` and returns Σe, or `None` like [`sum`].
@@ -101,23 +115,56 @@ fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
     x: &[T],
     e: &mut [MaybeUninit<T::Compute>],
 ) -> Option<SumOf<T>> {
-    let shift = guess(x, L::FUSED);
-    let exps = exp_sum::<T, T::Compute, L, false>(lanes, Pair(x, &mut *e), &shift);
-    if accepts(&exps) {
-        return Some(exps.sum);
+    let mut found = None;
+    lanes.call(StoreExps {
+        x,
+        e,
+        found: &mut found,
+    });
+    found
+}
+
+struct StoreExps<'a, T: Element> {
+    x: &'a [T],
+    e: &'a mut [MaybeUninit<T::Compute>],
+    found: &'a mut Option<SumOf<T>>,
+}
+
+impl<T: Element> Kernel<T> for StoreExps<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { x, e, found } = self;
+        let exps = exp_sum::<T, T::Compute, L, false>(lanes, Pair(x, &mut *e), &guess(x, L::FUSED));
+        if accepts(&exps) {
+            *found = Some(exps.sum);
+        } else if let Some(shift) = shift_of_max(lanes, x) {
+            let exps = exp_sum::<T, T::Compute, L, true>(lanes, Pair(x, e), &shift);
+            *found = (!exps.sum.is_nan()).then_some(exps.sum);
+        }
     }
-    let shift = shift_of_max(lanes, x)?;
-    let exps = exp_sum::<T, T::Compute, L, true>(lanes, Pair(x, e), &shift);
-    (!exps.sum.is_nan()).then_some(exps.sum)
+}
+
+/// The quotients of a row whose sum is known, every exp computed once more.
+pub struct Again<'a, T: Element> {
+    pub place: Place<'a, T>,
+    pub shift: Shift<T::Compute>,
+    pub sum: SumOf<T>,
+}
+
+impl<T: Element> Kernel<T> for Again<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let f = again::<T, L>(lanes, &self.shift, self.sum);
+        match self.place {
+            Place::Apart(x, y) => map::<T, T, L>(lanes, Pair(x, y), f),
+            Place::InPlace(x) => map::<T, T, L>(lanes, InPlace(x), f),
+        }
+    }
 }
 
 /// e^(x − offset)·2^−N/S of an element x, computed once more.
 #[inline(always)]
-pub fn again<T: Element, L: Memory<T>>(
-    lanes: L,
-    shift: &Shift<T::Compute>,
-    sum: SumOf<T>,
-) -> impl Fn(V<T, L>) -> V<T, L> {
+fn again<T: Element, L: Memory<T>>(lanes: L, shift: &Shift<T::Compute>, sum: SumOf<T>) -> impl Fn(V<T, L>) -> V<T, L> {
     let core = T::Compute::core(L::FUSED);
     let splat = shift.splat(lanes);
     let quotient = Quotient::new(lanes, sum);
@@ -181,7 +228,11 @@ pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit
 fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
     if x.len() > Scratch::capacity::<T::Compute>() {
         return match sum(lanes, x) {
-            Some((shift, sum)) => map::<T, T, L>(lanes, Pair(x, y), again::<T, L>(lanes, &shift, sum)),
+            Some((shift, sum)) => lanes.call(Again {
+                place: Place::Apart(x, y),
+                shift,
+                sum,
+            }),
             None => fill(y, T::NAN),
         };
     }
@@ -231,7 +282,11 @@ pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: 
         return overwrite(lanes, x, &shift);
     }
     match sum(lanes, x) {
-        Some((shift, sum)) => map::<T, T, L>(lanes, InPlace(x), again::<T, L>(lanes, &shift, sum)),
+        Some((shift, sum)) => lanes.call(Again {
+            place: Place::InPlace(x),
+            shift,
+            sum,
+        }),
         None => fill(as_output(x), T::NAN),
     }
 }

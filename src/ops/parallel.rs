@@ -7,13 +7,13 @@ use super::checked;
 use crate::element::{Element, Float, Output, Sum};
 use crate::error::Error;
 use crate::isa::Isa;
+use crate::kernel::Place;
 use crate::kernel::log_softmax::{log, special};
 use crate::kernel::passes::{Exps, SEGMENT};
-use crate::kernel::segments::{Part, Segment};
+use crate::kernel::segments::Segment;
 use crate::kernel::softmax::{accepts, fill, guess, shift_at};
 use crate::math::exp::Shift;
 use crate::rows::Rows;
-use core::mem::MaybeUninit;
 use rayon::join;
 
 /// Elements to a task, at least: a few microseconds of work.
@@ -26,7 +26,7 @@ trait Cut: Sized + Send {
 
 /// `stride` elements from a row to the next.
 struct Input<'a, T>(&'a [T], usize);
-struct Place<'a, T>(&'a mut [T], usize);
+struct Results<'a, T>(&'a mut [T], usize);
 
 impl<T: Sync> Cut for Input<'_, T> {
     fn cut(self, row: usize) -> (Self, Self) {
@@ -35,7 +35,7 @@ impl<T: Sync> Cut for Input<'_, T> {
     }
 }
 
-impl<T: Send> Cut for Place<'_, T> {
+impl<T: Send> Cut for Results<'_, T> {
     fn cut(self, row: usize) -> (Self, Self) {
         let (a, b) = self.0.split_at_mut(self.0.len().min(row * self.1));
         (Self(a, self.1), Self(b, self.1))
@@ -88,7 +88,7 @@ pub fn par_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Res
 pub fn par_softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
     if is_long(rows) {
-        long_softmax(Isa::detect(), Part::InPlace(x));
+        long_softmax(Isa::detect(), Place::InPlace(x));
     } else {
         crate::softmax_in_place(x);
     }
@@ -109,11 +109,11 @@ pub fn par_softmax_in_place<T: Element>(x: &mut [T]) {
 pub fn par_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, rows: Rows) -> Result<(), Error> {
     let (isa, y) = (Isa::detect(), checked(x, y, rows)?);
     if is_long(rows) {
-        long_softmax(isa, Part::Apart(&x[..rows.cols()], &mut y[..rows.cols()]));
+        long_softmax(isa, Place::Apart(&x[..rows.cols()], &mut y[..rows.cols()]));
         return Ok(());
     }
     share(
-        (Input(x, rows.x_stride()), Place(y, rows.y_stride())),
+        (Input(x, rows.x_stride()), Results(y, rows.y_stride())),
         rows,
         &|(x, y), rows| isa.softmax_rows(x.0, y.0, rows),
     )
@@ -127,10 +127,10 @@ pub fn par_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<
     rows.check_input(x.len())?;
     let isa = Isa::detect();
     if is_long(rows) {
-        long_softmax(isa, Part::InPlace(&mut x[..rows.cols()]));
+        long_softmax(isa, Place::InPlace(&mut x[..rows.cols()]));
         return Ok(());
     }
-    share(Place(x, rows.x_stride()), rows, &|x, rows| {
+    share(Results(x, rows.x_stride()), rows, &|x, rows| {
         isa.softmax_rows_in_place(x.0, rows)
     })
 }
@@ -149,7 +149,7 @@ pub fn par_log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) ->
 pub fn par_log_softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
     if is_long(rows) {
-        long_log_softmax(Isa::detect(), Part::InPlace(x));
+        long_log_softmax(Isa::detect(), Place::InPlace(x));
     } else {
         crate::log_softmax_in_place(x);
     }
@@ -162,11 +162,11 @@ pub fn par_log_softmax_in_place<T: Element>(x: &mut [T]) {
 pub fn par_log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, rows: Rows) -> Result<(), Error> {
     let (isa, y) = (Isa::detect(), checked(x, y, rows)?);
     if is_long(rows) {
-        long_log_softmax(isa, Part::Apart(&x[..rows.cols()], &mut y[..rows.cols()]));
+        long_log_softmax(isa, Place::Apart(&x[..rows.cols()], &mut y[..rows.cols()]));
         return Ok(());
     }
     share(
-        (Input(x, rows.x_stride()), Place(y, rows.y_stride())),
+        (Input(x, rows.x_stride()), Results(y, rows.y_stride())),
         rows,
         &|(x, y), rows| isa.log_softmax_rows(x.0, y.0, rows),
     )
@@ -180,10 +180,10 @@ pub fn par_log_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Res
     rows.check_input(x.len())?;
     let isa = Isa::detect();
     if is_long(rows) {
-        long_log_softmax(isa, Part::InPlace(&mut x[..rows.cols()]));
+        long_log_softmax(isa, Place::InPlace(&mut x[..rows.cols()]));
         return Ok(());
     }
-    share(Place(x, rows.x_stride()), rows, &|x, rows| {
+    share(Results(x, rows.x_stride()), rows, &|x, rows| {
         isa.log_softmax_rows_in_place(x.0, rows)
     })
 }
@@ -214,7 +214,7 @@ pub fn par_logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut 
         out[0].write(par_logsumexp(&x[..rows.cols()]));
         return Ok(());
     }
-    share((Input(x, rows.x_stride()), Place(out, 1)), rows, &|(x, out), rows| {
+    share((Input(x, rows.x_stride()), Results(out, 1)), rows, &|(x, out), rows| {
         isa.logsumexp_rows(x.0, out.0, rows)
     })
 }
@@ -228,7 +228,7 @@ pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> 
     rows.check_results("index", index.len(), 1)?;
     let isa = Isa::detect();
     share(
-        (Input(x, rows.x_stride()), Place(index, 1)),
+        (Input(x, rows.x_stride()), Results(index, 1)),
         rows,
         &|(x, index), rows| isa.argmax_rows(x.0, index.0, rows),
     )
@@ -252,7 +252,7 @@ pub fn par_top_k_rows<T: Element>(
     rows.check_results("index", index.len(), k)?;
     rows.check_results("prob", prob.len(), k)?;
     let isa = Isa::detect();
-    let places = (Place(index, k), Place(prob, k));
+    let places = (Results(index, k), Results(prob, k));
     share(
         (Input(x, rows.x_stride()), places),
         rows,
@@ -321,14 +321,14 @@ fn maximum<T: Element>(isa: Isa, x: &[T]) -> T::Compute {
     if b > a { b } else { a }
 }
 
-fn long_softmax<T: Element>(isa: Isa, mut part: Part<'_, T>) {
+fn long_softmax<T: Element>(isa: Isa, mut part: Place<'_, T>) {
     match long_sum(isa, part.input()) {
         Some((shift, sum)) => each_part(part, &|part| T::segment(isa, Segment::Quotient(part, shift, sum))),
         None => fill(part.output(), T::NAN),
     }
 }
 
-fn long_log_softmax<T: Element>(isa: Isa, mut part: Part<'_, T>) {
+fn long_log_softmax<T: Element>(isa: Isa, mut part: Place<'_, T>) {
     match long_sum(isa, part.input()) {
         Some((shift, sum)) => {
             let log = log::<T::Compute>(&shift, sum);
@@ -339,7 +339,7 @@ fn long_log_softmax<T: Element>(isa: Isa, mut part: Part<'_, T>) {
 }
 
 /// Runs `f`, which works on each element alone, on parts of the row.
-fn each_part<T: Element>(part: Part<'_, T>, f: &(impl Fn(Part<'_, T>) + Sync)) {
+fn each_part<T: Element>(part: Place<'_, T>, f: &(impl Fn(Place<'_, T>) + Sync)) {
     if part.input().len() <= SEGMENT {
         return f(part);
     }
@@ -347,21 +347,7 @@ fn each_part<T: Element>(part: Part<'_, T>, f: &(impl Fn(Part<'_, T>) + Sync)) {
     join(|| each_part(a, f), || each_part(b, f));
 }
 
-impl<T: Element> Part<'_, T> {
-    fn input(&self) -> &[T] {
-        match self {
-            Self::Apart(x, _) => x,
-            Self::InPlace(x) => x,
-        }
-    }
-
-    fn output(&mut self) -> &mut [MaybeUninit<T>] {
-        match self {
-            Self::Apart(_, y) => y,
-            Self::InPlace(x) => crate::arch::memory::as_output(x),
-        }
-    }
-
+impl<T: Element> Place<'_, T> {
     fn halves(self) -> (Self, Self) {
         match self {
             Self::Apart(x, y) => {
