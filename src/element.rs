@@ -79,6 +79,8 @@ pub trait Float:
     fn from_i32(x: i32) -> Self;
     fn to_i32(self) -> i32;
     fn from_f64(x: f64) -> Self;
+    /// `x` itself, where the type is f32.
+    fn from_f32s(x: &[f32]) -> Option<&[Self]>;
     /// An integer in the order of the numbers, both zeros 0: compares subnormals whatever the host's DAZ flag.
     fn order(self) -> i64;
     /// Whether the magnitude is below the smallest normal number, whatever the host's DAZ flag.
@@ -105,6 +107,10 @@ pub trait Sum<F>: Copy + Send + Sync {
     fn is_nan(self) -> bool;
     /// S itself, rounded.
     fn rounded(self) -> F;
+    /// S in two terms, the first of them S rounded; the second NaN where S is not finite.
+    fn split(self) -> (F, F);
+    /// S rounded to f64.
+    fn to_f64(self) -> f64;
     /// 2^64/S as an unevaluated sum of two `F`.
     fn reciprocal(self) -> (F, F);
     /// The smallest e for which e/S is certainly normal: S · 2^−126 (f64: 2^−1022), rounded up.
@@ -214,6 +220,10 @@ impl Float for f32 {
         x as f32
     }
     #[inline(always)]
+    fn from_f32s(x: &[f32]) -> Option<&[f32]> {
+        Some(x)
+    }
+    #[inline(always)]
     fn core(fused: bool) -> &'static Core<f32> {
         if fused {
             &crate::math::exp::EIGHTHS
@@ -274,6 +284,10 @@ impl Float for f64 {
         x
     }
     #[inline(always)]
+    fn from_f32s(_: &[f32]) -> Option<&[f64]> {
+        None
+    }
+    #[inline(always)]
     fn core(fused: bool) -> &'static Core<f64> {
         if fused {
             &crate::math::exp::OCTAVE_F64
@@ -332,6 +346,15 @@ impl Sum<f32> for f64 {
     #[inline(always)]
     fn rounded(self) -> f32 {
         self as f32
+    }
+    #[inline(always)]
+    fn split(self) -> (f32, f32) {
+        let high = self as f32;
+        (high, (self - f64::from(high)) as f32)
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
     }
     #[inline(always)]
     fn reciprocal(self) -> (f32, f32) {
@@ -400,6 +423,14 @@ impl Sum<f64> for DoubleDouble {
     }
     #[inline(always)]
     fn rounded(self) -> f64 {
+        self.high
+    }
+    #[inline(always)]
+    fn split(self) -> (f64, f64) {
+        (self.high, self.low)
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
         self.high
     }
     #[inline(always)]

@@ -104,8 +104,81 @@ pub enum Error {
         /// Elements of a row.
         cols: usize,
     },
+    /// A parameter is outside its range.
+    Parameter {
+        /// Which parameter.
+        name: &'static str,
+        /// What it is.
+        value: Value,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// A label is no class.
+    Label {
+        /// The row of the label.
+        row: usize,
+        /// The label.
+        label: i64,
+        /// Classes, from 0 on.
+        classes: usize,
+    },
+    /// There are not as many class weights as classes.
+    ClassWeights {
+        /// Class weights.
+        len: usize,
+        /// Classes.
+        classes: usize,
+    },
+    /// A row to draw from has NaN or +∞.
+    Logit {
+        /// The first such place.
+        index: usize,
+        /// What stands there.
+        value: Value,
+    },
+    /// A row to draw from has no logit above −∞.
+    NoChoice {
+        /// Elements of the row.
+        len: usize,
+    },
+    /// The workspace is too small.
+    Workspace {
+        /// Entries of the workspace.
+        len: usize,
+        /// The entries it needs.
+        needed: usize,
+    },
     /// The CPU lacks the instruction set.
     IsaUnavailable(Isa),
+}
+
+/// A number that an [`Error`] names. Equal if the bits are, so that NaN is equal to itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Value(u64);
+
+impl Value {
+    /// The number.
+    pub const fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Self(value.to_bits())
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.get(), f)
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.get(), f)
+    }
 }
 
 impl fmt::Display for Error {
@@ -155,6 +228,14 @@ impl fmt::Display for Error {
                 write!(f, "{outer} × {len} × {inner} elements exceed the address space")
             }
             Self::TopK { k, cols } => write!(f, "the {k} best of {cols} columns are asked for"),
+            Self::Parameter { name, value, range } => write!(f, "{name} is {value}, not {range}"),
+            Self::Label { row, label, classes } => {
+                write!(f, "the label of row {row} is {label}, but there are {classes} classes")
+            }
+            Self::ClassWeights { len, classes } => write!(f, "{len} class weights for {classes} classes"),
+            Self::Logit { index, value } => write!(f, "logit {index} is {value}: nothing can be drawn from the row"),
+            Self::NoChoice { len } => write!(f, "none of the {len} logits is above -inf"),
+            Self::Workspace { len, needed } => write!(f, "the workspace has {len} entries and needs {needed}"),
             Self::IsaUnavailable(isa) => write!(f, "this CPU lacks {isa}"),
         }
     }

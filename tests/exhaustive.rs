@@ -1,6 +1,6 @@
 //! The public `exp` against its bound: a dense sample with every border always, all 2^32 floats on request:
 //!
-//! `cargo test --release --test exhaustive -- --ignored --nocapture`
+//! `cargo test --release -- --ignored --nocapture exhaustive`
 //!
 //! The reference is flushed as the contract says: below 2^-126 the result is +0. Measured in f64 first; whatever that
 //! finds worse than the worst so far, or not plainly right, is measured again against the double-double reference.

@@ -4,14 +4,19 @@ use crate::arch::memory::as_output;
 use crate::element::Element;
 use crate::isa::{Isa, run};
 use crate::lanes::Memory;
-use crate::layout::Layout;
+use crate::rows::Layout;
 use core::mem::MaybeUninit;
 
 pub mod argmax;
 pub mod axis;
+pub mod backward;
+pub mod cross_entropy;
 pub mod exp;
+pub mod gather;
 pub mod log_softmax;
+pub mod online;
 pub mod passes;
+pub mod primitives;
 pub mod row;
 #[cfg(feature = "rayon")]
 pub mod segments;
@@ -110,4 +115,12 @@ kernels! {
     exp: exp::Exp<'_, Self>;
     #[cfg(feature = "rayon")]
     segment: segments::Segment<'_, Self>;
+    row_max: primitives::RowMax<'_, Self>;
+    exp_sub_max: primitives::ExpSubMax<'_, Self>;
+    scale: primitives::Scale<'_, Self>;
+    tile: online::Tile<'_, Self>;
+    finish: online::Finish<'_, Self>;
+    backward: backward::Backward<'_, Self>;
+    cross_entropy: cross_entropy::CrossEntropy<'_, Self>;
+    gather: gather::Gather<'_, Self>;
 }}

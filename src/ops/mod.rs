@@ -1,7 +1,17 @@
 //! The operators: they check shapes, then run a kernel.
 
+mod backward;
+mod cross_entropy;
+mod online;
 #[cfg(feature = "rayon")]
 pub mod parallel;
+pub mod row;
+mod sampling;
+
+pub use backward::*;
+pub use cross_entropy::*;
+pub use online::*;
+pub use sampling::*;
 
 use crate::element::{Element, Float, Output};
 use crate::error::Error;
@@ -245,7 +255,7 @@ pub fn logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, r
 /// e^x of each element, f32 or f64.
 ///
 /// # Numerical contract
-/// f32: at most 1 ULP over every f32 (0.90 found, exhaustively; `Portable`: [`Isa::exp_max_ulp`]). f64: at most 1 ULP.
+/// f32: at most 1 ULP over every f32 (0.892 found, exhaustively; `Portable`: [`Isa::exp_max_ulp`]). f64: at most 1 ULP.
 /// Results below 2^−126 (f64: 2^−1022) are 0, overflow is +∞, NaN stays NaN.
 ///
 /// # Errors

@@ -98,7 +98,11 @@ fn exp<T: TestElement<Probability = T> + softmax::Float>() -> Vec<Operator<T>> {
     )]
 }
 
-test_element!(f32, u32, F32, 0x7fc0_0000, |v: f64| v as f32, exp::<f32>());
+test_element!(f32, u32, F32, 0x7fc0_0000, |v: f64| v as f32, {
+    let mut own = exp::<f32>();
+    own.extend([ops::online_softmax(), ops::online_logsumexp()]);
+    own
+});
 test_element!(f64, u64, F64, 0x7ff8_0000_0000_0000, |v: f64| v, exp::<f64>());
 
 #[cfg(feature = "half")]

@@ -33,7 +33,7 @@ pub fn subjects<T: TestElement>() -> Vec<Subject<T>> {
         name: op.name,
         forms: choice_forms(op),
     });
-    operators.chain(choices).collect()
+    operators.chain(choices).chain(super::derived::derived()).collect()
 }
 
 /// Distances from a 64-byte boundary, in elements.

@@ -8,6 +8,7 @@
 pub mod choices;
 pub mod climb;
 pub mod dd;
+pub mod derived;
 pub mod element;
 pub mod forms;
 pub mod host_flags;

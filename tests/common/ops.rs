@@ -3,7 +3,7 @@
 use super::dd::{Exact, scale};
 use super::element::TestElement;
 use super::oracle::Oracle;
-use softmax::{Error, Isa, Rows};
+use softmax::{Error, Isa, OnlineSoftmax, Rows};
 use std::mem::MaybeUninit;
 
 pub type Outcome = Result<(), Error>;
@@ -141,7 +141,14 @@ pub fn log_bound<T: TestElement>() -> f64 {
 
 /// A new operator is a row here.
 pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
-    let mut list = vec![
+    let mut list = operators_of_all();
+    list.extend(T::own_operators());
+    list
+}
+
+/// Those that every element type has.
+fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
+    vec![
         Operator {
             name: "softmax",
             width: Width::Row,
@@ -221,9 +228,7 @@ pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
             all_minus_infinity: Expect::All(f64::NEG_INFINITY),
             range: (f64::NEG_INFINITY, f64::INFINITY),
         },
-    ];
-    list.extend(T::own_operators());
-    list
+    ]
 }
 
 /// `exp`, which only the types that are computed in themselves have.
@@ -249,5 +254,48 @@ pub fn exp<T: TestElement>(
         minus_infinity: Expect::There(0.0),
         all_minus_infinity: Expect::All(0.0),
         range: (0.0, f64::INFINITY),
+    }
+}
+
+/// The state of a row in two parts of tiles of 100.
+fn online(isa: Isa, x: &[f32]) -> Result<OnlineSoftmax, Error> {
+    let (left, right) = x.split_at(x.len() / 3);
+    let [mut first, mut second] = [OnlineSoftmax::new(); 2];
+    for (state, part) in [(&mut first, left), (&mut second, right)] {
+        for tile in part.chunks(100) {
+            isa.online_update(state, tile)?;
+        }
+    }
+    first.merge(&second);
+    Ok(first)
+}
+
+/// Softmax of a row that comes in tiles.
+pub fn online_softmax() -> Operator<f32> {
+    Operator {
+        name: "online_softmax",
+        row: |isa, x, y| isa.online_finish(&online(isa, x)?, x, y),
+        detected: |x, y| online(Isa::detect(), x)?.finish(x, y),
+        uninit: Some(|isa, x, y| isa.online_finish(&online(isa, x)?, x, y)),
+        in_place: None,
+        rows: None,
+        ..operators_of_all().swap_remove(0)
+    }
+}
+
+/// logsumexp of a row that comes in tiles.
+pub fn online_logsumexp() -> Operator<f32> {
+    Operator {
+        name: "online_logsumexp",
+        row: |isa, x, y| {
+            y[0] = online(isa, x)?.logsumexp();
+            Ok(())
+        },
+        detected: |x, y| {
+            y[0] = online(Isa::detect(), x)?.logsumexp();
+            Ok(())
+        },
+        rows: None,
+        ..operators_of_all().swap_remove(2)
     }
 }
