@@ -1,7 +1,7 @@
 //! Element types, the arithmetic types they are computed in, and outputs.
 
 use crate::kernel::Kernels;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Memory};
 use crate::math::exp::Core;
 use core::mem::MaybeUninit;
 
@@ -70,6 +70,8 @@ pub trait Float:
     const ROUND: Self;
     /// The smallest normal number.
     const SMALLEST: Self;
+    /// The finite number farthest below 0.
+    const LEAST: Self;
     /// Exponent bias.
     const BIAS: i32;
     /// The smallest x with e^x ≥ 2^−126 (f64: 2^−1022).
@@ -81,6 +83,15 @@ pub trait Float:
     fn from_f64(x: f64) -> Self;
     /// `x` itself, where the type is f32.
     fn from_f32s(x: &[f32]) -> Option<&[Self]>;
+    fn to_f64(self) -> f64;
+    /// a/b as an unevaluated sum of two.
+    fn quotient(a: Self, b: Self) -> (Self, Self);
+    /// A vector of f32 (at most `LANES`, `fill` in the remaining lanes), in this type.
+    fn load_single<L: Memory<Self>>(lanes: L, src: &[f32], fill: f32) -> L::V;
+    /// P and Q of tanh, see `math::tanh`.
+    const TANH: (&'static [Self], &'static [Self]);
+    /// A y whose tanh(y/2) rounds to 1.
+    const TANH_ONE: Self;
     /// An integer in the order of the numbers, both zeros 0: compares subnormals whatever the host's DAZ flag.
     fn order(self) -> i64;
     /// Whether the magnitude is below the smallest normal number, whatever the host's DAZ flag.
@@ -195,6 +206,7 @@ impl Float for f32 {
     const LN_2: f32 = core::f32::consts::LN_2;
     const ROUND: f32 = 12_582_912.0;
     const SMALLEST: f32 = f32::MIN_POSITIVE;
+    const LEAST: f32 = f32::MIN;
     const BIAS: i32 = 127;
     const EXP_SMALLEST: f32 = -87.336_54;
     const EXP_OVERFLOW: f32 = 89.0;
@@ -223,6 +235,26 @@ impl Float for f32 {
     fn from_f32s(x: &[f32]) -> Option<&[f32]> {
         Some(x)
     }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn quotient(a: f32, b: f32) -> (f32, f32) {
+        let q = f64::from(a) / f64::from(b);
+        let high = q as f32;
+        (high, (q - f64::from(high)) as f32)
+    }
+    #[inline(always)]
+    fn load_single<L: Memory<f32>>(lanes: L, src: &[f32], fill: f32) -> L::V {
+        if src.len() >= Self::LANES {
+            lanes.load(src)
+        } else {
+            lanes.load_or(src, fill)
+        }
+    }
+    const TANH: (&'static [f32], &'static [f32]) = crate::math::tanh::TERMS_F32;
+    const TANH_ONE: f32 = 20.0;
     #[inline(always)]
     fn core(fused: bool) -> &'static Core<f32> {
         if fused {
@@ -259,6 +291,7 @@ impl Float for f64 {
     const LN_2: f64 = core::f64::consts::LN_2;
     const ROUND: f64 = 6_755_399_441_055_744.0;
     const SMALLEST: f64 = f64::MIN_POSITIVE;
+    const LEAST: f64 = f64::MIN;
     const BIAS: i32 = 1023;
     const EXP_SMALLEST: f64 = -708.396_418_532_264_1;
     const EXP_OVERFLOW: f64 = 710.0;
@@ -287,6 +320,25 @@ impl Float for f64 {
     fn from_f32s(_: &[f32]) -> Option<&[f64]> {
         None
     }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn quotient(a: f64, b: f64) -> (f64, f64) {
+        let high = a / b;
+        (high, crate::math::fma(-high, b, a) / b)
+    }
+    #[inline(always)]
+    fn load_single<L: Memory<f64>>(lanes: L, src: &[f32], fill: f32) -> L::V {
+        let mut wide = [f64::from(fill); Self::LANES];
+        for i in 0..src.len().min(Self::LANES) {
+            wide[i] = f64::from(src[i]);
+        }
+        lanes.load(&wide)
+    }
+    const TANH: (&'static [f64], &'static [f64]) = crate::math::tanh::TERMS_F64;
+    const TANH_ONE: f64 = 40.0;
     #[inline(always)]
     fn core(fused: bool) -> &'static Core<f64> {
         if fused {
@@ -369,7 +421,8 @@ impl Sum<f32> for f64 {
     }
     #[inline(always)]
     fn log(self, n: i32) -> (f32, f32) {
-        let log = f64::from(n) * core::f64::consts::LN_2 + libm::log(self);
+        // Of S·2^−32, which is exact: where this is rounded shows in the result.
+        let log = f64::from(n + 32) * core::f64::consts::LN_2 + libm::log(self * (1.0 / 4_294_967_296.0));
         let high = log as f32;
         (high, (log - f64::from(high)) as f32)
     }

@@ -104,6 +104,15 @@ pub enum Error {
         /// Elements of a row.
         cols: usize,
     },
+    /// A row is said to have more valid columns than there are.
+    RowLength {
+        /// Which row.
+        row: usize,
+        /// Its valid columns.
+        length: usize,
+        /// Elements of a row.
+        cols: usize,
+    },
     /// A parameter is outside its range.
     Parameter {
         /// Which parameter.
@@ -228,6 +237,7 @@ impl fmt::Display for Error {
                 write!(f, "{outer} × {len} × {inner} elements exceed the address space")
             }
             Self::TopK { k, cols } => write!(f, "the {k} best of {cols} columns are asked for"),
+            Self::RowLength { row, length, cols } => write!(f, "row {row} has {length} valid columns of {cols}"),
             Self::Parameter { name, value, range } => write!(f, "{name} is {value}, not {range}"),
             Self::Label { row, label, classes } => {
                 write!(f, "the label of row {row} is {label}, but there are {classes} classes")

@@ -47,6 +47,8 @@ pub trait Lanes<F: Float>: Copy {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// `+0` where `key < limit`, else `v`; false on NaN, so that with `v` as key a NaN stays.
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V;
+    /// `below` where `key < limit`, else `v`; false on NaN.
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V;
     /// The first `count` lanes of `v`, `+0` in the others.
     fn keep_first(self, v: Self::V, count: usize) -> Self::V;
 

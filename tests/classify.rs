@@ -2,106 +2,13 @@
 //! file. `cargo test` builds the example before it runs this; under an emulator the example runs there too.
 #![cfg(not(target_family = "wasm"))] // WASI starts no process
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[path = "common/program.rs"]
+mod program;
 
-/// The runs of one test: its folder for files, and the example.
-struct Classify {
-    folder: PathBuf,
-}
+use program::{Program, f32s, npy};
 
-impl Classify {
-    fn new(test: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("classify").join(test);
-        std::fs::create_dir_all(&folder).unwrap();
-        Self { folder }
-    }
-
-    /// Writes `name` into the test's folder.
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
-        std::fs::write(self.folder.join(name), content).unwrap();
-        self
-    }
-
-    fn run(&self, arguments: &[&str]) -> Run {
-        let runner = runner().unwrap_or_default();
-        let mut words = runner.split_whitespace();
-        let emulator = words.next();
-        let mut command = Command::new(emulator.map_or_else(example, PathBuf::from));
-        if emulator.is_some() {
-            command.args(words).arg(example());
-        }
-        let output = command.current_dir(&self.folder).args(arguments).output().unwrap();
-        let mut errors = String::from_utf8(output.stderr).unwrap();
-        if let Some(emulator) = emulator {
-            let own = format!("{emulator}: ");
-            errors = errors
-                .split_inclusive('\n')
-                .filter(|line| !line.starts_with(&own))
-                .collect();
-        }
-        Run {
-            code: output.status.code(),
-            text: String::from_utf8(output.stdout).unwrap(),
-            errors,
-        }
-    }
-
-    /// Standard output of a run that must succeed.
-    #[track_caller]
-    fn shows(&self, arguments: &[&str]) -> String {
-        let run = self.run(arguments);
-        assert_eq!((run.code, run.errors.as_str()), (Some(0), ""), "{arguments:?}");
-        run.text
-    }
-
-    /// A run that must fail with `message`, after the name of the program, and print nothing else.
-    #[track_caller]
-    fn refuses(&self, arguments: &[&str], message: &str) {
-        let run = self.run(arguments);
-        assert_eq!(run.errors, format!("classify: error: {message}\n"), "{arguments:?}");
-        assert_eq!((run.code, run.text.as_str()), (Some(1), ""), "{arguments:?}");
-    }
-}
-
-/// What a run left behind.
-struct Run {
-    code: Option<i32>,
-    text: String,
-    errors: String,
-}
-
-/// The example that was built with this test: `<profile>/examples/classify` beside `<profile>/deps`.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let name = format!("classify{}", std::env::consts::EXE_SUFFIX);
-    let path = profile.join("examples").join(name);
-    let hint = "`cargo test` builds it; with `--test` alone, `cargo build --example classify` first";
-    assert!(path.exists(), "{} is missing: {hint}", path.display());
-    path
-}
-
-/// The emulator that cargo was told to run this target's programs with.
-fn runner() -> Option<String> {
-    let target = format!("{}_UNKNOWN_LINUX_GNU", std::env::consts::ARCH.to_uppercase());
-    std::env::var(format!("CARGO_TARGET_{target}_RUNNER")).ok()
-}
-
-/// An NPY file, version 1.0.
-fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
-    let order = if fortran { "True" } else { "False" };
-    let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
-    let header = format!("{header:<117}\n");
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.bytes());
-    file.extend(data);
-    file
-}
-
-fn f32s(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+fn classify(test: &str) -> Program {
+    Program::new("classify", test)
 }
 
 /// The line of the first table for `row`.
@@ -123,7 +30,7 @@ fn without_speed(text: &str) -> String {
 
 #[test]
 fn bundled_digits() {
-    let text = Classify::new("bundled_digits").shows(&[]);
+    let text = classify("bundled_digits").shows(&[]);
     let isa = softmax::Isa::detect().name();
     assert!(text.contains(&format!("softmax on {isa} ")), "{text}");
     assert!(text.contains("854 of 898 (95.10 %)"), "{text}");
@@ -162,7 +69,7 @@ fn bundled_digits() {
 
 #[test]
 fn every_isa_says_the_same() {
-    let classify = Classify::new("every_isa_says_the_same");
+    let classify = classify("every_isa_says_the_same");
     let scalar = classify.shows(&["--isa", "scalar"]);
     for isa in softmax::Isa::available() {
         let text = classify.shows(&["--isa", isa.name()]);
@@ -174,7 +81,7 @@ fn every_isa_says_the_same() {
 
 #[test]
 fn csv_and_npy_of_either_float_either_order_either_endianness() {
-    let classify = Classify::new("formats");
+    let classify = classify("formats");
     let x = [0.5, -1.0, 3.0, 2.0, 0.0, f32::NEG_INFINITY];
     let columns = [x[0], x[3], x[1], x[4], x[2], x[5]];
     let f64s: Vec<u8> = x.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect();
@@ -203,7 +110,7 @@ fn csv_and_npy_of_either_float_either_order_either_endianness() {
 
 #[test]
 fn labels_and_accuracy() {
-    let classify = Classify::new("labels");
+    let classify = classify("labels");
     let truth: Vec<u8> = [2i64, 1].iter().flat_map(|x| x.to_le_bytes()).collect();
     classify
         .file("x.csv", "0.5,-1,3\n2,0,1\n")
@@ -220,7 +127,7 @@ fn labels_and_accuracy() {
 
 #[test]
 fn more_classes_than_fit_a_row() {
-    let classify = Classify::new("wide");
+    let classify = classify("wide");
     for (cols, bars) in [(30, "classes 0 to 29"), (1000, "the 5 most probable classes")] {
         let x: Vec<f32> = (0..3 * cols)
             .map(|i| if i % cols == i / cols + 7 { 8.0 } else { 0.0 })
@@ -240,7 +147,7 @@ fn more_classes_than_fit_a_row() {
 
 #[test]
 fn bad_logits() {
-    let classify = Classify::new("bad_logits");
+    let classify = classify("bad_logits");
     let good = npy("<f4", false, "(2, 3)", &f32s(&[0.0; 6]));
     classify
         .file("empty.csv", "")
@@ -327,7 +234,7 @@ fn bad_logits() {
 
 #[test]
 fn bad_labels() {
-    let classify = Classify::new("bad_labels");
+    let classify = classify("bad_labels");
     classify
         .file("x.csv", "1,2,3\n4,5,6\n")
         .file("few.csv", "0\n")
@@ -355,7 +262,7 @@ fn bad_labels() {
 
 #[test]
 fn bad_options() {
-    let classify = Classify::new("bad_options");
+    let classify = classify("bad_options");
     classify.refuses(
         &["--top", "11"],
         "--top 11: the bundled digits_logits.npy has only 10 classes",

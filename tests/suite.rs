@@ -16,6 +16,7 @@ mod flash_attention;
 mod golden;
 mod helpers;
 mod isa;
+mod masked;
 mod online;
 mod oracle;
 #[cfg(feature = "rayon")]

@@ -46,11 +46,12 @@ BLOCK = {"avx512": 8, "avx2": 16, "neon": 32}
 # What a loop around hot loops may call: (regular expression on the caller, on the callee, reason).
 ALLOWED = [
     (
-        r"kernel::(log_softmax|cross_entropy)::|Kernels>::log",
+        r"kernel::(log_softmax|cross_entropy|masked)::|Kernels>::log",
         r"^libm::math::log::log$",
         "the logarithm of a row's sum, once per row",
     ),
     (r"kernel::cross_entropy::", r"^memset$", "the gradient of an ignored row, once per row"),
+    (r"kernel::masked::", r"^memset$", "what a row does not see, filled once per row"),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
 ]
 LEFT_OUT = re.compile(r"\barch::(scalar|portable)::")

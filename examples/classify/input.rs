@@ -1,13 +1,12 @@
 //! Reads logits and labels. Whatever leaves this file is checked: every row has a softmax, every label names a
 //! class. Every error names the file, and where there is one the row and the value.
 
-use std::error::Error;
 use std::fmt;
 use std::path::Path;
 
+pub use crate::common::Result;
+use crate::common::read_file;
 use crate::formats::{Npy, for_each_record};
-
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// `rows` × `cols` logits, row by row.
 pub struct Logits {
@@ -179,14 +178,6 @@ fn labels_from_csv(source: &str, bytes: &[u8]) -> Result<Vec<i128>> {
         Ok(())
     })?;
     Ok(labels)
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    if bytes.is_empty() {
-        return Err(format!("{}: the file is empty", path.display()).into());
-    }
-    Ok(bytes)
 }
 
 /// A row without a softmax is an error.

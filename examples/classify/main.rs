@@ -3,20 +3,20 @@
 //! `cargo run --release --example classify` reads the bundled logits of 898 handwritten digits; `--help` lists
 //! the options. `input` turns files into checked logits and labels, `report` draws; this file does the work between.
 
-mod formats;
+#[path = "../common/mod.rs"]
+mod common;
 mod input;
 mod report;
 mod sigmoid;
-mod style;
 
-use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
 use softmax::{Element, Isa, Rows};
 
+use common::{available_isa, fastest, formats, print, style};
 use input::{Logits, Result, Values};
 use report::Report;
 use style::Style;
@@ -45,13 +45,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("classify: error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit("classify", run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -76,10 +70,7 @@ fn run(args: &Args) -> Result<()> {
         style: Style::of_stdout(),
     };
     let text = report.render();
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()), // `classify | head`
-        other => Ok(other?),
-    }
+    print(&text)
 }
 
 /// What the library says about every row, and how many rows per second it took to say it.
@@ -145,26 +136,4 @@ impl Prediction {
     fn distribution(&self, row: usize) -> &[f64] {
         &self.distributions[row * self.cols..(row + 1) * self.cols]
     }
-}
-
-/// Repeats `work` for a tenth of a second, at least once: the shortest time it took.
-fn fastest(mut work: impl FnMut() -> std::result::Result<(), softmax::Error>) -> Result<Duration> {
-    let begin = Instant::now();
-    let mut best = Duration::MAX;
-    while best == Duration::MAX || begin.elapsed() < Duration::from_millis(100) {
-        let start = Instant::now();
-        work()?;
-        best = best.min(start.elapsed().max(Duration::from_nanos(1)));
-    }
-    Ok(best)
-}
-
-fn available_isa(name: &str) -> std::result::Result<Isa, String> {
-    let isa = name.parse::<Isa>().ok().filter(|isa| isa.is_available());
-    isa.ok_or_else(|| {
-        format!(
-            "this CPU runs {}",
-            Isa::available().map(Isa::name).collect::<Vec<_>>().join(", ")
-        )
-    })
 }

@@ -153,6 +153,11 @@ impl Lanes<f32> for Avx2 {
         each!(0 1 2 3; I => f._mm256_and_ps(v[I], f._mm256_cmp_ps::<_CMP_NLT_UQ>(key[I], limit[I])))
     }
     #[inline(always)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_blendv_ps(v[I], below[I], f._mm256_cmp_ps::<_CMP_LT_OQ>(key[I], limit[I])))
+    }
+    #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         let f = self.0.avx;
         each!(0 1 2 3; I => f._mm256_and_ps(v[I], f._mm256_castsi256_ps(first8(count.saturating_sub(8 * I)))))
@@ -357,6 +362,11 @@ impl Lanes<f64> for Avx2 {
         let f = self.0.avx;
         // not less than, or unordered
         each!(0 1 2 3; I => f._mm256_and_pd(v[I], f._mm256_cmp_pd::<_CMP_NLT_UQ>(key[I], limit[I])))
+    }
+    #[inline(always)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.avx;
+        each!(0 1 2 3; I => f._mm256_blendv_pd(v[I], below[I], f._mm256_cmp_pd::<_CMP_LT_OQ>(key[I], limit[I])))
     }
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {

@@ -135,6 +135,11 @@ impl Lanes<f32> for Avx512 {
         each!(0 1; I => f._mm512_maskz_mov_ps(f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(key[I], limit[I]), v[I]))
     }
     #[inline(always)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => f._mm512_mask_mov_ps(v[I], f._mm512_cmp_ps_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
+    }
+    #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         each!(0 1; I => self.0.avx512f._mm512_maskz_mov_ps(mask16(count.saturating_sub(16 * I)), v[I]))
     }
@@ -359,6 +364,11 @@ impl Lanes<f64> for Avx512 {
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         let f = self.0.avx512f;
         each!(0 1; I => f._mm512_maskz_mov_pd(f._mm512_cmp_pd_mask::<_CMP_NLT_UQ>(key[I], limit[I]), v[I]))
+    }
+    #[inline(always)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => f._mm512_mask_mov_pd(v[I], f._mm512_cmp_pd_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
     }
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {

@@ -20,6 +20,13 @@ pub unsafe fn assume_written<T>(row: &mut [MaybeUninit<T>]) -> &mut [T] {
     unsafe { &mut *(core::ptr::from_mut(row) as *mut [T]) }
 }
 
+/// The bytes of booleans: 0 or 1.
+#[inline(always)]
+pub fn as_bytes(keep: &[bool]) -> &[u8] {
+    // SAFETY: bool has size and alignment 1, and every bool is an initialised byte.
+    unsafe { &*(core::ptr::from_ref(keep) as *const [u8]) }
+}
+
 /// Bytes of stack that a row path may use for exps that have no place in the output.
 pub const SCRATCH_BYTES: usize = 16 * 1024;
 

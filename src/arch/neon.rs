@@ -108,6 +108,11 @@ impl Lanes<f32> for Neon {
         each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_f32_u32(f.vbicq_u32(f.vreinterpretq_u32_f32(v[I]), f.vcltq_f32(key[I], limit[I]))))
     }
     #[inline(always)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.neon;
+        each!(0 1 2 3 4 5 6 7; I => f.vbslq_f32(f.vcltq_f32(key[I], limit[I]), below[I], v[I]))
+    }
+    #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         let f = self.0.neon;
         each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_f32_u32(
@@ -274,6 +279,11 @@ impl Lanes<f64> for Neon {
         let f = self.0.neon;
         // bit clear where less than; false on NaN
         each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_f64_u64(f.vbicq_u64(f.vreinterpretq_u64_f64(v[I]), f.vcltq_f64(key[I], limit[I]))))
+    }
+    #[inline(always)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        let f = self.0.neon;
+        each!(0 1 2 3 4 5 6 7; I => f.vbslq_f64(f.vcltq_f64(key[I], limit[I]), below[I], v[I]))
     }
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {

@@ -81,6 +81,10 @@ impl Lanes<f32> for Portable {
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => key[I].simd_lt(limit[I]).select(f32x4::splat(0.0), v[I]))
     }
+    #[inline(always)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => key[I].simd_lt(limit[I]).select(below[I], v[I]))
+    }
     #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         cast(take::<f32, 32>(&cast::<_, [f32; 32]>(v)[..count.min(32)], 0, 0.0))
@@ -219,6 +223,10 @@ impl Lanes<f64> for Portable {
     #[inline(always)]
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         each!(0 1 2 3 4 5 6 7; I => key[I].simd_lt(limit[I]).select(f64x2::splat(0.0), v[I]))
+    }
+    #[inline(always)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        each!(0 1 2 3 4 5 6 7; I => key[I].simd_lt(limit[I]).select(below[I], v[I]))
     }
     #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {

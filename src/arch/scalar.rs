@@ -68,6 +68,10 @@ impl Lanes<f32> for Scalar {
         from_fn(|i| if key[i] < limit[i] { 0.0 } else { v[i] })
     }
     #[inline(never)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        from_fn(|i| if key[i] < limit[i] { below[i] } else { v[i] })
+    }
+    #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         from_fn(|i| if i < count { v[i] } else { 0.0 })
     }
@@ -199,6 +203,10 @@ impl Lanes<f64> for Scalar {
     #[inline(never)]
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         from_fn(|i| if key[i] < limit[i] { 0.0 } else { v[i] })
+    }
+    #[inline(never)]
+    fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
+        from_fn(|i| if key[i] < limit[i] { below[i] } else { v[i] })
     }
     #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {

@@ -12,16 +12,16 @@
 //! lane is wasted on a narrow tensor. The shifts and quotients of a tile stand in arrays that repeat their beginning
 //! behind their end, so that a vector at any column finds its own.
 
-use super::log_softmax::{log, log_of, special};
+use super::log_softmax::{log, log_of, special_of};
 use super::passes::{Quotient, SEGMENT, V, terms};
 use super::row::block;
-use super::softmax::{guess_near, shift_of};
+use super::softmax::{guess_of, shift_at};
 use super::{Kernel, Place};
 use crate::arch::memory::{Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
+use crate::layout::Axis;
 use crate::math::exp::{Shift, Splat, exp};
-use crate::rows::Axis;
 use core::mem::MaybeUninit;
 
 /// Running sums of a row.
@@ -204,7 +204,7 @@ impl<T: Element> Work<T> {
     fn new(fused: bool) -> Self {
         let zero = T::Compute::ZERO;
         Self {
-            shift: [guess_near([zero; 3], fused).1; PLACES],
+            shift: [guess_of([zero; 3], fused).1; PLACES],
             sum: [SumOf::<T>::ZERO; PLACES],
             sound: [true; PLACES],
             shifts: Triples([[zero; PLACES]; 3]),
@@ -265,7 +265,7 @@ impl<T: Element> Work<T> {
                     near[i] = x[tile.start + places[i] * tile.inner + k].widen();
                 }
             }
-            self.shift[k] = guess_near(near, L::FUSED).1;
+            self.shift[k] = guess_of(near, L::FUSED).1;
             self.sound[k] = true;
         }
         self.set_shifts(tile.columns);
@@ -297,7 +297,7 @@ impl<T: Element> Work<T> {
             let (_, [t]) = exp::<_, L, 1, false>(lanes, core, &self.shift[k].splat(lanes), [m]);
             let fits = fits || lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden);
             if !(fits && self.sum[k].in_range()) {
-                match shift_of(maxima[k], L::FUSED) {
+                match shift_at(maxima[k], L::FUSED) {
                     Some(shift) => self.shift[k] = shift,
                     None => self.sound[k] = false,
                 }
@@ -635,7 +635,7 @@ fn logsumexp<T: Element>(place: &mut Place<'_, T>, tile: &Tile, work: &Work<T>) 
             let [offset, high, low] = log(&work.shift[k], work.sum[k]);
             T::narrow((high + low) + offset)
         } else {
-            special(column)
+            special_of(column)
         });
     }
 }

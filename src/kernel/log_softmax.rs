@@ -11,8 +11,8 @@ use super::softmax::{fill, sum};
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
+use crate::layout::Layout;
 use crate::math::exp::Shift;
-use crate::rows::Layout;
 use core::mem::MaybeUninit;
 
 /// ln Σ e^x as offset, high and low; `None` where the row has NaN, +∞, or nothing but −∞.
@@ -31,7 +31,7 @@ pub fn log<F: Float>(shift: &Shift<F>, sum: F::Sum) -> [F; 3] {
     [shift.offset, high, low]
 }
 
-/// −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
+/// x − ln Σ as −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
 #[inline(always)]
 pub fn log_of<F: Float, L: Lanes<F>>(lanes: L, x: L::V, [offset, high, low]: [L::V; 3]) -> L::V {
     let zero = lanes.splat(F::ZERO);
@@ -39,14 +39,10 @@ pub fn log_of<F: Float, L: Lanes<F>>(lanes: L, x: L::V, [offset, high, low]: [L:
     lanes.sub(zero, lanes.zero_below(y, y, lanes.splat(F::SMALLEST)))
 }
 
-/// [`log_of`] each element.
+/// The logarithms of a row.
 #[inline(always)]
-pub fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    row: impl Row<T, T>,
-    [offset, high, low]: [T::Compute; 3],
-) {
-    let log = [lanes.splat(offset), lanes.splat(high), lanes.splat(low)];
+pub fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, row: impl Row<T, T>, log: [T::Compute; 3]) {
+    let log = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
     map::<T, T, L>(
         lanes,
         row,
@@ -108,7 +104,7 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
             let x = self.rows.input(self.x, r);
             out.write(match log_sum(lanes, x) {
                 Some([offset, high, low]) => T::narrow((high + low) + offset),
-                None => special(x.iter().copied()),
+                None => special(x),
             });
         }
     }
@@ -116,7 +112,13 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
 
 /// logsumexp of a row without a finite maximum: NaN over +∞ over −∞.
 #[inline(always)]
-pub fn special<T: Element>(x: impl Iterator<Item = T>) -> T {
+pub fn special<T: Element>(x: &[T]) -> T {
+    special_of(x.iter().copied())
+}
+
+/// [`special`] of elements that need not lie side by side.
+#[inline(always)]
+pub fn special_of<T: Element>(x: impl Iterator<Item = T>) -> T {
     let mut largest = T::NEG_INFINITY;
     for v in x {
         if is_nan(v) {

@@ -4,7 +4,7 @@ use crate::arch::memory::as_output;
 use crate::element::Element;
 use crate::isa::{Isa, run};
 use crate::lanes::Memory;
-use crate::rows::Layout;
+use crate::layout::Layout;
 use core::mem::MaybeUninit;
 
 pub mod argmax;
@@ -14,6 +14,8 @@ pub mod cross_entropy;
 pub mod exp;
 pub mod gather;
 pub mod log_softmax;
+pub mod logits;
+pub mod masked;
 pub mod online;
 pub mod passes;
 pub mod primitives;
@@ -123,4 +125,5 @@ kernels! {
     backward: backward::Backward<'_, Self>;
     cross_entropy: cross_entropy::CrossEntropy<'_, Self>;
     gather: gather::Gather<'_, Self>;
+    masked: masked::Masked<'_, Self>;
 }}

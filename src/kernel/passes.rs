@@ -38,15 +38,47 @@ where
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U>,
 {
+    exp_sum_of::<T, U, L, OFFSET, false>(
+        lanes,
+        row,
+        0,
+        shift,
+        #[inline(always)]
+        |x, _| x,
+    )
+}
+
+/// [`exp_sum`] of the logits `z(x, at)`, `at` counting from the start of `row`, which stands `start` elements (whole
+/// blocks) after that of the row it is part of. Lanes behind the end hold −∞, of which z must be −∞ too. `HEAVY` is for a
+/// z of so many instructions that a block is a loop rather than four copies.
+#[inline(always)]
+pub fn exp_sum_of<T, U, L, const OFFSET: bool, const HEAVY: bool>(
+    lanes: L,
+    row: impl Row<T, U>,
+    start: usize,
+    shift: &Shift<T::Compute>,
+    z: impl Fn(V<T, L>, usize) -> V<T, L>,
+) -> Exps<T::Compute>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+{
     let core = T::Compute::core(L::FUSED);
     let splat = shift.splat(lanes);
     let (blocks, tail) = row.blocks();
     let mut total = <T::Compute as Float>::Sum::ZERO;
     let mut acc = lanes.acc_zero();
     let mut seen = lanes.seen_none();
-    let mut left = SEGMENT / block::<T>();
+    let mut left = (SEGMENT - start % SEGMENT) / block::<T>();
+    let mut base = 0;
     for mut chunk in blocks {
-        let sum = exp_block::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen);
+        let sum = if HEAVY {
+            exp_loop::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base))
+        } else {
+            exp_block::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base))
+        };
+        base += block::<T>();
         acc = lanes.acc_add(acc, sum);
         left -= 1;
         if left == 0 {
@@ -56,7 +88,7 @@ where
         }
     }
     if tail.len() > 0 {
-        let sum = exp_tail::<T, U, L, _, OFFSET>(lanes, core, &splat, tail, &mut seen);
+        let sum = exp_tail::<T, U, L, _, OFFSET>(lanes, core, &splat, tail, &mut seen, (&z, base));
         acc = lanes.acc_add(acc, sum);
     }
     Exps {
@@ -73,6 +105,7 @@ fn exp_block<T, U, L, C, const OFFSET: bool>(
     shift: &Splat<V<T, L>>,
     chunk: &mut C,
     seen: &mut Seen<T, L>,
+    (z, base): (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
 ) -> Half<T, L>
 where
     T: Element,
@@ -81,11 +114,34 @@ where
     C: Chunk<T, U>,
 {
     let n = T::Compute::LANES;
-    let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, j * n);
+    let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, (z, base), j * n);
     let (h0, h1) = (one(0), one(1));
     let low = lanes.add_half(h0, h1);
     let (h2, h3) = (one(2), one(3));
     lanes.add_half(low, lanes.add_half(h2, h3))
+}
+
+/// [`exp_block`] as a loop over its vectors.
+#[inline(always)]
+fn exp_loop<T, U, L, C, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<T::Compute>,
+    shift: &Splat<V<T, L>>,
+    chunk: &mut C,
+    seen: &mut Seen<T, L>,
+    z: (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
+) -> Half<T, L>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+    C: Chunk<T, U>,
+{
+    let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
+    for (j, half) in halves.iter_mut().enumerate() {
+        *half = exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, z, j * T::Compute::LANES);
+    }
+    fold_block::<T, L>(lanes, halves)
 }
 
 /// One whole vector: its folded sums.
@@ -96,6 +152,7 @@ fn exp_one<T, U, L, C, const OFFSET: bool>(
     shift: &Splat<V<T, L>>,
     chunk: &mut C,
     seen: &mut Seen<T, L>,
+    (z, base): (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
     at: usize,
 ) -> Half<T, L>
 where
@@ -104,7 +161,7 @@ where
     L: Memory<T> + Memory<U>,
     C: Chunk<T, U>,
 {
-    let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [chunk.load(lanes, at)]);
+    let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [z(chunk.load(lanes, at), base + at)]);
     *seen = lanes.seen(*seen, t);
     chunk.store(lanes, at, e);
     lanes.fold(e)
@@ -118,6 +175,7 @@ fn exp_last<T, U, L, C, const OFFSET: bool>(
     shift: &Splat<V<T, L>>,
     chunk: &mut C,
     seen: &mut Seen<T, L>,
+    (z, base): (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
     at: usize,
 ) -> Half<T, L>
 where
@@ -128,9 +186,9 @@ where
 {
     let present = chunk.len() - at;
     if present >= T::Compute::LANES {
-        return exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, at);
+        return exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, (z, base), at);
     }
-    let x = chunk.load_or(lanes, at, -T::Compute::INFINITY);
+    let x = z(chunk.load_or(lanes, at, -T::Compute::INFINITY), base + at);
     let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [x]);
     *seen = lanes.seen(*seen, t);
     chunk.store_partial(lanes, at, e);
@@ -154,6 +212,7 @@ fn exp_tail<T, U, L, C, const OFFSET: bool>(
     shift: &Splat<V<T, L>>,
     mut chunk: C,
     seen: &mut Seen<T, L>,
+    (z, base): (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
 ) -> Half<T, L>
 where
     T: Element,
@@ -167,13 +226,10 @@ where
     let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
     for (j, half) in halves.iter_mut().enumerate() {
         if j * n < len {
-            *half = exp_last::<T, U, L, C, OFFSET>(lanes, core, shift, &mut chunk, seen, j * n);
+            *half = exp_last::<T, U, L, C, OFFSET>(lanes, core, shift, &mut chunk, seen, (z, base), j * n);
         }
     }
-    lanes.add_half(
-        lanes.add_half(halves[0], halves[1]),
-        lanes.add_half(halves[2], halves[3]),
-    )
+    fold_block::<T, L>(lanes, halves)
 }
 
 /// Applies `f` to every vector of the row and stores the result; absent lanes hold 0.
@@ -184,23 +240,41 @@ where
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U>,
 {
+    map_at::<T, U, L>(
+        lanes,
+        row,
+        #[inline(always)]
+        |x, _| f(x),
+    );
+}
+
+/// [`map`] with the place of the vector in the row.
+#[inline(always)]
+pub fn map_at<T, U, L>(lanes: L, row: impl Row<T, U>, f: impl Fn(V<T, L>, usize) -> V<T, L>)
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+{
     let n = T::Compute::LANES;
     let (blocks, mut tail) = row.blocks();
+    let mut base = 0;
     for mut chunk in blocks {
         for j in 0..BLOCK {
-            let v = f(chunk.load(lanes, j * n));
+            let v = f(chunk.load(lanes, j * n), base + j * n);
             chunk.store(lanes, j * n, v);
         }
+        base += block::<T>();
     }
     let len = tail.len();
     let mut at = 0;
     while at + n <= len {
-        let v = f(tail.load(lanes, at));
+        let v = f(tail.load(lanes, at), base + at);
         tail.store(lanes, at, v);
         at += n;
     }
     if at < len {
-        let v = f(tail.load_or(lanes, at, T::Compute::ZERO));
+        let v = f(tail.load_or(lanes, at, T::Compute::ZERO), base + at);
         tail.store_partial(lanes, at, v);
     }
 }
@@ -308,18 +382,31 @@ pub fn load_at<T: Element, L: Memory<T>>(lanes: L, row: &[T], at: usize) -> V<T,
 /// The largest element; unspecified (but an element, or NaN) if one is NaN; −∞ of nothing.
 #[inline(always)]
 pub fn max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> T::Compute {
+    max_of(
+        lanes,
+        row,
+        #[inline(always)]
+        |x, _| x,
+    )
+}
+
+/// [`max`] of the logits `z(x, at)`, with the rules of [`exp_sum_of`].
+#[inline(always)]
+pub fn max_of<T: Element, L: Memory<T>>(lanes: L, row: &[T], z: impl Fn(V<T, L>, usize) -> V<T, L>) -> T::Compute {
     let n = T::Compute::LANES;
     let least = -T::Compute::INFINITY;
     let (blocks, tail) = super::row::Read(row).blocks();
     let mut m = [lanes.splat(least); BLOCK];
+    let mut base = 0;
     for chunk in blocks {
         for (j, m) in m.iter_mut().enumerate() {
-            *m = lanes.max(*m, Chunk::load(&chunk, lanes, j * n));
+            *m = lanes.max(*m, z(Chunk::load(&chunk, lanes, j * n), base + j * n));
         }
+        base += block::<T>();
     }
     let mut at = 0;
     while at < tail.len() {
-        m[0] = lanes.max(m[0], Chunk::load_or(&tail, lanes, at, least));
+        m[0] = lanes.max(m[0], z(Chunk::load_or(&tail, lanes, at, least), base + at));
         at += n;
     }
     lanes.reduce_max(lanes.max(lanes.max(m[0], m[1]), lanes.max(m[2], m[3])))

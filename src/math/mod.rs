@@ -1,8 +1,9 @@
-//! Leaf maths: the exponential, generic over the vector, and the exact fused multiply-add of the reference.
+//! Leaf maths: the exponential and the softcap, generic over the vector, and the exact fused multiply-add of the reference.
 
 pub mod exp;
 #[cfg(feature = "half")]
 pub mod half;
+pub mod tanh;
 
 /// `a · b + c` with one rounding, on every CPU.
 #[inline(always)]

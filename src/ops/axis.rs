@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
 use crate::kernel::axis::{Along, AxisKernel};
-use crate::rows::Axis;
+use crate::layout::Axis;
 use core::mem::MaybeUninit;
 
 /// [`softmax`](crate::softmax()) along one axis of a contiguous tensor: of each row that runs along it.

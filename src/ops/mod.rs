@@ -26,6 +26,7 @@ use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
 mod axis;
+pub mod masked;
 mod ragged;
 
 pub use axis::{log_softmax_axis, log_softmax_axis_in_place, logsumexp_axis, softmax_axis, softmax_axis_in_place};

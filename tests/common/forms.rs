@@ -33,14 +33,18 @@ pub fn subjects<T: TestElement>() -> Vec<Subject<T>> {
         name: op.name,
         forms: choice_forms(op),
     });
-    operators.chain(choices).chain(super::derived::derived()).collect()
+    operators
+        .chain(choices)
+        .chain(super::derived::derived())
+        .chain(super::masks::subjects())
+        .collect()
 }
 
 /// Distances from a 64-byte boundary, in elements.
 const OFFSETS: std::ops::RangeInclusive<usize> = 0..=16;
 
 /// Rows of a batch, which of them is looked at, and what is added to the columns to give the strides.
-const BATCHES: [(usize, usize, usize, usize); 11] = [
+pub const BATCHES: [(usize, usize, usize, usize); 11] = [
     (1, 0, 0, 0),
     (2, 1, 0, 0),
     (3, 0, 1, 3),
@@ -234,7 +238,7 @@ pub fn neighbour<T: TestElement>(r: usize, i: usize) -> T {
 }
 
 /// The row among neighbours that have every reason to disturb it, canaries in the gaps.
-fn batch_of<T: TestElement>(
+pub fn batch_of<T: TestElement>(
     row: &[T],
     (rows, position, x_gap, y_gap): (usize, usize, usize, usize),
 ) -> Option<(Shape, usize, Vec<T>)> {

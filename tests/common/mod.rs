@@ -14,6 +14,7 @@ pub mod forms;
 pub mod host_flags;
 pub mod inputs;
 pub mod layouts;
+pub mod masks;
 pub mod memory;
 pub mod ops;
 pub mod oracle;

@@ -3,7 +3,7 @@
 use super::dd::{Exact, scale};
 use super::element::TestElement;
 use super::oracle::Oracle;
-use softmax::{Error, Isa, OnlineSoftmax, Rows};
+use softmax::{Error, Isa, Mask, OnlineSoftmax, Rows};
 use std::mem::MaybeUninit;
 
 pub type Outcome = Result<(), Error>;
@@ -146,6 +146,14 @@ pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
     list
 }
 
+/// One row, for the operators that have no form of their own for it.
+fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
+    match input == output {
+        true => Ok(Rows::new(1, input)),
+        false => Err(Error::Length { input, output }),
+    }
+}
+
 /// Those that every element type has.
 fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
     vec![
@@ -227,6 +235,66 @@ fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
             minus_infinity: Expect::Rest,
             all_minus_infinity: Expect::All(f64::NEG_INFINITY),
             range: (f64::NEG_INFINITY, f64::INFINITY),
+        },
+        Operator {
+            name: "masked_softmax",
+            width: Width::Row,
+            row: |isa, x, y| isa.masked_softmax(x, y, same_length(x.len(), y.len())?, &Mask::new()),
+            detected: |x, y| softmax::masked_softmax(x, y, same_length(x.len(), y.len())?, &Mask::new()),
+            uninit: Some(|isa, x, y| isa.masked_softmax(x, y, same_length(x.len(), y.len())?, &Mask::new())),
+            in_place: Some(InPlace {
+                row: |isa, x| isa.masked_softmax_in_place(x, Rows::new(1, x.len()), &Mask::new()),
+                detected: |x| {
+                    let rows = Rows::new(1, x.len());
+                    softmax::masked_softmax_in_place(x, rows, &Mask::new()).expect("valid");
+                },
+                rows: |isa, x, rows| isa.masked_softmax_in_place(x, rows, &Mask::new()),
+                detected_rows: |x, rows| softmax::masked_softmax_in_place(x, rows, &Mask::new()),
+            }),
+            rows: Some(ManyRows {
+                rows: |isa, x, y, rows| isa.masked_softmax(x, y, rows, &Mask::new()),
+                uninit: |isa, x, y, rows| isa.masked_softmax(x, y, rows, &Mask::new()),
+                detected: |x, y, rows| softmax::masked_softmax(x, y, rows, &Mask::new()),
+            }),
+            reference: |oracle, x| oracle.softmax(x),
+            error: |got, want, format| format.error(got, want),
+            bound: softmax_bound::<T>,
+            canonical_nan: true,
+            nan: Expect::All(f64::NAN),
+            infinity: Expect::All(f64::NAN),
+            minus_infinity: Expect::There(0.0),
+            all_minus_infinity: Expect::All(0.0),
+            range: (0.0, 1.0),
+        },
+        Operator {
+            name: "masked_log_softmax",
+            width: Width::Row,
+            row: |isa, x, y| isa.masked_log_softmax(x, y, same_length(x.len(), y.len())?, &Mask::new()),
+            detected: |x, y| softmax::masked_log_softmax(x, y, same_length(x.len(), y.len())?, &Mask::new()),
+            uninit: Some(|isa, x, y| isa.masked_log_softmax(x, y, same_length(x.len(), y.len())?, &Mask::new())),
+            in_place: Some(InPlace {
+                row: |isa, x| isa.masked_log_softmax_in_place(x, Rows::new(1, x.len()), &Mask::new()),
+                detected: |x| {
+                    let rows = Rows::new(1, x.len());
+                    softmax::masked_log_softmax_in_place(x, rows, &Mask::new()).expect("valid");
+                },
+                rows: |isa, x, rows| isa.masked_log_softmax_in_place(x, rows, &Mask::new()),
+                detected_rows: |x, rows| softmax::masked_log_softmax_in_place(x, rows, &Mask::new()),
+            }),
+            rows: Some(ManyRows {
+                rows: |isa, x, y, rows| isa.masked_log_softmax(x, y, rows, &Mask::new()),
+                uninit: |isa, x, y, rows| isa.masked_log_softmax(x, y, rows, &Mask::new()),
+                detected: |x, y, rows| softmax::masked_log_softmax(x, y, rows, &Mask::new()),
+            }),
+            reference: |oracle, x| oracle.log_softmax(x),
+            error: |got, want, format| format.error_from_1(got, want),
+            bound: |_| log_bound::<T>(),
+            canonical_nan: true,
+            nan: Expect::All(f64::NAN),
+            infinity: Expect::All(f64::NAN),
+            minus_infinity: Expect::There(f64::NEG_INFINITY),
+            all_minus_infinity: Expect::All(f64::NEG_INFINITY),
+            range: (f64::NEG_INFINITY, 0.0),
         },
     ]
 }

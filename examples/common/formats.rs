@@ -6,7 +6,7 @@ use std::path::Path;
 
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
-use crate::input::Result;
+use super::Result;
 
 /// An NPY file whose data is as long as its header says.
 pub struct Npy<'a> {

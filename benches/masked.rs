@@ -1,0 +1,69 @@
+//! `masked_softmax/<kind>/<isa>/<n>`: rows of n scores, 65,536 scores in all, beside plain softmax of the same rows.
+//! `causal` and `square` are n × n, with and without the causal mask.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use softmax::{Broadcast, Isa, Mask, Rows};
+use std::hint::black_box;
+
+mod common;
+
+const LENGTHS: [usize; 5] = [32, 128, 512, 2048, 8192];
+const SQUARES: [usize; 3] = [64, 256, 1024];
+const TOTAL: usize = 65_536;
+
+fn kinds(c: &mut Criterion) {
+    for n in LENGTHS {
+        let x = common::logits(TOTAL);
+        let additive: Vec<f32> = (0..TOTAL)
+            .map(|i| if i % 5 == 3 { f32::NEG_INFINITY } else { -0.5 })
+            .collect();
+        let keep: Vec<bool> = (0..TOTAL).map(|i| i % 5 != 3).collect();
+        let bits: Vec<u8> = (0..TOTAL / 8).map(|i| (37 * i) as u8 | 1).collect();
+        let own = Broadcast::rows(n);
+        let scaled = Mask::new().with_scale(0.125);
+        let masks = [
+            ("scale", scaled),
+            ("additive", scaled.with_additive(&additive, own)),
+            (
+                "alibi",
+                scaled.with_additive(&additive, Broadcast::ONE).with_alibi_slope(0.25),
+            ),
+            ("softcap", scaled.with_softcap(30.0)),
+            ("keep", scaled.with_keep(&keep, own)),
+            ("keep_bits", scaled.with_keep_bits(&bits, Broadcast::rows(n / 8))),
+            ("sink", scaled.with_sinks(&[1.0_f32], Broadcast::ONE)),
+        ];
+        for (kind, mask) in masks {
+            group(c, kind, n, Rows::new(TOTAL / n, n), &x, Some(&mask));
+        }
+        group(c, "plain", n, Rows::new(TOTAL / n, n), &x, None);
+    }
+}
+
+fn squares(c: &mut Criterion) {
+    for n in SQUARES {
+        let x = common::logits(n * n);
+        let square = Mask::new().with_scale(0.125);
+        for (kind, mask) in [("square", square), ("causal", square.with_causal(0))] {
+            group(c, kind, n, Rows::new(n, n), &x, Some(&mask));
+        }
+    }
+}
+
+fn group(c: &mut Criterion, kind: &str, n: usize, rows: Rows, x: &[f32], mask: Option<&Mask<'_, f32>>) {
+    let mut group = c.benchmark_group(format!("masked_softmax/{kind}"));
+    let mut y = vec![0.0_f32; x.len()];
+    group.throughput(Throughput::Elements(x.len() as u64));
+    for isa in Isa::available() {
+        group.bench_function(BenchmarkId::new(isa.name(), n), |b| {
+            b.iter(|| match mask {
+                Some(mask) => isa.masked_softmax(black_box(x), black_box(&mut y), rows, mask),
+                None => isa.softmax_rows(black_box(x), black_box(&mut y), rows),
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, kinds, squares);
+criterion_main!(benches);

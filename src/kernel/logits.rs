@@ -1,0 +1,253 @@
+//! From a score to its masked logit z, a vector at a time and in registers: what stands between load and exp.
+//!
+//! The order is that of [`Mask`]. Every step is a vector operation with one rounding, so that z has the same bits on
+//! every ISA; −∞ comes from selections after the arithmetic, so that what a masked place holds does not matter.
+
+use super::passes::V;
+use super::row::block;
+use crate::element::{Element, Float};
+use crate::lanes::Memory;
+use crate::mask::{Keep, Mask, MaskValues};
+use crate::math::exp::Shift;
+use crate::math::tanh::Softcap;
+use core::ops::Range;
+
+/// Which steps a row needs: a pass of its own for the two that most rows are.
+#[derive(Clone, Copy)]
+pub enum Steps<'m> {
+    /// z = scale·x.
+    Scale,
+    /// z = scale·x + mask.
+    Add(&'m [f32]),
+    /// Any, chosen at run time.
+    All,
+}
+
+/// What the rows of a call have in common.
+pub struct Call<'m, T: Element> {
+    pub mask: Mask<'m, T>,
+    softcap: Option<Softcap<T::Compute>>,
+    slope: Option<T::Compute>,
+    /// Whether arithmetic on a score of −∞ can give anything but −∞.
+    guarded: bool,
+}
+
+impl<'m, T: Element> Call<'m, T> {
+    #[inline(always)]
+    pub fn new(mask: Mask<'m, T>) -> Self {
+        let (zero, one) = (T::Compute::ZERO, T::Compute::from_i32(1));
+        let softcap = (mask.softcap > zero).then(|| Softcap::new(mask.scale, mask.softcap));
+        Self {
+            softcap,
+            slope: (mask.slope != one).then_some(mask.slope),
+            guarded: softcap.is_some() || mask.scale <= zero,
+            mask,
+        }
+    }
+
+    /// The logits of the columns `visible` of row `r`.
+    #[inline(always)]
+    pub fn logits(&self, r: usize, visible: &Range<usize>) -> Logits<'_, 'm, T> {
+        // Whole blocks, so that every element keeps its lane.
+        let start = visible.start - visible.start % block::<T>();
+        let additive = self.mask.additive_of(r, start, visible.end);
+        let keep = self.mask.keep_of(r, start, visible.end);
+        let hidden = visible.start - start;
+        let plain = hidden == 0 && matches!(keep, Keep::All) && !self.guarded;
+        let steps = match additive {
+            None if plain => Steps::Scale,
+            Some(MaskValues::Single(mask)) if plain && self.slope.is_none() => Steps::Add(mask),
+            _ => Steps::All,
+        };
+        Logits {
+            call: self,
+            start,
+            end: visible.end,
+            hidden,
+            additive,
+            keep,
+            steps,
+            sink: self.mask.sink_of(r),
+        }
+    }
+}
+
+/// The logits of one row: `at` counts from column `start`.
+pub struct Logits<'c, 'm, T: Element> {
+    pub call: &'c Call<'m, T>,
+    pub start: usize,
+    pub end: usize,
+    /// Columns from `start` on that are not visible.
+    hidden: usize,
+    additive: Option<MaskValues<'m, T>>,
+    keep: Keep<'m>,
+    pub steps: Steps<'m>,
+    /// −∞ for none.
+    pub sink: T::Compute,
+}
+
+impl<T: Element> Logits<'_, '_, T> {
+    /// The logits of the vector `x` of scores, by [`Steps::Scale`].
+    #[inline(always)]
+    pub fn scaled<L: Memory<T>>(&self, lanes: L, x: V<T, L>) -> V<T, L> {
+        lanes.mul(lanes.splat(self.call.mask.scale), x)
+    }
+
+    /// Those of the vector at `at`, by [`Steps::Add`].
+    #[inline(always)]
+    pub fn added<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, mask: &[f32], at: usize) -> V<T, L> {
+        let mask = T::Compute::load_single(lanes, &mask[at..], 0.0);
+        let scale = lanes.splat(self.call.mask.scale);
+        masked_where::<T, L>(lanes, lanes.mul_add(scale, x, mask), mask)
+    }
+
+    /// Those of the vector at `at`, by all steps.
+    #[inline(always)]
+    pub fn all<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
+        if L::COMPACT {
+            self.compact(lanes, x, at)
+        } else {
+            self.inlined(lanes, x, at)
+        }
+    }
+
+    /// A call, for the reasons of `math::exp`.
+    #[inline(never)]
+    fn compact<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
+        self.inlined(lanes, x, at)
+    }
+
+    #[inline(always)]
+    fn inlined<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
+        let scale = lanes.splat(self.call.mask.scale);
+        let capped = self.call.softcap.map(
+            #[inline(always)]
+            |softcap| softcap.of(lanes, x),
+        );
+        let mut z = match (capped, &self.additive) {
+            (Some(z), None) => z,
+            (None, None) => lanes.mul(scale, x),
+            (capped, Some(mask)) => {
+                let mask = load::<T, L>(lanes, mask, at);
+                let product = match self.call.slope {
+                    Some(slope) => lanes.mul(lanes.splat(slope), mask),
+                    None => mask,
+                };
+                let z = match capped {
+                    Some(z) => lanes.add(z, product),
+                    None => lanes.mul_add(scale, x, product),
+                };
+                masked_where::<T, L>(lanes, z, mask)
+            }
+        };
+        if self.call.guarded {
+            z = masked_where::<T, L>(lanes, z, x);
+        }
+        let least = lanes.splat(-T::Compute::INFINITY);
+        if !matches!(self.keep, Keep::All) {
+            let half = lanes.splat(T::Compute::from_f64(0.5));
+            z = lanes.select_below(z, least, kept::<T, L>(lanes, &self.keep, at), half);
+        }
+        if at < self.hidden {
+            let hidden = lanes.splat(T::Compute::from_i32((self.hidden - at) as i32));
+            z = lanes.select_below(z, least, places::<T, L>(lanes), hidden);
+        }
+        z
+    }
+
+    /// The shift of the ordinary path, from the first, the middle and the last visible place, and the sink; 0 for up to
+    /// 16 places, as in softmax.
+    #[inline(always)]
+    pub fn guess(&self, x: &[T], fused: bool) -> Shift<T::Compute> {
+        if x.len() - self.hidden <= 16 {
+            return super::softmax::guess_of([-T::Compute::INFINITY; 3], fused).1;
+        }
+        let last = x.len() - 1;
+        let mut m = self.sink;
+        for at in [self.hidden, (self.hidden + last) / 2, last] {
+            let z = self.near(x[at].widen(), at);
+            m = if z > m { z } else { m };
+        }
+        super::softmax::guess_of([m; 3], fused).1
+    }
+
+    /// About the logit of the score `x` at `at`.
+    #[inline(always)]
+    fn near(&self, x: T::Compute, at: usize) -> T::Compute {
+        let kept = match self.keep {
+            Keep::All => true,
+            Keep::Bytes(keep) => keep[at] != 0,
+            Keep::Bits(keep) => keep[at / 8] >> (at % 8) & 1 != 0,
+        };
+        if !kept {
+            return -T::Compute::INFINITY;
+        }
+        let mut z = self.call.mask.scale * x;
+        if self.call.softcap.is_some() {
+            let cap = self.call.mask.softcap;
+            z = if z > cap { cap } else { z };
+            z = if z < -cap { -cap } else { z };
+        }
+        match &self.additive {
+            Some(mask) => z + self.call.mask.slope * mask.get(at),
+            None => z,
+        }
+    }
+}
+
+/// −∞ where `key` is −∞, else `z`.
+#[inline(always)]
+fn masked_where<T: Element, L: Memory<T>>(lanes: L, z: V<T, L>, key: V<T, L>) -> V<T, L> {
+    lanes.select_below(z, key, key, lanes.splat(T::Compute::LEAST))
+}
+
+/// The vector of an additive mask at `at`, 0 behind its end.
+#[inline(always)]
+fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mask: &MaskValues<'_, T>, at: usize) -> V<T, L> {
+    match mask {
+        MaskValues::Single(mask) => T::Compute::load_single(lanes, &mask[at..], 0.0),
+        MaskValues::Own(mask) if mask.len() - at >= T::Compute::LANES => Memory::<T>::load(lanes, &mask[at..]),
+        MaskValues::Own(mask) => Memory::<T>::load_or(lanes, &mask[at..], T::Compute::ZERO),
+    }
+}
+
+/// 1 in the lanes that are kept, 0 in the others and behind the end.
+#[inline(always)]
+fn kept<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, keep: &Keep<'_>, at: usize) -> V<T, L> {
+    let n = T::Compute::LANES;
+    let mut flat = [T::Compute::ZERO; 32];
+    match keep {
+        Keep::All => {}
+        Keep::Bytes(keep) if keep.len() - at >= n => {
+            let keep = &keep[at..at + n];
+            for i in 0..n {
+                flat[i] = T::Compute::from_i32(i32::from(keep[i] != 0));
+            }
+        }
+        Keep::Bytes(keep) => {
+            for i in at..keep.len() {
+                flat[i - at] = T::Compute::from_i32(i32::from(keep[i] != 0));
+            }
+        }
+        Keep::Bits(keep) => {
+            let mut bits = 0;
+            for i in (at / 8..keep.len().min((at + n) / 8)).rev() {
+                bits = bits << 8 | u32::from(keep[i]);
+            }
+            for (i, lane) in flat.iter_mut().enumerate().take(n) {
+                *lane = T::Compute::from_i32((bits >> i & 1) as i32);
+            }
+        }
+    }
+    Memory::<T::Compute>::load(lanes, &flat)
+}
+
+/// Lane i holds i.
+#[inline(always)]
+fn places<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L) -> V<T, L> {
+    let mut flat = [T::Compute::ZERO; 32];
+    for (i, place) in flat.iter_mut().enumerate() {
+        *place = T::Compute::from_i32(i as i32);
+    }
+    Memory::<T::Compute>::load(lanes, &flat)
+}

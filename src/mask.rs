@@ -1,0 +1,462 @@
+//! What the masked operators do to a row before its softmax.
+
+use crate::element::{Element, Float};
+use crate::error::Error;
+use crate::rows::Rows;
+
+mod sealed {
+    pub trait Sealed<T> {}
+}
+
+/// An element type that an additive mask, or sinks, for rows of `T` can have: f32 for all, and `T` itself. Sealed.
+pub trait MaskElement<T: Element>: Element + sealed::Sealed<T> {
+    #[doc(hidden)]
+    fn values(values: &[Self]) -> MaskValues<'_, T>;
+}
+
+/// The values of an additive mask, or sinks.
+#[derive(Clone, Copy)]
+#[doc(hidden)]
+pub enum MaskValues<'a, T> {
+    Single(&'a [f32]),
+    Own(&'a [T]),
+}
+
+impl<T: Element> sealed::Sealed<T> for f32 {}
+impl<T: Element> MaskElement<T> for f32 {
+    #[inline(always)]
+    fn values(values: &[f32]) -> MaskValues<'_, T> {
+        MaskValues::Single(values)
+    }
+}
+
+impl sealed::Sealed<f64> for f64 {}
+impl MaskElement<f64> for f64 {
+    #[inline(always)]
+    fn values(values: &[f64]) -> MaskValues<'_, f64> {
+        MaskValues::Own(values)
+    }
+}
+
+impl<'a, T: Element> MaskValues<'a, T> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Single(values) => values.len(),
+            Self::Own(values) => values.len(),
+        }
+    }
+
+    /// From `start` to `end`.
+    #[inline(always)]
+    pub(crate) fn part(&self, start: usize, end: usize) -> Self {
+        match self {
+            Self::Single(values) => Self::Single(&values[start..end]),
+            Self::Own(values) => Self::Own(&values[start..end]),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, i: usize) -> T::Compute {
+        match self {
+            Self::Single(values) => T::Compute::from_f64(f64::from(values[i])),
+            Self::Own(values) => values[i].widen(),
+        }
+    }
+}
+
+/// Which row of a mask belongs to which row of the logits: row `r` has the one that starts at
+/// `((r / every) % cycle)·stride`.
+///
+/// With heads × queries rows, heads within a batch:
+///
+/// | mask of | |
+/// |---|---|
+/// | every row its own | `Broadcast::rows(cols)` |
+/// | one row for all | `Broadcast::ONE` |
+/// | queries × cols, for every head | `Broadcast::rows(cols).cycle(queries)` |
+/// | batch × cols, for every head and query | `Broadcast::rows(cols).every(heads * queries)` |
+/// | a value per head (sinks) | `Broadcast::rows(1).every(queries).cycle(heads)` |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Broadcast {
+    stride: usize,
+    every: usize,
+    cycle: usize,
+}
+
+impl Broadcast {
+    /// The same row for all.
+    pub const ONE: Self = Self::rows(0);
+
+    /// Row `r` starts at `r·stride`.
+    pub const fn rows(stride: usize) -> Self {
+        let (every, cycle) = (1, usize::MAX);
+        Self { stride, every, cycle }
+    }
+
+    /// The same with `rows` consecutive rows sharing one.
+    #[must_use]
+    pub const fn every(self, rows: usize) -> Self {
+        Self { every: rows, ..self }
+    }
+
+    /// The same starting again after `rows` different ones.
+    #[must_use]
+    pub const fn cycle(self, rows: usize) -> Self {
+        Self { cycle: rows, ..self }
+    }
+
+    /// Where the row for row `r` starts. Divisions only where there is something to divide by.
+    #[inline(always)]
+    pub(crate) fn start(&self, r: usize) -> usize {
+        let group = if self.every > 1 { r / self.every } else { r };
+        let row = if group >= self.cycle { group % self.cycle } else { group };
+        row * self.stride
+    }
+
+    /// Checks that `len` elements hold what `rows` rows of `cols` elements need.
+    fn check(&self, what: &'static str, len: usize, rows: usize, cols: usize) -> Result<(), Error> {
+        for (what, value) in [
+            ("rows that share a mask row", self.every),
+            ("mask rows of a cycle", self.cycle),
+        ] {
+            if value == 0 {
+                return Err(Error::Parameter {
+                    name: what,
+                    value: 0.0.into(),
+                    range: "at least 1",
+                });
+            }
+        }
+        let stride = self.stride;
+        if stride == 0 {
+            return Rows::new(1, cols).check(what, len, cols);
+        }
+        let different = rows.div_ceil(self.every).min(self.cycle);
+        Rows::new(different, cols).check(what, len, stride)
+    }
+}
+
+/// What the masked operators give for a row that has nothing visible, or nothing but −∞.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FullyMasked {
+    /// Probability 0, logarithm −∞.
+    #[default]
+    Zero,
+    /// NaN.
+    Nan,
+}
+
+/// A boolean mask.
+#[derive(Clone, Copy)]
+pub(crate) enum Keep<'a> {
+    All,
+    Bytes(&'a [u8]),
+    Bits(&'a [u8]),
+}
+
+/// What is done to the scores x before softmax, in this order:
+///
+/// 1. z = scale·x, or softcap·tanh(scale·x/softcap) if there is a softcap;
+/// 2. z + mask, or z + alibi_slope·mask, where there is an additive mask;
+/// 3. excluded: what is not visible by [causal](Self::with_causal), [window](Self::with_window), then
+///    [length](Self::with_lengths), then the [keep](Self::with_keep) mask;
+/// 4. a [sink](Self::with_sinks) joins the row: it takes probability and is not written.
+///
+/// A masked place, one that is excluded or whose additive mask is −∞, is as if absent, whatever it holds, NaN included;
+/// so is a score of −∞. Row `r` is the query `r % queries`. [`Mask::new`] does nothing.
+///
+/// z is rounded once where there is neither softcap nor slope (`fma(scale, x, mask)`; the `Portable` backend twice).
+/// The product of slope and mask is rounded before; the softcap is within 2 ULP (`Portable`: 3).
+///
+/// ```
+/// use softmax::{Mask, Rows, masked_softmax};
+/// let scores = [8.0_f32, f32::NAN, 8.0, 8.0];
+/// let mut y = [0.0; 4];
+/// masked_softmax(&scores, &mut y, Rows::new(2, 2), &Mask::new().with_scale(0.125).with_causal(0))?;
+/// assert_eq!(y, [1.0, 0.0, 0.5, 0.5]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Mask<'a, T: Element> {
+    pub(crate) scale: T::Compute,
+    /// 0: none.
+    pub(crate) softcap: T::Compute,
+    pub(crate) slope: T::Compute,
+    pub(crate) additive: Option<(MaskValues<'a, T>, Broadcast)>,
+    causal: Option<isize>,
+    /// 0: all rows.
+    queries: usize,
+    /// 0: none.
+    window: usize,
+    lengths: Option<(&'a [usize], Broadcast)>,
+    keep: Keep<'a>,
+    keep_rows: Broadcast,
+    sinks: Option<(MaskValues<'a, T>, Broadcast)>,
+    pub(crate) fully_masked: FullyMasked,
+}
+
+impl<T: Element> Default for Mask<'_, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a, T: Element> Mask<'a, T> {
+    /// Scale 1, and nothing masked.
+    pub fn new() -> Self {
+        Self {
+            scale: T::Compute::from_i32(1),
+            softcap: T::Compute::ZERO,
+            slope: T::Compute::from_i32(1),
+            additive: None,
+            causal: None,
+            queries: 0,
+            window: 0,
+            lengths: None,
+            keep: Keep::All,
+            keep_rows: Broadcast::ONE,
+            sinks: None,
+            fully_masked: FullyMasked::Zero,
+        }
+    }
+
+    /// z = scale·x. Finite.
+    #[must_use]
+    pub fn with_scale(self, scale: T::Compute) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// z = softcap·tanh(scale·x/softcap); 0 for none. Finite, not negative.
+    #[must_use]
+    pub fn with_softcap(self, softcap: T::Compute) -> Self {
+        Self { softcap, ..self }
+    }
+
+    /// Adds a mask of f32, or of the type of the rows; −∞ masks.
+    ///
+    /// ```
+    /// use softmax::{Broadcast, Mask, Rows, masked_softmax};
+    /// let mask = [0.0_f32, f32::NEG_INFINITY, 0.0];
+    /// let mut y = [0.0_f32; 6];
+    /// let mask = Mask::new().with_additive(&mask, Broadcast::ONE);
+    /// masked_softmax(&[1.0_f32; 6], &mut y, Rows::new(2, 3), &mask)?;
+    /// assert_eq!(y, [0.5, 0.0, 0.5, 0.5, 0.0, 0.5]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_additive<A: MaskElement<T>>(self, mask: &'a [A], rows: Broadcast) -> Self {
+        let additive = Some((A::values(mask), rows));
+        Self { additive, ..self }
+    }
+
+    /// Multiplies the additive mask by `slope` (ALiBi). Finite. −∞ in the mask masks whatever the slope.
+    #[must_use]
+    pub fn with_alibi_slope(self, slope: T::Compute) -> Self {
+        Self { slope, ..self }
+    }
+
+    /// Query q sees the columns up to q + `offset`.
+    #[must_use]
+    pub fn with_causal(self, offset: isize) -> Self {
+        let causal = Some(offset);
+        Self { causal, ..self }
+    }
+
+    /// Row r is query `r % queries`; 0: row r is query r.
+    #[must_use]
+    pub fn with_queries(self, queries: usize) -> Self {
+        Self { queries, ..self }
+    }
+
+    /// A query sees the last `window` columns of those that it sees otherwise (causal, or all); 0: no window.
+    #[must_use]
+    pub fn with_window(self, window: usize) -> Self {
+        Self { window, ..self }
+    }
+
+    /// A row sees its first columns only, as many as its length.
+    #[must_use]
+    pub fn with_lengths(self, lengths: &'a [usize], rows: Broadcast) -> Self {
+        let lengths = Some((lengths, rows));
+        Self { lengths, ..self }
+    }
+
+    /// Only places with `true` are kept.
+    ///
+    /// ```
+    /// use softmax::{Broadcast, Mask, Rows, masked_softmax_in_place};
+    /// let mut x = [0.0_f32, f32::NAN, 0.0];
+    /// let mask = Mask::new().with_keep(&[true, false, true], Broadcast::ONE);
+    /// masked_softmax_in_place(&mut x, Rows::new(1, 3), &mask)?;
+    /// assert_eq!(x, [0.5, 0.0, 0.5]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_keep(self, keep: &'a [bool], rows: Broadcast) -> Self {
+        self.with_keep_bytes(crate::arch::memory::as_bytes(keep), rows)
+    }
+
+    /// Only places whose byte is not 0 are kept.
+    #[must_use]
+    pub fn with_keep_bytes(self, keep: &'a [u8], rows: Broadcast) -> Self {
+        let (keep, keep_rows) = (Keep::Bytes(keep), rows);
+        Self {
+            keep,
+            keep_rows,
+            ..self
+        }
+    }
+
+    /// Only places whose bit is set are kept: column c is bit c % 8, counted from the lowest, of byte c / 8 of its row.
+    /// Strides count bytes.
+    #[must_use]
+    pub fn with_keep_bits(self, keep: &'a [u8], rows: Broadcast) -> Self {
+        let (keep, keep_rows) = (Keep::Bits(keep), rows);
+        Self {
+            keep,
+            keep_rows,
+            ..self
+        }
+    }
+
+    /// One more logit for each row, which is not written: of f32, or of the type of the rows, stride 1. −∞ is none, NaN
+    /// and +∞ make the row NaN.
+    ///
+    /// ```
+    /// use softmax::{Broadcast, Mask, Rows, masked_softmax};
+    /// let mut y = [0.0_f32; 2];
+    /// let mask = Mask::new().with_sinks(&[1.0_f32], Broadcast::rows(1));
+    /// masked_softmax(&[1.0_f32, f32::NEG_INFINITY], &mut y, Rows::new(1, 2), &mask)?;
+    /// assert_eq!(y, [0.5, 0.0]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_sinks<A: MaskElement<T>>(self, sinks: &'a [A], rows: Broadcast) -> Self {
+        let sinks = Some((A::values(sinks), rows));
+        Self { sinks, ..self }
+    }
+
+    /// What a row gives that has nothing visible, or nothing but −∞, with a sink or without.
+    #[must_use]
+    pub fn with_fully_masked(self, fully_masked: FullyMasked) -> Self {
+        Self { fully_masked, ..self }
+    }
+
+    /// The columns that row `r` of `cols` sees, the keep mask aside.
+    #[inline(always)]
+    pub(crate) fn visible(&self, r: usize, cols: usize) -> core::ops::Range<usize> {
+        let mut end = cols;
+        if let Some(offset) = self.causal {
+            let query = if self.queries == 0 { r } else { r % self.queries };
+            // Beyond either end of the address space is beyond either end of the row.
+            end = if offset < 0 {
+                (query + 1).saturating_sub(offset.unsigned_abs())
+            } else {
+                (query + 1).saturating_add(offset.unsigned_abs())
+            };
+            end = end.min(cols);
+        }
+        let start = if self.window > 0 {
+            end.saturating_sub(self.window)
+        } else {
+            0
+        };
+        if let Some((lengths, rows)) = &self.lengths {
+            end = end.min(lengths[rows.start(r)]);
+        }
+        start.min(end)..end
+    }
+
+    /// The additive mask of row `r`, from column `start` to `end`.
+    #[inline(always)]
+    pub(crate) fn additive_of(&self, r: usize, start: usize, end: usize) -> Option<MaskValues<'a, T>> {
+        match &self.additive {
+            Some((values, rows)) => {
+                let row = rows.start(r);
+                Some(values.part(row + start, row + end))
+            }
+            None => None,
+        }
+    }
+
+    /// The keep mask of row `r`, from column `start`, a multiple of 8, to `end`.
+    #[inline(always)]
+    pub(crate) fn keep_of(&self, r: usize, start: usize, end: usize) -> Keep<'a> {
+        let row = self.keep_rows.start(r);
+        match self.keep {
+            Keep::All => Keep::All,
+            Keep::Bytes(keep) => Keep::Bytes(&keep[row + start..row + end]),
+            Keep::Bits(keep) => Keep::Bits(&keep[row + start / 8..row + end.div_ceil(8)]),
+        }
+    }
+
+    /// The sink of row `r`; −∞ for none.
+    #[inline(always)]
+    pub(crate) fn sink_of(&self, r: usize) -> T::Compute {
+        match &self.sinks {
+            Some((values, rows)) => values.get(rows.start(r)),
+            None => -T::Compute::INFINITY,
+        }
+    }
+
+    /// Checks the parameters, and that every mask holds what `rows` need.
+    pub(crate) fn check(&self, rows: &Rows) -> Result<(), Error> {
+        let finite = |v: T::Compute| v > -T::Compute::INFINITY && v < T::Compute::INFINITY;
+        let quotient = if self.softcap == T::Compute::ZERO {
+            self.scale
+        } else {
+            T::Compute::quotient(self.scale, self.softcap).0
+        };
+        for (name, value, valid) in [
+            ("scale", self.scale, finite(self.scale)),
+            (
+                "softcap",
+                self.softcap,
+                finite(self.softcap) && self.softcap >= T::Compute::ZERO,
+            ),
+            ("alibi_slope", self.slope, finite(self.slope)),
+            ("scale / softcap", quotient, finite(quotient)),
+        ] {
+            if !valid {
+                return Err(Error::Parameter {
+                    name,
+                    value: value.to_f64().into(),
+                    range: if name == "softcap" {
+                        "finite and at least 0"
+                    } else {
+                        "finite"
+                    },
+                });
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (n, cols) = (rows.rows(), rows.cols());
+        if let Some((values, rows)) = &self.additive {
+            rows.check("additive mask", values.len(), n, cols)?;
+        }
+        match self.keep {
+            Keep::All => {}
+            Keep::Bytes(keep) => self.keep_rows.check("keep mask", keep.len(), n, cols)?,
+            Keep::Bits(keep) => self
+                .keep_rows
+                .check("keep mask (bytes of bits)", keep.len(), n, cols.div_ceil(8))?,
+        }
+        if let Some((values, rows)) = &self.sinks {
+            rows.check("sinks", values.len(), n, 1)?;
+        }
+        let Some((lengths, rows)) = &self.lengths else {
+            return Ok(());
+        };
+        rows.check("lengths", lengths.len(), n, 1)?;
+        match (0..n).find(|&r| lengths[rows.start(r)] > cols) {
+            Some(row) => {
+                let length = lengths[rows.start(row)];
+                Err(Error::RowLength { row, length, cols })
+            }
+            None => Ok(()),
+        }
+    }
+}
