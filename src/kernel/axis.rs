@@ -12,6 +12,9 @@
 //! lane is wasted on a narrow tensor. The shifts and quotients of a tile stand in arrays that repeat their beginning
 //! behind their end, so that a vector at any column finds its own.
 
+// Loops over indices: the methods of iterators are not always inlined under target features.
+#![allow(clippy::needless_range_loop)]
+
 use super::log_softmax::{log, log_of, special_of};
 use super::passes::{Quotient, SEGMENT, V, terms};
 use super::row::block;
