@@ -188,7 +188,8 @@ fn check_bad_calls<T: TestElement>() {
     for_each_isa(|isa| {
         for op in laid::<T>() {
             let results = if op.width == Width::Row { 231 } else { 33 };
-            let cases: [((usize, usize, usize), usize, usize, &[usize]); 5] = [
+            type Case<'a> = ((usize, usize, usize), usize, usize, &'a [usize]);
+            let cases: [Case; 5] = [
                 ((3, 7, 11), 230, 231, &[230, 231, 3, 7, 11]),
                 ((3, 7, 11), 231, results - 1, &[results - 1, results, 3, 11]),
                 ((HUGE, 8, 1), 16, 16, &[HUGE, 8]),

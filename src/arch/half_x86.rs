@@ -289,10 +289,9 @@ impl<T: Convert> Memory<T> for Avx512 {
         // SAFETY: `self` is the proof.
         let half = unsafe {
             let v = T::narrow512(v);
-            if g % 2 == 0 {
-                _mm256_castsi256_si128(v)
-            } else {
-                _mm256_extracti128_si256::<1>(v)
+            match g & 1 {
+                0 => _mm256_castsi256_si128(v),
+                _ => _mm256_extracti128_si256::<1>(v),
             }
         };
         put8(dst, half);

@@ -12,6 +12,9 @@
 //! lane is wasted on a narrow tensor. The shifts and quotients of a tile stand in arrays that repeat their beginning
 //! behind their end, so that a vector at any column finds its own.
 
+// Loops over indices: the methods of iterators are not always inlined under target features.
+#![allow(clippy::needless_range_loop)]
+
 use super::log_softmax::{log, log_of, special_of};
 use super::passes::{Quotient, SEGMENT, V, terms};
 use super::row::block;
@@ -92,6 +95,12 @@ struct Cells {
 }
 
 impl Cells {
+    /// Whether none of `count` vectors lacks a lane.
+    #[inline(always)]
+    fn whole(&self, count: usize, lanes: usize) -> bool {
+        self.run >= lanes && self.left >= (count - 1) * self.pitch + lanes
+    }
+
     /// Where vector `q` stands, and how many of its lanes are there.
     #[inline(always)]
     fn vector(&self, q: usize, lanes: usize) -> (usize, usize) {
@@ -331,19 +340,36 @@ impl<T: Element> Work<T> {
                 #[inline(always)]
                 |place, column, cells| {
                     let splat = Splat::by_lane(self.shifts.at(lanes, column));
-                    let mut vectors = [lanes.splat(T::Compute::ZERO); 8];
-                    for q in 0..block::<T>() / SUMS {
-                        let (at, present) = cells.vector(q, n);
-                        if present == 0 {
-                            break;
+                    let mut vectors = [lanes.splat(T::Compute::ZERO); 4];
+                    let pairs = block::<T>() / SUMS / 2;
+                    if cells.whole(2 * pairs, n) {
+                        for p in 0..pairs {
+                            let at = cells.at + 2 * p * cells.pitch;
+                            let next = at + cells.pitch;
+                            let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
+                            let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, &splat, v);
+                            seen = lanes.seen(lanes.seen(seen, t), u);
+                            if let Some(e) = &mut e {
+                                Memory::<T::Compute>::store(lanes, &mut e[at..], v);
+                                Memory::<T::Compute>::store(lanes, &mut e[next..], w);
+                            }
+                            vectors[p] = lanes.add(v, w);
                         }
-                        let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
-                        let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, &splat, [v]);
-                        seen = lanes.seen(seen, t);
-                        if let Some(e) = &mut e {
-                            store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
+                    } else {
+                        for q in 0..2 * pairs {
+                            let (at, present) = cells.vector(q, n);
+                            if present == 0 {
+                                break;
+                            }
+                            let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
+                            let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, &splat, [v]);
+                            seen = lanes.seen(seen, t);
+                            if let Some(e) = &mut e {
+                                store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
+                            }
+                            // Absent vectors are 0, and the first of a pair is added to that.
+                            vectors[q / 2] = lanes.add(vectors[q / 2], lanes.keep_first(v, present));
                         }
-                        vectors[q] = if present == n { v } else { lanes.keep_first(v, present) };
                     }
                     let mut sums = [T::Compute::ZERO; 32];
                     Memory::<T::Compute>::store(lanes, as_output(&mut sums), pairwise::<T, L>(lanes, vectors));
@@ -376,14 +402,14 @@ impl<T: Element> Work<T> {
     }
 }
 
-/// The sum of the vectors of a block in the order of a contiguous row; absent ones are 0.
+/// The sum of the pairs of vectors of a block in the order of a contiguous row; absent ones are 0.
 #[inline(always)]
-fn pairwise<T: Element, L: Lanes<T::Compute>>(lanes: L, e: [L::V; 8]) -> L::V {
-    let low = lanes.add(lanes.add(e[0], e[1]), lanes.add(e[2], e[3]));
+fn pairwise<T: Element, L: Lanes<T::Compute>>(lanes: L, pairs: [L::V; 4]) -> L::V {
+    let low = lanes.add(pairs[0], pairs[1]);
     if block::<T>() / SUMS == 4 {
         return low;
     }
-    lanes.add(low, lanes.add(lanes.add(e[4], e[5]), lanes.add(e[6], e[7])))
+    lanes.add(low, lanes.add(pairs[2], pairs[3]))
 }
 
 /// Adds the sixteen sums of each column, `i + (i + 8)`, then 4, 2, 1, to its total.
@@ -461,8 +487,13 @@ fn map<T: Element, L: Memory<T>, P>(
             #[inline(always)]
             |_, column, cells| {
                 let prepared = prepare(column);
+                let whole = cells.whole(block::<T>() / SUMS, n);
                 for q in 0..block::<T>() / SUMS {
-                    let (at, present) = cells.vector(q, n);
+                    let (at, present) = if whole {
+                        (cells.at + q * cells.pitch, n)
+                    } else {
+                        cells.vector(q, n)
+                    };
                     if present == 0 {
                         break;
                     }
@@ -487,8 +518,13 @@ fn divide<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], tile: &Til
             #[inline(always)]
             |_, column, cells| {
                 let quotient = Quotient::by_lane(lanes, numbers.at(lanes, column));
+                let whole = cells.whole(block::<F>() / SUMS, n);
                 for q in 0..block::<F>() / SUMS {
-                    let (at, present) = cells.vector(q, n);
+                    let (at, present) = if whole {
+                        (cells.at + q * cells.pitch, n)
+                    } else {
+                        cells.vector(q, n)
+                    };
                     if present == 0 {
                         break;
                     }

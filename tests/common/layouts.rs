@@ -7,10 +7,12 @@ use super::ops::{Outcome, Width};
 use softmax::{Axis, Isa};
 use std::mem::MaybeUninit;
 
+type UninitCall<T, S> = fn(Isa, &[T], &mut [MaybeUninit<T>], &S) -> Outcome;
+
 /// The calls of an operator on a layout `S`.
 pub struct Calls<T, S: ?Sized> {
     pub apart: fn(Isa, &[T], &mut [T], &S) -> Outcome,
-    pub uninit: fn(Isa, &[T], &mut [MaybeUninit<T>], &S) -> Outcome,
+    pub uninit: UninitCall<T, S>,
     pub detected: fn(&[T], &mut [T], &S) -> Outcome,
     pub in_place: Option<InPlace<T, S>>,
 }
