@@ -86,8 +86,8 @@ pub fn masked_softmax_in_place<T: Element>(x: &mut [T], rows: Rows, mask: &Mask<
 /// use softmax::{Mask, Rows, masked_log_softmax};
 /// let mut y = [0.0; 4];
 /// masked_log_softmax(&[7.0_f32; 4], &mut y, Rows::new(2, 2), &Mask::new().with_causal(0))?;
-/// assert_eq!(y[..2], [0.0, f32::NEG_INFINITY]);
-/// assert!((y[3] + core::f32::consts::LN_2).abs() < 1e-7);
+/// assert!(y[0].abs() < 1e-6 && y[1] == f32::NEG_INFINITY);
+/// assert!((y[3] + core::f32::consts::LN_2).abs() < 1e-6);
 /// # Ok::<(), softmax::Error>(())
 /// ```
 #[inline]
@@ -109,7 +109,7 @@ pub fn masked_log_softmax<T: Element, Y: Output<T> + ?Sized>(
 /// use softmax::{Mask, Rows, masked_log_softmax_in_place};
 /// let mut x = [7.0_f32, f32::NAN];
 /// masked_log_softmax_in_place(&mut x, Rows::new(1, 2), &Mask::new().with_causal(0))?;
-/// assert_eq!(x, [0.0, f32::NEG_INFINITY]);
+/// assert!(x[0].abs() < 1e-6 && x[1] == f32::NEG_INFINITY);
 /// # Ok::<(), softmax::Error>(())
 /// ```
 #[inline]
