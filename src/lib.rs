@@ -40,6 +40,7 @@ mod lanes;
 mod math;
 mod ops;
 mod rows;
+mod tuning;
 
 pub use element::{Element, Float, Output};
 pub use error::Error;

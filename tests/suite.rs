@@ -16,3 +16,4 @@ mod oracle;
 mod properties;
 mod reproducible;
 mod shapes;
+mod tuning;

@@ -21,7 +21,7 @@ pub unsafe fn assume_written<T>(row: &mut [MaybeUninit<T>]) -> &mut [T] {
 }
 
 /// Bytes of stack that a row path may use for exps that have no place in the output.
-pub const SCRATCH_BYTES: usize = 16 * 1024;
+pub const SCRATCH_BYTES: usize = crate::tuning::SCRATCH_BYTES;
 
 /// Aligned stack memory, not initialised.
 #[repr(C, align(64))]

@@ -1,5 +1,7 @@
-//! The plot: one panel per group, ns per element over the shapes, both axes labelled, as SVG.
+//! The plot: one panel per group, ns per element over the shapes, both axes labelled, as SVG. What has no part in the
+//! ratios is not drawn, except the copy.
 
+use crate::peer::Role;
 use crate::peers::{COPY, NAMES, OURS};
 use crate::record::{Group, Record, distinct, groups};
 use crate::table;
@@ -32,7 +34,8 @@ const COLOURS: [RGBColor; NAMES.len()] = [
 /// # Errors
 /// There is nothing to draw.
 pub fn render(comments: &[String], records: &[Record]) -> Result<String, String> {
-    let records: Vec<Record> = records.iter().filter(|record| record.shape != CALL).cloned().collect();
+    let is_drawn = |record: &&Record| record.shape != CALL && (record.role != Role::Peer || record.is_rival());
+    let records: Vec<Record> = records.iter().filter(is_drawn).cloned().collect();
     let groups = groups(&records);
     if groups.is_empty() {
         return Err("there is nothing to plot".into());
