@@ -3,7 +3,7 @@
 use std::{env, process::Command};
 
 fn main() {
-    for path in ["build.rs", "../../src", "../../Cargo.toml"] {
+    for path in ["build.rs", "../../src", "../../tuning", "../../Cargo.toml"] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=RUSTC");
@@ -13,6 +13,9 @@ fn main() {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     set("RUSTFLAGS", &flags.replace('\u{1f}', " "));
     set("PROFILE", &env::var("PROFILE").unwrap_or_default());
+    // The profile that the main crate is tuned by, if it is named.
+    println!("cargo::rerun-if-env-changed=SOFTMAX_TUNING");
+    set("TUNING", &env::var("SOFTMAX_TUNING").unwrap_or_default());
     set("COMMIT", &output("git", &["describe", "--always", "--dirty"]));
 }
 

@@ -10,6 +10,10 @@ pub fn describe() -> Vec<String> {
         "" => String::new(),
         flags => format!(", RUSTFLAGS {flags}"),
     };
+    let tuning = match env!("PEERS_TUNING") {
+        "" => String::new(),
+        tuning => format!(", tuning {tuning}"),
+    };
     vec![
         format!("date: {}", date(now())),
         format!("cpu: {} ({cpus} logical)", cpu_model()),
@@ -21,7 +25,7 @@ pub fn describe() -> Vec<String> {
             env!("PEERS_RUSTC"),
             env!("PEERS_PROFILE")
         ),
-        format!("softmax: commit {}", env!("PEERS_COMMIT")),
+        format!("softmax: commit {}{tuning}", env!("PEERS_COMMIT")),
     ]
 }
 
