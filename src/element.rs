@@ -78,7 +78,7 @@ pub trait Float:
 
 /// A sum of a row of `F`, in twice its precision.
 #[doc(hidden)]
-pub trait Sum<F>: Copy {
+pub trait Sum<F>: Copy + Send + Sync {
     const ZERO: Self;
     fn of(x: F) -> Self;
     fn add(self, other: Self) -> Self;

@@ -136,6 +136,12 @@ impl Isa {
         }
     }
 
+    /// Whether its backend has a fused multiply-add.
+    #[cfg(feature = "rayon")]
+    pub(crate) const fn is_fused(self) -> bool {
+        !matches!(self, Isa::Portable)
+    }
+
     const fn rank(self) -> usize {
         self as usize
     }

@@ -4,6 +4,7 @@
 //! takes. Because each backend presents the same vector and each operation is exactly rounded, every backend with a
 //! fused multiply-add computes the same bits. All rules of rounding, ties and NaN are stated here and nowhere else.
 
+use crate::arch::memory::{as_output, copy_first};
 use crate::element::{Element, Float};
 use core::mem::MaybeUninit;
 
@@ -85,8 +86,13 @@ pub trait Lanes<F: Float>: Copy {
     fn sum_groups<const P: usize>(self, v: Self::V) -> [F::Sum; P];
 }
 
+/// Bytes to which [`Memory::stream`] wants its destination aligned.
+pub const STREAM_ALIGN: usize = 64;
+
 /// Loads and stores of the element type `T`, which is what kernels are generic over.
 pub trait Memory<T: Element>: Lanes<T::Compute> {
+    /// Whether two exps and [`stream`](Self::stream) are faster than one exp and a stored row beyond the caches.
+    const STREAMS: bool = false;
     /// The first `LANES` elements of `src`, which has at least as many.
     fn load(self, src: &[T]) -> Self::V;
     /// The elements of `src` (at most `LANES`), and `fill` in the remaining lanes. Reads nothing behind `src`.
@@ -97,22 +103,27 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     #[inline(always)]
     fn load_groups<const P: usize>(self, rows: [&[T]; P], fill: T::Compute) -> Self::V {
         let mut flat = [T::narrow(fill); 32];
-        for (row, part) in rows.iter().zip(flat.chunks_mut(T::Compute::LANES / P)) {
-            for (part, &x) in part.iter_mut().zip(*row) {
-                *part = x;
-            }
+        for g in 0..P {
+            let part = &mut flat[g * (T::Compute::LANES / P)..][..T::Compute::LANES / P];
+            copy_first::<T, 32>(rows[g], as_output(part));
         }
         self.load(&flat)
     }
     /// Stores as many lanes of the `g`-th of `P` equal parts as `dst` has elements.
     #[inline(always)]
     fn store_group<const P: usize>(self, dst: &mut [MaybeUninit<T>], v: Self::V, g: usize) {
-        let mut flat = [MaybeUninit::uninit(); 32];
-        self.store(&mut flat, v);
-        for (dst, &y) in dst.iter_mut().zip(&flat[g * (T::Compute::LANES / P)..]) {
-            *dst = y;
-        }
+        let mut flat = [T::NAN; 32];
+        self.store(as_output(&mut flat), v);
+        copy_first::<T, 32>(&flat[g * (T::Compute::LANES / P)..][..T::Compute::LANES / P], dst);
     }
     /// Stores as many lanes as `dst` has elements (at most `LANES`). Writes nothing behind `dst`.
     fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V);
+    /// [`store`](Self::store) past the caches where `STREAMS` and `dst` is aligned to [`STREAM_ALIGN`] bytes.
+    #[inline(always)]
+    fn stream(self, dst: &mut [MaybeUninit<T>], v: Self::V) {
+        self.store(dst, v)
+    }
+    /// Makes streamed stores visible in order before what follows.
+    #[inline(always)]
+    fn stream_end(self) {}
 }

@@ -40,6 +40,7 @@ mod lanes;
 mod math;
 mod ops;
 mod rows;
+mod sizes;
 mod tuning;
 
 pub use element::{Element, Float, Output};
@@ -49,7 +50,14 @@ pub use ops::{
     argmax, argmax_rows, exp, log_softmax, log_softmax_in_place, log_softmax_rows, log_softmax_rows_in_place,
     logsumexp, logsumexp_rows, softmax, softmax_in_place, softmax_rows, softmax_rows_in_place, top_k, top_k_rows,
 };
-pub use rows::Rows;
+pub use rows::{Rows, split_rows};
+
+#[cfg(feature = "rayon")]
+pub use ops::parallel::{
+    par_argmax_rows, par_log_softmax, par_log_softmax_in_place, par_log_softmax_rows, par_log_softmax_rows_in_place,
+    par_logsumexp, par_logsumexp_rows, par_softmax, par_softmax_in_place, par_softmax_rows, par_softmax_rows_in_place,
+    par_top_k_rows,
+};
 
 /// The README's examples are tests.
 #[cfg(doctest)]

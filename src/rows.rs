@@ -68,6 +68,20 @@ impl Rows {
         self.y_stride
     }
 
+    /// The first `row` rows and the rest, of the layout alone; [`split_rows`](crate::split_rows) splits the memory.
+    ///
+    /// ```
+    /// use softmax::Rows;
+    /// let (first, rest) = Rows::new(5, 10).split_at(2);
+    /// assert_eq!((first.rows(), rest.rows()), (2, 3));
+    /// ```
+    #[must_use]
+    pub const fn split_at(self, row: usize) -> (Self, Self) {
+        let row = if row < self.rows { row } else { self.rows };
+        let rest = self.rows - row;
+        (Self { rows: row, ..self }, Self { rows: rest, ..self })
+    }
+
     /// Whether there is nothing to compute.
     pub(crate) const fn is_empty(&self) -> bool {
         self.rows == 0 || self.cols == 0
@@ -132,4 +146,37 @@ impl Rows {
     pub(crate) fn output<'a, T>(&self, y: &'a mut [MaybeUninit<T>], r: usize) -> &'a mut [MaybeUninit<T>] {
         &mut y[r * self.y_stride..][..self.cols]
     }
+}
+
+/// Cuts checked rows after `row`, so that two threads of the caller's own pool can work on them: each half is what the
+/// operators take, and every row gets the bits that it gets alone.
+///
+/// # Errors
+/// As [`softmax_rows`](crate::softmax_rows): the slices must hold all rows.
+///
+/// ```
+/// use softmax::{Rows, softmax_rows, split_rows};
+/// let x = [1.0_f32; 40];
+/// let mut y = [0.0_f32; 40];
+/// let [(x0, y0, rows0), (x1, y1, rows1)] = split_rows(&x, &mut y, Rows::new(4, 10), 2)?;
+/// std::thread::scope(|threads| {
+///     threads.spawn(move || softmax_rows(x0, y0, rows0));
+///     softmax_rows(x1, y1, rows1)
+/// })?;
+/// assert!(y.iter().all(|&p| p == 0.1));
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[allow(clippy::type_complexity)] // two of the same, and named by the example
+pub fn split_rows<'a, X, Y>(
+    x: &'a [X],
+    y: &'a mut [Y],
+    rows: Rows,
+    row: usize,
+) -> Result<[(&'a [X], &'a mut [Y], Rows); 2], Error> {
+    rows.check_input(x.len())?;
+    rows.check_output(y.len())?;
+    let (first, rest) = rows.split_at(row);
+    let (x0, x1) = x.split_at(x.len().min(first.rows * rows.x_stride));
+    let (y0, y1) = y.split_at_mut(y.len().min(first.rows * rows.y_stride));
+    Ok([(x0, y0, first), (x1, y1, rest)])
 }

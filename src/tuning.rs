@@ -2,4 +2,7 @@
 //!
 //! `tuning/profile.rs` lists the keys with their ranges. Here stands what the kernels take from them.
 
+// Some belong to features.
+#![allow(dead_code)]
+
 include!(concat!(env!("OUT_DIR"), "/tuning.rs"));

@@ -1,9 +1,9 @@
 //! Detection, names, and the cap `SOFTMAX_MAX_ISA`.
 
-use crate::common::{exact_isas, for_each_isa};
+use crate::common::{child, exact_isas, for_each_isa};
 use softmax::Isa;
 use std::env;
-use std::process::{Command, Output};
+use std::process::Output;
 
 const NAMES: [(Isa, &str); 5] = [
     (Isa::Avx512, "avx512"),
@@ -82,25 +82,10 @@ fn child_detects() {
 /// What a process with this cap detects, and what it says on standard error. `None` where processes cannot be
 /// started: on wasm, and under an emulator that the kernel does not know.
 fn capped(cap: Option<&str>) -> Option<(Isa, String)> {
-    if cfg!(target_family = "wasm") {
-        return None;
-    }
-    let mut command = Command::new(env::current_exe().expect("a path to this program"));
-    command
-        .args(["--ignored", "--exact", "isa::child_detects", "--nocapture"])
-        .env_remove("SOFTMAX_MAX_ISA");
-    if let Some(cap) = cap {
-        command.env("SOFTMAX_MAX_ISA", cap);
-    }
-    let Output { stdout, stderr, status } = match command.output() {
-        // 127 is what the child of an emulated process ends with.
-        Ok(output) if output.status.code() != Some(127) => output,
-        failed if cfg!(not(target_arch = "x86_64")) => {
-            println!("not checked, no process can be started: {failed:?}");
-            return None;
-        }
-        failed => panic!("cannot start this program: {failed:?}"),
-    };
+    let Output { stdout, stderr, status } = child(
+        &["--ignored", "--exact", "isa::child_detects"],
+        &[("SOFTMAX_MAX_ISA", cap)],
+    )?;
     assert!(status.success(), "{status}");
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     let mut names = stdout.lines().filter_map(|line| line.split("detected ").nth(1));

@@ -2,10 +2,10 @@
 //! alignment, in place or not, alone or in a batch at any position and stride, initialised or not, and with the
 //! host's flush-to-zero and denormals-are-zero flags set.
 
-use crate::common::element::{TestElement, for_each_element};
+use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::forms::{Subject, subjects};
 use crate::common::inputs::{DISTRIBUTIONS, Distribution, lengths};
-use crate::common::{exact_isas, isas, longest, scale};
+use crate::common::{child, exact_isas, isas, longest, scale};
 use softmax::Isa;
 
 #[test]
@@ -125,6 +125,58 @@ fn check_subnormals<T: TestElement>() {
                 T::from_f64(if n % 2 == 0 { f64::NEG_INFINITY } else { -2.0 * depth }),
             );
             check_row(&subjects(), &x, &DISTRIBUTIONS[0]);
+        }
+    }
+}
+
+/// The paths of rows beyond the caches, taken by every row that has them.
+#[test]
+fn same_bits_beyond_the_caches() {
+    for sizes in [("1", "1"), ("1", "1000000000"), ("1000000000", "1000000000")] {
+        let scale = (4 * scale()).to_string();
+        let output = child(
+            &["golden", "same_bits_in_every_form"],
+            &[
+                ("SOFTMAX_L2_BYTES", Some(sizes.0)),
+                ("SOFTMAX_L3_BYTES", Some(sizes.1)),
+                ("SOFTMAX_TEST_SCALE", Some(&scale)),
+            ],
+        );
+        let Some(output) = output else { return };
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && !text.contains(" 0 passed"),
+            "{sizes:?}: {text}"
+        );
+    }
+}
+
+/// A long row in place chooses its shift by the distance of its maximum from the elements that guess it: the maximum
+/// at every distance around the borders of that choice.
+#[test]
+fn in_place_around_the_guess() {
+    for_each_element!(check_around_the_guess);
+}
+
+fn check_around_the_guess<T: TestElement>() {
+    let n = 5003;
+    let distances = (-400..=1000)
+        .map(|i| f64::from(i) / 10.0)
+        .chain([-2000.0, -710.0, 700.0, 710.0, 20_000.0]);
+    for distance in distances.step_by(scale().min(7)) {
+        for rest in [0.0, 20.0, 1000.0] {
+            let mut x = vec![T::from_f64(distance - rest); n];
+            // Guesses that stand above the rest of the row must be masked ones for the maximum to be below them.
+            for guess in [0, n / 2, n - 1] {
+                x[guess] = T::from_f64(if distance < 0.0 { -6000.0 } else { 0.0 });
+            }
+            x[n / 3] = T::from_f64(distance);
+            for &isa in isas() {
+                let (mut y, mut place) = (vec![T::canary(); n], x.clone());
+                isa.softmax(&x, &mut y).expect("same length");
+                isa.softmax_in_place(&mut place).expect("available");
+                assert_eq!(bits(&y), bits(&place), "{} on {isa}, {distance}, {rest}", T::NAME);
+            }
         }
     }
 }

@@ -13,6 +13,8 @@ mod golden;
 mod helpers;
 mod isa;
 mod oracle;
+#[cfg(feature = "rayon")]
+mod parallel;
 mod properties;
 mod reproducible;
 mod shapes;

@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 /// Every key, in the order of a written profile.
-pub const KEYS: [Key; 5] = [
+pub const KEYS: [Key; 8] = [
     Key {
         name: "cpus",
         kind: Kind::Cpus,
@@ -54,6 +54,21 @@ pub const KEYS: [Key; 5] = [
         name: "scratch_bytes",
         kind: Kind::Count(8192, 32768),
         doc: "Stack for the exps of a batch, or of a row in place; a longer row in place computes them twice.",
+    },
+    Key {
+        name: "l2_bytes",
+        kind: Kind::Count(0, 1 << 40),
+        doc: "The L2 cache: a longer row in place computes its exps twice. 0: what the CPU reports.",
+    },
+    Key {
+        name: "l3_bytes",
+        kind: Kind::Count(0, 1 << 40),
+        doc: "The share of the L3 cache: a row longer than half of it is stored past the caches. 0: what the CPU reports.",
+    },
+    Key {
+        name: "task_elements",
+        kind: Kind::Count(256, 1 << 30),
+        doc: "Elements that a thread takes at least (feature rayon).",
     },
 ];
 

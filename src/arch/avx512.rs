@@ -4,7 +4,7 @@ use super::avx2::put8;
 use super::each;
 use crate::element::{DoubleDouble, Element};
 use crate::kernel::Kernel;
-use crate::lanes::{Lanes, Memory};
+use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use pulp::x86::V4;
@@ -238,6 +238,7 @@ impl Lanes<f32> for Avx512 {
 }
 
 impl Memory<f32> for Avx512 {
+    const STREAMS: bool = true;
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
         let src = &src[..32];
@@ -294,6 +295,19 @@ impl Memory<f32> for Avx512 {
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
         let _ = each!(0 1; I => self.put16(dst.get_mut(16 * I..).unwrap_or_default(), v[I]));
+    }
+    #[inline(always)]
+    fn stream(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
+        let dst = &mut dst[..32];
+        if dst.as_ptr().addr() % STREAM_ALIGN != 0 {
+            return self.store(dst, v);
+        }
+        // SAFETY: the slice has 32 elements and is aligned to 64 bytes, checked above.
+        let _ = each!(0 1; I => unsafe { _mm512_stream_ps(dst.as_mut_ptr().add(16 * I).cast(), v[I]) });
+    }
+    #[inline(always)]
+    fn stream_end(self) {
+        self.0.sse._mm_sfence();
     }
 }
 
@@ -433,6 +447,7 @@ impl Lanes<f64> for Avx512 {
 }
 
 impl Memory<f64> for Avx512 {
+    const STREAMS: bool = true;
     #[inline(always)]
     fn load(self, src: &[f64]) -> Self::V {
         let src = &src[..16];
@@ -456,5 +471,18 @@ impl Memory<f64> for Avx512 {
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
         let _ = each!(0 1; I => super::put::<f64, 8>(dst, 8 * I, pulp::bytemuck::cast(v[I])));
+    }
+    #[inline(always)]
+    fn stream(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
+        let dst = &mut dst[..16];
+        if dst.as_ptr().addr() % STREAM_ALIGN != 0 {
+            return self.store(dst, v);
+        }
+        // SAFETY: the slice has 16 elements and is aligned to 64 bytes, checked above.
+        let _ = each!(0 1; I => unsafe { _mm512_stream_pd(dst.as_mut_ptr().add(8 * I).cast(), v[I]) });
+    }
+    #[inline(always)]
+    fn stream_end(self) {
+        self.0.sse._mm_sfence();
     }
 }

@@ -47,3 +47,35 @@ impl Scratch {
         unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), Self::capacity::<F>()) }
     }
 }
+
+/// Copies the first elements of `src` to `dst`: as many as both have, `N` (a power of two up to 32) at most.
+///
+/// By two copies that overlap, of the largest power of two that fits: a copy of constant size is a few moves, one of
+/// variable size a call, and masked stores take tens of cycles on some CPUs.
+#[inline(always)]
+pub fn copy_first<T: Copy, const N: usize>(src: &[T], dst: &mut [MaybeUninit<T>]) {
+    const { assert!(N.is_power_of_two() && N <= 32) };
+    let len = src.len().min(dst.len()).min(N);
+    macro_rules! by_size {
+        ($($size:literal)*) => {
+            $(if N >= $size && len >= $size {
+                copy::<T, $size>(src, 0, dst);
+                copy::<T, $size>(src, len - $size, dst);
+            } else)* {}
+        };
+    }
+    by_size!(32 16 8 4 2 1);
+}
+
+/// The `S` elements from `at` on.
+#[inline(always)]
+fn copy<T: Copy, const S: usize>(src: &[T], at: usize, dst: &mut [MaybeUninit<T>]) {
+    let (src, dst) = (&src[at..at + S], &mut dst[at..at + S]);
+    // SAFETY: both slices have S elements, checked above; an array of S elements is laid out like them, and the accesses
+    // are unaligned ones.
+    unsafe {
+        dst.as_mut_ptr()
+            .cast::<[T; S]>()
+            .write_unaligned(src.as_ptr().cast::<[T; S]>().read_unaligned())
+    }
+}

@@ -24,6 +24,7 @@ pub(crate) use each;
 use crate::element::{DoubleDouble, Float, Sum, tree};
 use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
+use memory::{as_output, copy_first};
 
 /// [`Lanes::sum_groups`] of a vector in memory.
 #[inline(always)]
@@ -65,39 +66,12 @@ fn sum_pairs(high: [f64; 16], low: [f64; 16]) -> DoubleDouble {
 #[inline(always)]
 fn take<F: Copy, const N: usize>(src: &[F], at: usize, fill: F) -> [F; N] {
     let mut v = [fill; N];
-    for (i, v) in v.iter_mut().enumerate() {
-        if let Some(&x) = src.get(at + i) {
-            *v = x;
-        }
-    }
+    copy_first::<F, N>(src.get(at..).unwrap_or_default(), as_output(&mut v));
     v
 }
 
 /// Writes `v` to the elements `at..at + N` of `dst` that exist.
-///
-/// By halves that overlap, each a copy of fixed size out of one register's worth of stack: masked stores take tens of
-/// cycles on some CPUs, and a copy of variable size is a call.
 #[inline(always)]
 fn put<F: Copy, const N: usize>(dst: &mut [MaybeUninit<F>], at: usize, v: [F; N]) {
-    let Some(dst) = dst.get_mut(at..) else { return };
-    let mut size = N;
-    while size > 0 {
-        if dst.len() >= size {
-            copy(dst, &v, 0, size);
-            if size < N {
-                copy(dst, &v, dst.len().min(2 * size) - size, size);
-            }
-            return;
-        }
-        size /= 2;
-    }
-}
-
-/// Elements `from..from + size` of `v` to the same places of `dst`.
-#[inline(always)]
-fn copy<F: Copy, const N: usize>(dst: &mut [MaybeUninit<F>], v: &[F; N], from: usize, size: usize) {
-    debug_assert!(from + size <= N && from + size <= dst.len());
-    // SAFETY: `put` calls this with from + size ≤ min(2·size, dst.len()) and 2·size ≤ N, or with from = 0 and size = N
-    // ≤ dst.len(); F and MaybeUninit<F> have the same layout.
-    unsafe { core::ptr::copy_nonoverlapping(v.as_ptr().add(from), dst.as_mut_ptr().add(from).cast(), size) }
+    copy_first::<F, N>(&v, dst.get_mut(at..).unwrap_or_default());
 }

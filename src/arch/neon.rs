@@ -209,7 +209,7 @@ impl Memory<f32> for Neon {
     }
     #[inline(always)]
     fn load_or(self, src: &[f32], fill: f32) -> Self::V {
-        each!(0 1 2 3 4 5 6 7; I => pulp::bytemuck::cast(super::take::<f32, 4>(src, 4 * I, fill)))
+        pulp::bytemuck::cast(super::take::<f32, 32>(src, 0, fill))
     }
     #[inline(always)]
     fn store(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
@@ -219,7 +219,7 @@ impl Memory<f32> for Neon {
     }
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
-        let _ = each!(0 1 2 3 4 5 6 7; I => super::put::<f32, 4>(dst, 4 * I, pulp::bytemuck::cast(v[I])));
+        super::put::<f32, 32>(dst, 0, pulp::bytemuck::cast(v));
     }
 }
 
@@ -367,7 +367,7 @@ impl Memory<f64> for Neon {
     }
     #[inline(always)]
     fn load_or(self, src: &[f64], fill: f64) -> Self::V {
-        each!(0 1 2 3 4 5 6 7; I => pulp::bytemuck::cast(super::take::<f64, 2>(src, 2 * I, fill)))
+        pulp::bytemuck::cast(super::take::<f64, 16>(src, 0, fill))
     }
     #[inline(always)]
     fn store(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
@@ -377,6 +377,6 @@ impl Memory<f64> for Neon {
     }
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
-        let _ = each!(0 1 2 3 4 5 6 7; I => super::put::<f64, 2>(dst, 2 * I, pulp::bytemuck::cast(v[I])));
+        super::put::<f64, 16>(dst, 0, pulp::bytemuck::cast(v));
     }
 }

@@ -83,8 +83,7 @@ impl Lanes<f32> for Portable {
     }
     #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
-        each!(0 1 2 3 4 5 6 7; I => cast(take::<f32, 4>(
-            &cast::<_, [f32; 4]>(v[I])[..count.saturating_sub(4 * I).min(4)], 0, 0.0)))
+        cast(take::<f32, 32>(&cast::<_, [f32; 32]>(v)[..count.min(32)], 0, 0.0))
     }
     #[inline(always)]
     fn splat_groups<const P: usize>(self, parts: [f32; P]) -> Self::V {
@@ -158,7 +157,7 @@ impl Memory<f32> for Portable {
     }
     #[inline(never)]
     fn load_or(self, src: &[f32], fill: f32) -> Self::V {
-        each!(0 1 2 3 4 5 6 7; I => cast(take::<f32, 4>(src, 4 * I, fill)))
+        cast(take::<f32, 32>(src, 0, fill))
     }
     #[inline(always)]
     fn store(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
@@ -167,7 +166,7 @@ impl Memory<f32> for Portable {
     }
     #[inline(never)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
-        let _ = each!(0 1 2 3 4 5 6 7; I => put::<f32, 4>(dst, 4 * I, cast(v[I])));
+        put::<f32, 32>(dst, 0, cast(v));
     }
 }
 
@@ -223,8 +222,7 @@ impl Lanes<f64> for Portable {
     }
     #[inline(never)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
-        each!(0 1 2 3 4 5 6 7; I => cast(take::<f64, 2>(
-            &cast::<_, [f64; 2]>(v[I])[..count.saturating_sub(2 * I).min(2)], 0, 0.0)))
+        cast(take::<f64, 16>(&cast::<_, [f64; 16]>(v)[..count.min(16)], 0, 0.0))
     }
     #[inline(always)]
     fn splat_groups<const P: usize>(self, parts: [f64; P]) -> Self::V {
@@ -297,7 +295,7 @@ impl Memory<f64> for Portable {
     }
     #[inline(never)]
     fn load_or(self, src: &[f64], fill: f64) -> Self::V {
-        each!(0 1 2 3 4 5 6 7; I => cast(take::<f64, 2>(src, 2 * I, fill)))
+        cast(take::<f64, 16>(src, 0, fill))
     }
     #[inline(always)]
     fn store(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
@@ -306,6 +304,6 @@ impl Memory<f64> for Portable {
     }
     #[inline(never)]
     fn store_partial(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
-        let _ = each!(0 1 2 3 4 5 6 7; I => put::<f64, 2>(dst, 2 * I, cast(v[I])));
+        put::<f64, 16>(dst, 0, cast(v));
     }
 }

@@ -11,20 +11,29 @@ use super::softmax::{fill, sum};
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
+use crate::math::exp::Shift;
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
 /// ln Σ e^x as offset, high and low; `None` where the row has NaN, +∞, or nothing but −∞.
 #[inline(always)]
 fn log_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> Option<[T::Compute; 3]> {
-    let (shift, sum) = sum(lanes, x)?;
+    sum(lanes, x).map(
+        #[inline(always)]
+        |(shift, sum)| log::<T::Compute>(&shift, sum),
+    )
+}
+
+/// ln of a sum under a shift, as offset, high and low.
+#[inline(always)]
+pub fn log<F: Float>(shift: &Shift<F>, sum: F::Sum) -> [F; 3] {
     let (high, low) = sum.log(shift.n);
-    Some([shift.offset, high, low])
+    [shift.offset, high, low]
 }
 
 /// −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
 #[inline(always)]
-fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     row: impl Row<T, T>,
     [offset, high, low]: [T::Compute; 3],
@@ -103,7 +112,7 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
 
 /// logsumexp of a row without a finite maximum: NaN over +∞ over −∞.
 #[inline(always)]
-fn special<T: Element>(x: &[T]) -> T {
+pub fn special<T: Element>(x: &[T]) -> T {
     let mut largest = T::NEG_INFINITY;
     for &v in x {
         if is_nan(v) {

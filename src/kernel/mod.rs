@@ -12,6 +12,8 @@ pub mod exp;
 pub mod log_softmax;
 pub mod passes;
 pub mod row;
+#[cfg(feature = "rayon")]
+pub mod segments;
 pub mod short_rows;
 pub mod softmax;
 pub mod top_k;
@@ -59,17 +61,18 @@ macro_rules! kernels {
         kernels! { @trait $kernels }
         $(kernels! { @impl [$(#[$attr])* $t] $kernels })*
     };
-    (@trait { $($name:ident: $kernel:ty;)* }) => {
+    (@trait { $($(#[$cfg:meta])* $name:ident: $kernel:ty;)* }) => {
         /// The kernels of an element type, each on a chosen ISA.
         #[doc(hidden)]
         pub trait Kernels: Sized {
-            $(fn $name(isa: Isa, kernel: $kernel) where Self: Element;)*
+            $($(#[$cfg])* fn $name(isa: Isa, kernel: $kernel) where Self: Element;)*
         }
     };
-    (@impl [$(#[$attr:meta])* $t:ty] { $($name:ident: $kernel:ty;)* }) => {
+    (@impl [$(#[$attr:meta])* $t:ty] { $($(#[$cfg:meta])* $name:ident: $kernel:ty;)* }) => {
         $(#[$attr])*
         impl Kernels for $t {
             $(
+                $(#[$cfg])*
                 #[inline(never)]
                 fn $name(isa: Isa, kernel: $kernel) {
                     run!(isa, kernel)
@@ -88,4 +91,6 @@ kernels! {
     argmax: argmax::ArgMax<'_, Self>;
     top_k: top_k::TopK<'_, Self>;
     exp: exp::Exp<'_, Self>;
+    #[cfg(feature = "rayon")]
+    segment: segments::Segment<'_, Self>;
 }}

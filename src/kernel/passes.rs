@@ -5,10 +5,11 @@
 //! goes through more than three f32 additions; the sixteen sums of the block then join sixteen f64 sums. A segment of
 //! 65,536 elements is closed by a fixed tree; segments are added in order.
 
-use super::row::{BLOCK, Chunk, Row, block};
+use super::row::{BLOCK, Chunk, Pair, Row, block};
 use crate::element::{Element, Float, Sum};
-use crate::lanes::{Lanes, Memory};
+use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
 use crate::math::exp::{Core, Shift, Splat, exp};
+use core::mem::MaybeUninit;
 
 /// Elements to a segment: a fixed part of the contract, not a tuning knob.
 pub const SEGMENT: usize = 65_536;
@@ -202,6 +203,29 @@ where
         let v = f(tail.load_or(lanes, at, T::Compute::ZERO));
         tail.store_partial(lanes, at, v);
     }
+}
+
+/// [`map`] from `x` to `y` with stores past the caches.
+#[inline(always)]
+pub fn map_streaming<T, L>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>], f: impl Fn(V<T, L>) -> V<T, L>)
+where
+    T: Element,
+    L: Memory<T>,
+{
+    let n = T::Compute::LANES;
+    // Where y reaches the alignment; the results are elementwise, so that a row may be cut anywhere.
+    let head = y.as_ptr().align_offset(STREAM_ALIGN).min(x.len());
+    let (x_head, x) = x.split_at(head);
+    let (y_head, y) = y.split_at_mut(head);
+    let whole = x.len() - x.len() % n;
+    let (x, x_tail) = x.split_at(whole);
+    let (y, y_tail) = y.split_at_mut(whole);
+    map::<T, T, L>(lanes, Pair(x_head, y_head), &f);
+    for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+        lanes.stream(y, f(Memory::<T>::load(lanes, x)));
+    }
+    map::<T, T, L>(lanes, Pair(x_tail, y_tail), &f);
+    lanes.stream_end();
 }
 
 /// The largest element; unspecified (but an element, or NaN) if one is NaN; −∞ of nothing.

@@ -6,13 +6,14 @@
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. Both give the same quotients, since N moves
 //! exponents only; and because N is a function of the row alone, so are the bits of the result.
 
-use super::passes::{Exps, Quotient, exp_sum, map, max};
-use super::row::{InPlace, Pair, Read, Row};
+use super::passes::{Exps, Quotient, V, exp_sum, map, map_streaming, max};
+use super::row::{InPlace, Pair, Read};
 use super::{Buffers, Kernel, Place, short_rows};
 use crate::arch::memory::{Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::math::exp::{Shift, exp};
+use crate::sizes::Sizes;
 use core::mem::MaybeUninit;
 
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 20 below the guess are accepted.
@@ -26,6 +27,12 @@ const MASKED: f64 = -5000.0;
 /// or masked, one of them is a logit. Rows of up to 16 elements take 0.
 #[inline(always)]
 pub fn guess<T: Element>(row: &[T], fused: bool) -> Shift<T::Compute> {
+    guess_near(row, fused).1
+}
+
+/// The element (or 0) that [`guess`] takes for the maximum, and the shift.
+#[inline(always)]
+fn guess_near<T: Element>(row: &[T], fused: bool) -> (T::Compute, Shift<T::Compute>) {
     let core = T::Compute::core(fused);
     let mut g = T::Compute::ZERO;
     if let (&[first, ..], &[.., last]) = (row, row)
@@ -38,19 +45,24 @@ pub fn guess<T: Element>(row: &[T], fused: bool) -> Shift<T::Compute> {
             g = m;
         }
     }
-    Shift::new(g, GUESS_BIAS, T::Compute::ZERO, core)
+    (g, Shift::new(g, GUESS_BIAS, T::Compute::ZERO, core))
 }
 
 /// The shift of the three-pass form, or `None` where the maximum is infinite (or NaN).
 #[inline(always)]
 pub fn shift_of_max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> Option<Shift<T::Compute>> {
-    let core = T::Compute::core(L::FUSED);
-    let m = max(lanes, row);
-    if !(m > -T::Compute::INFINITY && m < T::Compute::INFINITY) {
+    shift_at(max(lanes, row), L::FUSED)
+}
+
+/// The shift of the three-pass form under a maximum.
+#[inline(always)]
+pub fn shift_at<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
+    let core = F::core(fused);
+    if !(m > -F::INFINITY && m < F::INFINITY) {
         return None;
     }
     let large = m >= core.offset_from || m <= -core.offset_from;
-    let offset = if large { m } else { T::Compute::ZERO };
+    let offset = if large { m } else { F::ZERO };
     Some(Shift::new(m - offset, MAX_BIAS, offset, core))
 }
 
@@ -93,23 +105,18 @@ fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
     (!exps.sum.is_nan()).then_some(exps.sum)
 }
 
-/// y = e^(x − offset)·2^−N/S, computed once more from x.
+/// e^(x − offset)·2^−N/S of an element x, computed once more.
 #[inline(always)]
-fn recompute<T, U, L>(lanes: L, row: impl Row<T, U>, shift: &Shift<T::Compute>, sum: SumOf<T>)
-where
-    T: Element,
-    U: Element<Compute = T::Compute>,
-    L: Memory<T> + Memory<U>,
-{
+pub fn again<T: Element, L: Memory<T>>(
+    lanes: L,
+    shift: &Shift<T::Compute>,
+    sum: SumOf<T>,
+) -> impl Fn(V<T, L>) -> V<T, L> {
     let core = T::Compute::core(L::FUSED);
     let splat = shift.splat(lanes);
     let quotient = Quotient::new(lanes, sum);
-    map(
-        lanes,
-        row,
-        #[inline(always)]
-        |x| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [x]).0[0]),
-    );
+    #[inline(always)]
+    move |x| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [x]).0[0])
 }
 
 /// Every element of `y` the canonical NaN.
@@ -131,9 +138,16 @@ pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: 
     }
 }
 
-/// One row whose exps are kept in the output.
+/// One row whose exps are kept in the output, or computed twice where the row is beyond the caches: two reads and a
+/// streamed write are then less traffic than a read, a write, and both again.
 #[inline(always)]
 fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
+    if <L as Memory<T>>::STREAMS && size_of_val(x) > Sizes::get().l3 / 2 {
+        return match sum(lanes, x) {
+            Some((shift, sum)) => map_streaming(lanes, x, y, again::<T, L>(lanes, &shift, sum)),
+            None => fill(y, T::NAN),
+        };
+    }
     let Some(e) = T::as_compute(y) else { return };
     let Some(sum) = sum_storing(lanes, x, e) else {
         return fill(y, T::NAN);
@@ -155,7 +169,7 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
 fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
     if x.len() > Scratch::capacity::<T::Compute>() {
         return match sum(lanes, x) {
-            Some((shift, sum)) => recompute(lanes, Pair(x, y), &shift, sum),
+            Some((shift, sum)) => map::<T, T, L>(lanes, Pair(x, y), again::<T, L>(lanes, &shift, sum)),
             None => fill(y, T::NAN),
         };
     }
@@ -193,16 +207,54 @@ pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: 
     if x.len() <= Scratch::capacity::<T::Compute>() {
         let mut scratch = Scratch::new();
         let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
-        match sum_storing(lanes, x, e) {
+        return match sum_storing(lanes, x, e) {
             Some(sum) => quotients(lanes, e, as_output(x), sum),
             None => fill(as_output(x), T::NAN),
-        }
-    } else {
-        match sum(lanes, x) {
-            Some((shift, sum)) => recompute(lanes, InPlace(x), &shift, sum),
-            None => fill(as_output(x), T::NAN),
-        }
+        };
     }
+    if T::IS_COMPUTE
+        && size_of_val(x) <= Sizes::get().l2
+        && let Some(shift) = certain_shift(lanes, x)
+    {
+        return overwrite(lanes, x, &shift);
+    }
+    match sum(lanes, x) {
+        Some((shift, sum)) => map::<T, T, L>(lanes, InPlace(x), again::<T, L>(lanes, &shift, sum)),
+        None => fill(as_output(x), T::NAN),
+    }
+}
+
+/// The shift that [`sum`] would end with, where the maximum alone decides it: the exps can then replace the logits.
+///
+/// With d = max − guess, the largest e under the guess is 2^(32 + d/ln 2), about. From d = −18 on it is at least 4; up
+/// to d = 36 the sum of 2^40 of them stays below 2^126; and beyond `BIAS`·ln 2 its exponent does not fit.
+#[inline(always)]
+fn certain_shift<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<Shift<T::Compute>> {
+    let (near, shift) = guess_near(x, L::FUSED);
+    let d = max(lanes, x) - near;
+    if d >= T::Compute::from_i32(-18) && d <= T::Compute::from_i32(36) {
+        Some(shift)
+    } else if d > T::Compute::from_i32(T::Compute::BIAS) * T::Compute::LN_2 {
+        shift_of_max(lanes, x)
+    } else {
+        None
+    }
+}
+
+/// One row in place under a shift that needs no check.
+#[inline(always)]
+fn overwrite<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T], shift: &Shift<T::Compute>) {
+    let exps = exp_sum::<T, T, L, true>(lanes, InPlace(&mut *x), shift);
+    if exps.sum.is_nan() {
+        return fill(as_output(x), T::NAN);
+    }
+    let quotient = Quotient::new(lanes, exps.sum);
+    map::<T, T, L>(
+        lanes,
+        InPlace(x),
+        #[inline(always)]
+        |e| quotient.of(lanes, e),
+    );
 }
 
 /// Softmax of each row.

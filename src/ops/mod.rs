@@ -1,5 +1,8 @@
 //! The operators: they check shapes, then run a kernel.
 
+#[cfg(feature = "rayon")]
+pub mod parallel;
+
 use crate::element::{Element, Float, Output};
 use crate::error::Error;
 use crate::isa::Isa;
@@ -343,7 +346,7 @@ pub fn top_k_rows<T: Element>(
 /// [`Error::IsaUnavailable`] where the CPU lacks it.
 impl Isa {
     #[inline(always)]
-    fn require(self) -> Result<(), Error> {
+    pub(crate) fn require(self) -> Result<(), Error> {
         if self.is_available() {
             Ok(())
         } else {

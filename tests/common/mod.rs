@@ -21,6 +21,7 @@ pub mod ulp;
 
 use softmax::Isa;
 use std::env;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// Every ISA of this CPU, best first; checked once against `SOFTMAX_REQUIRE_ISA`.
@@ -85,5 +86,30 @@ pub fn longest(isa: Isa, longest: usize) -> usize {
         longest
     } else {
         (longest / (scale() * slow)).max(70_001).min(longest)
+    }
+}
+
+/// This program once more with these arguments and, set or removed, these variables; `None` where no process can be
+/// started.
+pub fn child(arguments: &[&str], variables: &[(&str, Option<&str>)]) -> Option<Output> {
+    if cfg!(target_family = "wasm") {
+        return None;
+    }
+    let mut command = Command::new(env::current_exe().expect("a path to this program"));
+    command.args(arguments).arg("--nocapture");
+    for (name, value) in variables {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    match command.output() {
+        // 127 is what the child of an emulated process ends with.
+        Ok(output) if output.status.code() != Some(127) => Some(output),
+        failed if cfg!(not(target_arch = "x86_64")) => {
+            println!("not checked, no process can be started: {failed:?}");
+            None
+        }
+        failed => panic!("cannot start this program: {failed:?}"),
     }
 }

@@ -1,5 +1,4 @@
-//! The crate under test, through its public API. With several threads its rows are split by this
-//! program, as for every peer without threads.
+//! The crate under test, through its public API: the plain functions on one thread, their `par_` twins on several.
 
 use crate::data::{Data, Io, Rows};
 use crate::peer::{Context, Kernel, Peer, Role};
@@ -35,33 +34,47 @@ impl Peer for Ours {
         if cfg!(not(feature = "ours-half")) && task.dtype != Dtype::F32 {
             return Err("built without the cargo feature `ours-half`".into());
         }
-        self.0.can_split(task.shape.rows)?;
         let (pool, op, cols) = (self.0.clone(), task.op, task.shape.cols);
         Ok(Box::new(move |io: Io<'_>| match io {
-            Io::F32(rows) => pool.split(rows, cols, |rows| run(op, cols, rows)),
+            Io::F32(rows) => run(&pool, op, cols, rows),
             #[cfg(feature = "ours-half")]
-            Io::F16(rows) => pool.split(rows, cols, |rows| run(op, cols, rows)),
+            Io::F16(rows) => run(&pool, op, cols, rows),
             #[cfg(feature = "ours-half")]
-            Io::Bf16(rows) => pool.split(rows, cols, |rows| run(op, cols, rows)),
+            Io::Bf16(rows) => run(&pool, op, cols, rows),
             #[cfg(not(feature = "ours-half"))]
             _ => unreachable!("refused above"),
         }))
     }
 }
 
-fn run<T: Element>(op: Op, cols: usize, rows: Rows<'_, T>) {
-    let matrix = |len: usize| softmax::Rows::new(len / cols, cols);
-    let done: Result<(), Error> = match (op, rows) {
-        (Op::Softmax, Rows::Out { x, y }) => softmax::softmax_rows(x, y, matrix(x.len())),
-        (Op::LogSoftmax, Rows::Out { x, y }) => softmax::log_softmax_rows(x, y, matrix(x.len())),
-        (Op::Softmax, Rows::In { x }) => {
-            let rows = matrix(x.len());
-            softmax::softmax_rows_in_place(x, rows)
-        }
-        (Op::LogSoftmax, Rows::In { x }) => {
-            let rows = matrix(x.len());
-            softmax::log_softmax_rows_in_place(x, rows)
-        }
+fn run<T: Element>(pool: &Pool, op: Op, cols: usize, rows: Rows<'_, T>) {
+    let done = match pool.threads() {
+        1 => one(op, cols, rows),
+        _ => pool.install(|| several(op, cols, rows)),
     };
     done.expect("the buffers have the shape they are said to have");
 }
+
+/// `one` and `several` differ by the functions they call.
+macro_rules! call {
+    ($name:ident: $softmax:ident $softmax_in_place:ident $log_softmax:ident $log_softmax_in_place:ident) => {
+        fn $name<T: Element>(op: Op, cols: usize, rows: Rows<'_, T>) -> Result<(), Error> {
+            let matrix = |len: usize| softmax::Rows::new(len / cols, cols);
+            match (op, rows) {
+                (Op::Softmax, Rows::Out { x, y }) => softmax::$softmax(x, y, matrix(x.len())),
+                (Op::LogSoftmax, Rows::Out { x, y }) => softmax::$log_softmax(x, y, matrix(x.len())),
+                (Op::Softmax, Rows::In { x }) => {
+                    let rows = matrix(x.len());
+                    softmax::$softmax_in_place(x, rows)
+                }
+                (Op::LogSoftmax, Rows::In { x }) => {
+                    let rows = matrix(x.len());
+                    softmax::$log_softmax_in_place(x, rows)
+                }
+            }
+        }
+    };
+}
+
+call!(one: softmax_rows softmax_rows_in_place log_softmax_rows log_softmax_rows_in_place);
+call!(several: par_softmax_rows par_softmax_rows_in_place par_log_softmax_rows par_log_softmax_rows_in_place);
