@@ -50,12 +50,14 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Starts a program that [`build`] kept.
+    /// Starts a program that [`build`] kept, with some variables of the environment set.
     ///
     /// # Errors
     /// It could not be started.
-    pub fn start(program: &Path, isa: &'static str) -> Result<Self, String> {
+    pub fn start(program: &Path, isa: &'static str, variables: &[(&str, u64)]) -> Result<Self, String> {
+        let variables = variables.iter().map(|(name, value)| (name, value.to_string()));
         let mut process = Command::new(program)
+            .envs(variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -14,16 +14,37 @@ pub struct Knob {
     pub in_place: bool,
     /// The lengths of the rows.
     pub cols: &'static [usize],
+    /// The variable that sets it in a process, for which no build is needed.
+    pub variable: Option<&'static str>,
 }
 
+const MIB: u64 = 1 << 20;
+
 /// All of them, in the order in which they are decided.
-pub const KNOBS: [Knob; 3] = [
+pub const KNOBS: [Knob; 5] = [
+    Knob {
+        key: "l2_bytes",
+        values: &[MIB / 4, MIB / 2, MIB, 2 * MIB, 4 * MIB],
+        quick: &[MIB / 2, MIB, 2 * MIB],
+        in_place: true,
+        cols: &[1 << 16, 100_000, 1 << 17, 200_000, 1 << 18, 400_000, 1 << 19, 1 << 20],
+        variable: Some("SOFTMAX_L2_BYTES"),
+    },
+    Knob {
+        key: "l3_bytes",
+        values: &[4 * MIB, 8 * MIB, 16 * MIB, 32 * MIB, 64 * MIB, 128 * MIB, 1 << 40],
+        quick: &[16 * MIB, 32 * MIB, 64 * MIB, 1 << 40],
+        in_place: false,
+        cols: &[1 << 20, 1 << 21, 1 << 22, 1 << 23, 1 << 24],
+        variable: Some("SOFTMAX_L3_BYTES"),
+    },
     Knob {
         key: "scratch_bytes",
         values: &[8192, 16384, 32768],
         quick: &[16384, 32768],
         in_place: true,
         cols: &[1000, 2048, 3000, 4096, 6000, 8192, 12000],
+        variable: None,
     },
     Knob {
         key: "batch_rows",
@@ -31,6 +52,7 @@ pub const KNOBS: [Knob; 3] = [
         quick: &[4, 8, 16],
         in_place: false,
         cols: &[8, 16, 17, 24, 32, 33, 48, 64, 100],
+        variable: None,
     },
     Knob {
         key: "short_row_vectors",
@@ -38,10 +60,12 @@ pub const KNOBS: [Knob; 3] = [
         quick: &[4, 8, 16],
         in_place: false,
         cols: &[40, 64, 100, 128, 197, 256, 384, 512, 777, 1000],
+        variable: None,
     },
 ];
 
-/// Elements of a matrix: input and output fit the L2 cache, and a pass is long beside a reading of the clock.
+/// Elements of a matrix, unless a row is longer: input and output fit the L2 cache, and a pass is long beside a reading
+/// of the clock.
 const ELEMENTS: usize = 1 << 15;
 
 /// A matrix to measure.
@@ -65,7 +89,7 @@ impl Knob {
     pub fn shapes(&self) -> Vec<Shape> {
         let shape = |&cols: &usize| Shape {
             in_place: self.in_place,
-            rows: ELEMENTS / cols,
+            rows: (ELEMENTS / cols).max(1),
             cols,
         };
         self.cols.iter().map(shape).collect()

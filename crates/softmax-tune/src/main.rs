@@ -101,7 +101,7 @@ struct Search {
 impl Search {
     fn new(cli: &Cli, root: PathBuf, base: Profile) -> Result<Self, String> {
         let effort = if cli.quick { (20, 300) } else { (60, 500) };
-        let builds: usize = 1 + KNOBS.iter().map(|knob| knob.values(cli.quick).len()).sum::<usize>();
+        let builds: usize = 2 + KNOBS.iter().map(|knob| knob.values(cli.quick).len()).sum::<usize>();
         // A build counts as much as the rounds of a trial.
         let trials = KNOBS.len() + 2;
         let bar = ProgressBar::new((builds + trials) as u64 * u64::from(effort.0));
@@ -127,10 +127,12 @@ impl Search {
         for knob in &KNOBS {
             (best, program) = self.turn(knob, best, program, isa)?;
         }
+        // What a variable has set is in no program yet.
+        let program = self.build("chosen", &best)?;
         let base_isa = Isa::available().next().map_or("scalar", Isa::name);
         let mut pair = [
-            ("base".to_owned(), Probe::start(&first, base_isa)?),
-            ("chosen".to_owned(), Probe::start(&program, isa)?),
+            ("base".to_owned(), Probe::start(&first, base_isa, &[])?),
+            ("chosen".to_owned(), Probe::start(&program, isa, &[])?),
         ];
         let last = self.trial("profile", &mut pair, knob::all_shapes())?;
         let ratio = last.ratio(0, 1);
@@ -153,7 +155,7 @@ impl Search {
         let isas = [Isa::Avx512.name(), Isa::Avx2.name()];
         let mut candidates = Vec::new();
         for isa in isas {
-            candidates.push((isa.to_owned(), Probe::start(program, isa)?));
+            candidates.push((isa.to_owned(), Probe::start(program, isa, &[])?));
         }
         let trial = self.trial("prefer_avx512", &mut candidates, knob::all_shapes())?;
         let chosen = trial.best(0);
@@ -170,19 +172,23 @@ impl Search {
         isa: &'static str,
     ) -> Result<(Profile, PathBuf), String> {
         let now = best.count(knob.key);
-        let mut tried = vec![(now, best.clone(), program)];
+        let mut tried = vec![(now, best.clone(), program.clone())];
         for &value in knob.values(self.quick) {
             let profile = best.with(knob.key, Value::Count(value));
-            if value != now && profile.check().is_ok() {
+            if value == now || profile.check().is_err() {
+                self.bar.inc(u64::from(self.effort.0));
+            } else if knob.variable.is_some() {
+                self.bar.inc(u64::from(self.effort.0));
+                tried.push((value, profile, program.clone()));
+            } else {
                 let built = self.build(&format!("{}-{value}", knob.key), &profile)?;
                 tried.push((value, profile, built));
-            } else {
-                self.bar.inc(u64::from(self.effort.0));
             }
         }
         let mut candidates = Vec::new();
         for (value, _, program) in &tried {
-            candidates.push((value.to_string(), Probe::start(program, isa)?));
+            let set = knob.variable.filter(|_| *value != now).map(|name| (name, *value));
+            candidates.push((value.to_string(), Probe::start(program, isa, set.as_slice())?));
         }
         let trial = self.trial(knob.key, &mut candidates, knob.shapes())?;
         let chosen = trial.best(0);
