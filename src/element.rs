@@ -9,10 +9,26 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
+    #[cfg(feature = "half")]
+    impl Sealed for half::f16 {}
+    #[cfg(feature = "half")]
+    impl Sealed for half::bf16 {}
 }
 use sealed::Sealed;
 
-/// A type that logits can have: `f32` or `f64`. Sealed.
+/// A type that logits can have: `f32`, `f64` and, with feature `half`, `half::f16` and `half::bf16`. Sealed.
+///
+/// Rows of the halves are computed in f32, exactly as if they had been converted first, and each result is rounded once
+/// at the end: at most 0.51 ULP of the half type. f16 keeps subnormal results; bf16, like f32, has 0 below 2^−126.
+///
+/// ```
+/// # #[cfg(feature = "half")] {
+/// use half::f16;
+/// let mut x = [f16::ONE, f16::ONE, f16::NEG_INFINITY];
+/// softmax::softmax_in_place(&mut x);
+/// assert_eq!(x.map(f16::to_f32), [0.5, 0.5, 0.0]);
+/// # }
+/// ```
 pub trait Element: Kernels + Sealed + Copy + PartialOrd + Send + Sync + 'static {
     /// The type in which rows of this element are computed, and in which probabilities and losses are returned.
     type Compute: Float;
@@ -63,6 +79,8 @@ pub trait Float:
     fn from_i32(x: i32) -> Self;
     fn to_i32(self) -> i32;
     fn from_f64(x: f64) -> Self;
+    /// `x` itself, where the type is f32.
+    fn from_f32s(x: &[f32]) -> Option<&[Self]>;
     /// An integer in the order of the numbers, both zeros 0: compares subnormals whatever the host's DAZ flag.
     fn order(self) -> i64;
     /// Whether the magnitude is below the smallest normal number, whatever the host's DAZ flag.
@@ -82,11 +100,17 @@ pub trait Sum<F>: Copy + Send + Sync {
     const ZERO: Self;
     fn of(x: F) -> Self;
     fn add(self, other: Self) -> Self;
-    /// Whether 4 ≤ S ≤ 2^126 (f64: 2^1022).
+    /// Adds a block sum as [`Lanes::acc_add`] does.
+    fn accumulate(self, x: F) -> Self;
+    /// Whether 128 ≤ S ≤ 2^126 (f64: 2^1022).
     fn in_range(self) -> bool;
     fn is_nan(self) -> bool;
     /// S itself, rounded.
     fn rounded(self) -> F;
+    /// S in two terms, the first of them S rounded; the second NaN where S is not finite.
+    fn split(self) -> (F, F);
+    /// S rounded to f64.
+    fn to_f64(self) -> f64;
     /// 2^64/S as an unevaluated sum of two `F`.
     fn reciprocal(self) -> (F, F);
     /// The smallest e for which e/S is certainly normal: S · 2^−126 (f64: 2^−1022), rounded up.
@@ -133,6 +157,34 @@ impl Element for f64 {
     }
 }
 
+#[cfg(feature = "half")]
+macro_rules! half_element {
+    ($t:ident, $to_f32:ident, $from_f32:ident) => {
+        impl Element for half::$t {
+            type Compute = f32;
+            const IS_COMPUTE: bool = false;
+            const NAN: Self = half::$t::NAN;
+            const NEG_INFINITY: Self = half::$t::NEG_INFINITY;
+            #[inline(always)]
+            fn widen(self) -> f32 {
+                crate::math::half::$to_f32(self.to_bits())
+            }
+            #[inline(always)]
+            fn narrow(x: f32) -> Self {
+                Self::from_bits(crate::math::half::$from_f32(x))
+            }
+            #[inline(always)]
+            fn as_compute(_: &mut [MaybeUninit<Self>]) -> Option<&mut [MaybeUninit<f32>]> {
+                None
+            }
+        }
+    };
+}
+#[cfg(feature = "half")]
+half_element!(f16, f16_to_f32, f32_to_f16);
+#[cfg(feature = "half")]
+half_element!(bf16, bf16_to_f32, f32_to_bf16);
+
 impl Float for f32 {
     const LANES: usize = 32;
     type Bits = u32;
@@ -166,6 +218,10 @@ impl Float for f32 {
     #[inline(always)]
     fn from_f64(x: f64) -> f32 {
         x as f32
+    }
+    #[inline(always)]
+    fn from_f32s(x: &[f32]) -> Option<&[f32]> {
+        Some(x)
     }
     #[inline(always)]
     fn core(fused: bool) -> &'static Core<f32> {
@@ -228,6 +284,10 @@ impl Float for f64 {
         x
     }
     #[inline(always)]
+    fn from_f32s(_: &[f32]) -> Option<&[f64]> {
+        None
+    }
+    #[inline(always)]
     fn core(fused: bool) -> &'static Core<f64> {
         if fused {
             &crate::math::exp::OCTAVE_F64
@@ -272,8 +332,12 @@ impl Sum<f32> for f64 {
         self + other
     }
     #[inline(always)]
+    fn accumulate(self, x: f32) -> f64 {
+        self + f64::from(x)
+    }
+    #[inline(always)]
     fn in_range(self) -> bool {
-        (4.0..=8.507_059_173_023_462e37).contains(&self)
+        (128.0..=8.507_059_173_023_462e37).contains(&self)
     }
     #[inline(always)]
     fn is_nan(self) -> bool {
@@ -282,6 +346,15 @@ impl Sum<f32> for f64 {
     #[inline(always)]
     fn rounded(self) -> f32 {
         self as f32
+    }
+    #[inline(always)]
+    fn split(self) -> (f32, f32) {
+        let high = self as f32;
+        (high, (self - f64::from(high)) as f32)
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
     }
     #[inline(always)]
     fn reciprocal(self) -> (f32, f32) {
@@ -333,8 +406,16 @@ impl Sum<f64> for DoubleDouble {
         two_sum(s.high, s.low + (self.low + other.low))
     }
     #[inline(always)]
+    fn accumulate(self, x: f64) -> DoubleDouble {
+        let s = two_sum(self.high, x);
+        DoubleDouble {
+            high: s.high,
+            low: self.low + s.low,
+        }
+    }
+    #[inline(always)]
     fn in_range(self) -> bool {
-        (4.0..=4.494_232_837_155_79e307).contains(&self.high)
+        (128.0..=4.494_232_837_155_79e307).contains(&self.high)
     }
     #[inline(always)]
     fn is_nan(self) -> bool {
@@ -342,6 +423,14 @@ impl Sum<f64> for DoubleDouble {
     }
     #[inline(always)]
     fn rounded(self) -> f64 {
+        self.high
+    }
+    #[inline(always)]
+    fn split(self) -> (f64, f64) {
+        (self.high, self.low)
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
         self.high
     }
     #[inline(always)]

@@ -90,6 +90,9 @@ pub trait Lanes<F: Float>: Copy {
 pub const STREAM_ALIGN: usize = 64;
 
 /// Loads and stores of the element type `T`, which is what kernels are generic over.
+///
+/// A load is exact, subnormals included, whatever the host's flags. A store rounds to nearest even, keeps the subnormals
+/// of f16, and keeps NaN: quiet, with its sign and what fits of its payload.
 pub trait Memory<T: Element>: Lanes<T::Compute> {
     /// Whether two exps and [`stream`](Self::stream) are faster than one exp and a stored row beyond the caches.
     const STREAMS: bool = false;

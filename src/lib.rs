@@ -44,13 +44,23 @@ mod sizes;
 mod tuning;
 
 pub use element::{Element, Float, Output};
-pub use error::Error;
+pub use error::{Error, Value};
 pub use isa::{Isa, UnknownIsa};
+pub use ops::row;
+pub use ops::{
+    BackwardRows, CrossEntropy, OnlineSoftmax, Reduction, Sampler, cross_entropy, log_softmax_backward,
+    log_softmax_backward_in_place, log_softmax_backward_rows, log_softmax_backward_rows_in_place, sample_gumbel,
+    softmax_backward, softmax_backward_in_place, softmax_backward_rows, softmax_backward_rows_in_place,
+};
 pub use ops::{
     argmax, argmax_rows, exp, log_softmax, log_softmax_in_place, log_softmax_rows, log_softmax_rows_in_place,
     logsumexp, logsumexp_rows, softmax, softmax_in_place, softmax_rows, softmax_rows_in_place, top_k, top_k_rows,
 };
-pub use rows::{Rows, split_rows};
+pub use ops::{log_softmax_axis, log_softmax_axis_in_place, logsumexp_axis, softmax_axis, softmax_axis_in_place};
+pub use ops::{
+    log_softmax_ragged, log_softmax_ragged_in_place, logsumexp_ragged, softmax_ragged, softmax_ragged_in_place,
+};
+pub use rows::{Axis, Rows, split_rows};
 
 #[cfg(feature = "rayon")]
 pub use ops::parallel::{

@@ -1,6 +1,6 @@
 //! The public `exp` against its bound: a dense sample with every border always, all 2^32 floats on request:
 //!
-//! `cargo test --release --test exhaustive -- --ignored --nocapture`
+//! `cargo test --release -- --ignored --nocapture exhaustive`
 //!
 //! The reference is flushed as the contract says: below 2^-126 the result is +0. Measured in f64 first; whatever that
 //! finds worse than the worst so far, or not plainly right, is measured again against the double-double reference.
@@ -200,7 +200,10 @@ fn borders_of_every_type() {
 
 fn check_borders<T: TestElement>() {
     let ops = crate::common::ops::operators::<T>();
-    let exp = ops.iter().find(|op| op.name == "exp").expect("in the list");
+    let Some(exp) = ops.iter().find(|op| op.name == "exp") else {
+        assert!(T::FORMAT.is_half(), "{} has no exp", T::NAME);
+        return;
+    };
     let x = borders::<T>();
     let results: Vec<_> = isas().iter().map(|&isa| (isa, exp.run(isa, &x))).collect();
     exp.check(&x, &results, &Oracle::precise(&x), &"borders");

@@ -4,7 +4,7 @@
 //! inputs come from integers alone, the hash (FNV-1a, 64 bits) from the bits of the results. To write the file anew,
 //! after a change to the contract and for no other reason:
 //!
-//! `SOFTMAX_WRITE_GOLDEN=1 cargo test --release --test golden`
+//! `SOFTMAX_WRITE_GOLDEN=1 cargo test --test suite golden`
 
 use crate::common::element::{TestElement, for_each_element};
 use crate::common::forms::subjects;
@@ -53,7 +53,7 @@ fn random(state: &mut u64) -> u32 {
 
 fn row<T: TestElement>(input: Input, n: usize) -> Vec<T> {
     let mut state = n as u64;
-    (0..n).map(|i| T::from_f64(input(random(&mut state), i))).collect()
+    (0..n).map(|i| T::finite(input(random(&mut state), i))).collect()
 }
 
 fn fnv(words: &[u64], bytes_per_word: usize) -> u64 {
@@ -142,6 +142,10 @@ fn check_golden<T: TestElement>() {
 }
 
 fn write_golden() {
+    assert!(
+        cfg!(feature = "half"),
+        "the file has lines of every type: --features half"
+    );
     let mut text = String::new();
     for_each_element!(golden_lines, &mut text);
     std::fs::write(FILE, text).expect("golden.txt is writable");

@@ -4,18 +4,26 @@
 //! `common` says how to add an operator, an element type or a distribution, and which variables steer the tests.
 
 mod accuracy;
+mod axis;
+mod backward;
 mod choices;
 mod common;
 mod contract;
+mod cross_entropy;
 mod errors;
 mod exhaustive;
+mod flash_attention;
 mod golden;
 mod helpers;
 mod isa;
+mod online;
 mod oracle;
 #[cfg(feature = "rayon")]
 mod parallel;
 mod properties;
+mod ragged;
 mod reproducible;
+mod row;
+mod sampling;
 mod shapes;
 mod tuning;

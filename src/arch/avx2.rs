@@ -43,7 +43,7 @@ pub fn is_available() -> bool {
 static FIRST: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[inline(always)]
-fn first8(count: usize) -> __m256i {
+pub(super) fn first8(count: usize) -> __m256i {
     // SAFETY: 8 − min(count, 8) is at most 8, and eight more elements follow.
     unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - count.min(8)).cast()) }
 }

@@ -39,6 +39,17 @@ impl Scratch {
         SCRATCH_BYTES / size_of::<F>()
     }
 
+    /// `n` elements of `value`.
+    #[inline(always)]
+    pub fn filled<F: Copy>(&mut self, n: usize, value: F) -> &mut [F] {
+        let elements = &mut self.as_elements()[..n];
+        for element in &mut *elements {
+            element.write(value);
+        }
+        // SAFETY: all were written.
+        unsafe { assume_written(elements) }
+    }
+
     /// The memory as uninitialised elements.
     #[inline(always)]
     pub fn as_elements<F: Copy>(&mut self) -> &mut [MaybeUninit<F>] {

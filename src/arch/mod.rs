@@ -8,6 +8,11 @@ pub mod memory;
 pub mod portable;
 pub mod scalar;
 
+#[cfg(feature = "half")]
+mod half;
+#[cfg(all(feature = "half", isa_x86))]
+mod half_x86;
+
 #[cfg(isa_x86)]
 pub mod avx2;
 #[cfg(isa_x86)]

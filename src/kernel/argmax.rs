@@ -37,6 +37,8 @@ pub fn row<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<usize> {
 /// NaN compares with nothing.
 #[inline(always)]
 pub fn is_nan<T: Element>(v: T) -> bool {
+    // Of the widened value: comparing halves is a function of their crate.
+    let v = v.widen();
     v.partial_cmp(&v).is_none()
 }
 

@@ -10,9 +10,9 @@ use super::row::{InPlace, Pair, Row};
 use super::softmax::{fill, sum};
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float, Sum};
-use crate::lanes::Memory;
+use crate::lanes::{Lanes, Memory};
 use crate::math::exp::Shift;
-use crate::rows::Rows;
+use crate::rows::Layout;
 use core::mem::MaybeUninit;
 
 /// ln Σ e^x as offset, high and low; `None` where the row has NaN, +∞, or nothing but −∞.
@@ -33,21 +33,25 @@ pub fn log<F: Float>(shift: &Shift<F>, sum: F::Sum) -> [F; 3] {
 
 /// −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
 #[inline(always)]
+pub fn log_of<F: Float, L: Lanes<F>>(lanes: L, x: L::V, [offset, high, low]: [L::V; 3]) -> L::V {
+    let zero = lanes.splat(F::ZERO);
+    let y = lanes.max(zero, lanes.add(lanes.sub(high, lanes.sub(x, offset)), low));
+    lanes.sub(zero, lanes.zero_below(y, y, lanes.splat(F::SMALLEST)))
+}
+
+/// [`log_of`] each element.
+#[inline(always)]
 pub fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     row: impl Row<T, T>,
     [offset, high, low]: [T::Compute; 3],
 ) {
-    let (offset, high, low) = (lanes.splat(offset), lanes.splat(high), lanes.splat(low));
-    let (zero, smallest) = (lanes.splat(T::Compute::ZERO), lanes.splat(T::Compute::SMALLEST));
+    let log = [lanes.splat(offset), lanes.splat(high), lanes.splat(low)];
     map::<T, T, L>(
         lanes,
         row,
         #[inline(always)]
-        |x| {
-            let y = lanes.max(zero, lanes.add(lanes.sub(high, lanes.sub(x, offset)), low));
-            lanes.sub(zero, lanes.zero_below(y, y, smallest))
-        },
+        |x| log_of(lanes, x, log),
     );
 }
 
@@ -55,7 +59,7 @@ pub fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(
 pub struct LogSoftmax<'a, T> {
     pub x: &'a [T],
     pub y: &'a mut [MaybeUninit<T>],
-    pub rows: Rows,
+    pub rows: Layout<'a>,
 }
 
 impl<T: Element> Kernel<T> for LogSoftmax<'_, T> {
@@ -74,7 +78,7 @@ impl<T: Element> Kernel<T> for LogSoftmax<'_, T> {
 /// log_softmax of each row of `x` in place.
 pub struct LogSoftmaxInPlace<'a, T> {
     pub x: &'a mut [T],
-    pub rows: Rows,
+    pub rows: Layout<'a>,
 }
 
 impl<T: Element> Kernel<T> for LogSoftmaxInPlace<'_, T> {
@@ -94,7 +98,7 @@ impl<T: Element> Kernel<T> for LogSoftmaxInPlace<'_, T> {
 pub struct LogSumExp<'a, T> {
     pub x: &'a [T],
     pub out: &'a mut [MaybeUninit<T>],
-    pub rows: Rows,
+    pub rows: Layout<'a>,
 }
 
 impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
@@ -104,7 +108,7 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
             let x = self.rows.input(self.x, r);
             out.write(match log_sum(lanes, x) {
                 Some([offset, high, low]) => T::narrow((high + low) + offset),
-                None => special(x),
+                None => special(x.iter().copied()),
             });
         }
     }
@@ -112,13 +116,13 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
 
 /// logsumexp of a row without a finite maximum: NaN over +∞ over −∞.
 #[inline(always)]
-pub fn special<T: Element>(x: &[T]) -> T {
+pub fn special<T: Element>(x: impl Iterator<Item = T>) -> T {
     let mut largest = T::NEG_INFINITY;
-    for &v in x {
+    for v in x {
         if is_nan(v) {
             return T::NAN;
         }
-        if v > largest {
+        if v.widen() > largest.widen() {
             largest = v;
         }
     }

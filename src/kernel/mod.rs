@@ -4,13 +4,19 @@ use crate::arch::memory::as_output;
 use crate::element::Element;
 use crate::isa::{Isa, run};
 use crate::lanes::Memory;
-use crate::rows::Rows;
+use crate::rows::Layout;
 use core::mem::MaybeUninit;
 
 pub mod argmax;
+pub mod axis;
+pub mod backward;
+pub mod cross_entropy;
 pub mod exp;
+pub mod gather;
 pub mod log_softmax;
+pub mod online;
 pub mod passes;
+pub mod primitives;
 pub mod row;
 #[cfg(feature = "rayon")]
 pub mod segments;
@@ -21,7 +27,7 @@ pub mod top_k;
 /// The rows of an operator, in two buffers or in one.
 pub struct Buffers<'a, T> {
     pub place: Place<'a, T>,
-    pub rows: Rows,
+    pub rows: Layout<'a>,
 }
 
 /// Where the results go.
@@ -83,14 +89,25 @@ macro_rules! kernels {
 }
 
 kernels! {
-    [f32, f64] {
+    [f32, f64, #[cfg(feature = "half")] half::f16, #[cfg(feature = "half")] half::bf16] {
     softmax: softmax::Softmax<'_, Self>;
     log_softmax: log_softmax::LogSoftmax<'_, Self>;
     log_softmax_in_place: log_softmax::LogSoftmaxInPlace<'_, Self>;
     logsumexp: log_softmax::LogSumExp<'_, Self>;
+    softmax_axis: axis::SoftmaxAxis<'_, Self>;
+    log_softmax_axis: axis::LogSoftmaxAxis<'_, Self>;
+    logsumexp_axis: axis::LogSumExpAxis<'_, Self>;
     argmax: argmax::ArgMax<'_, Self>;
     top_k: top_k::TopK<'_, Self>;
     exp: exp::Exp<'_, Self>;
     #[cfg(feature = "rayon")]
     segment: segments::Segment<'_, Self>;
+    row_max: primitives::RowMax<'_, Self>;
+    exp_sub_max: primitives::ExpSubMax<'_, Self>;
+    scale: primitives::Scale<'_, Self>;
+    tile: online::Tile<'_, Self>;
+    finish: online::Finish<'_, Self>;
+    backward: backward::Backward<'_, Self>;
+    cross_entropy: cross_entropy::CrossEntropy<'_, Self>;
+    gather: gather::Gather<'_, Self>;
 }}

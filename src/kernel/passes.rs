@@ -220,12 +220,89 @@ where
     let whole = x.len() - x.len() % n;
     let (x, x_tail) = x.split_at(whole);
     let (y, y_tail) = y.split_at_mut(whole);
-    map::<T, T, L>(lanes, Pair(x_head, y_head), &f);
+    // Not `&f`: a call through a reference is not always inlined.
+    map::<T, T, L>(
+        lanes,
+        Pair(x_head, y_head),
+        #[inline(always)]
+        |x| f(x),
+    );
     for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
         lanes.stream(y, f(Memory::<T>::load(lanes, x)));
     }
-    map::<T, T, L>(lanes, Pair(x_tail, y_tail), &f);
+    map::<T, T, L>(
+        lanes,
+        Pair(x_tail, y_tail),
+        #[inline(always)]
+        |x| f(x),
+    );
     lanes.stream_end();
+}
+
+/// Applies `f(at, x)` to the vector at element `at` of the row, stores the first of its results and gives the sum of the
+/// second. To `f` absent lanes are 0, and so they are to the sum.
+#[inline(always)]
+pub fn map_sum<T, U, L>(
+    lanes: L,
+    row: impl Row<T, U>,
+    f: impl Fn(usize, V<T, L>) -> (V<T, L>, V<T, L>),
+) -> <T::Compute as Float>::Sum
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+{
+    let n = T::Compute::LANES;
+    let zero = lanes.fold(lanes.splat(T::Compute::ZERO));
+    let (blocks, mut tail) = row.blocks();
+    let mut total = <T::Compute as Float>::Sum::ZERO;
+    let mut acc = lanes.acc_zero();
+    let (mut start, mut left) = (0, SEGMENT / block::<T>());
+    for mut chunk in blocks {
+        let mut halves = [zero; BLOCK];
+        for (j, half) in halves.iter_mut().enumerate() {
+            let (v, term) = f(start + j * n, chunk.load(lanes, j * n));
+            chunk.store(lanes, j * n, v);
+            *half = lanes.fold(term);
+        }
+        acc = lanes.acc_add(acc, fold_block::<T, L>(lanes, halves));
+        start += block::<T>();
+        left -= 1;
+        if left == 0 {
+            total = total.add(lanes.acc_sum(acc));
+            acc = lanes.acc_zero();
+            left = SEGMENT / block::<T>();
+        }
+    }
+    let len = tail.len();
+    if len > 0 {
+        let mut halves = [zero; BLOCK];
+        let whole = len / n;
+        for (j, half) in halves[..whole].iter_mut().enumerate() {
+            let (v, term) = f(start + j * n, tail.load(lanes, j * n));
+            tail.store(lanes, j * n, v);
+            *half = lanes.fold(term);
+        }
+        let at = whole * n;
+        if at < len {
+            let (v, term) = f(start + at, tail.load_or(lanes, at, T::Compute::ZERO));
+            tail.store_partial(lanes, at, v);
+            halves[whole] = lanes.fold(lanes.keep_first(term, len - at));
+        }
+        acc = lanes.acc_add(acc, fold_block::<T, L>(lanes, halves));
+    }
+    total.add(lanes.acc_sum(acc))
+}
+
+/// The vector at element `at` of `row`, 0 behind its end.
+#[inline(always)]
+pub fn load_at<T: Element, L: Memory<T>>(lanes: L, row: &[T], at: usize) -> V<T, L> {
+    let rest = &row[at..];
+    if rest.len() >= T::Compute::LANES {
+        lanes.load(rest)
+    } else {
+        lanes.load_or(rest, T::Compute::ZERO)
+    }
 }
 
 /// The largest element; unspecified (but an element, or NaN) if one is NaN; −∞ of nothing.
@@ -261,7 +338,7 @@ pub struct Quotient<V> {
 
 /// What [`Quotient::of`] multiplies by, or divides by.
 #[inline(always)]
-fn terms<F: Float, L: Lanes<F>>(sum: F::Sum) -> (F, F) {
+pub fn terms<F: Float, L: Lanes<F>>(sum: F::Sum) -> (F, F) {
     if L::FUSED {
         sum.reciprocal()
     } else {
@@ -288,6 +365,17 @@ impl<V: Copy> Quotient<V> {
             low: lanes.splat_groups(low),
             lower: lanes.splat(lower()),
             threshold: lanes.splat_groups(threshold),
+        }
+    }
+
+    /// One sum for each lane: its two [`terms`] and its threshold.
+    #[inline(always)]
+    pub fn by_lane<F: Float, L: Lanes<F, V = V>>(lanes: L, [high, low, threshold]: [V; 3]) -> Self {
+        Self {
+            high,
+            low,
+            lower: lanes.splat(lower()),
+            threshold,
         }
     }
 

@@ -4,14 +4,15 @@
 //! sums, divisions and thresholds of its rows are computed side by side. Rows of up to 16 (8) elements share a vector,
 //! two (four) to each. The bits are those of the row path: the same exp, the same order of additions.
 
-use super::Buffers;
 use super::passes::{Quotient, V, fold_block};
 use super::row::BLOCK;
 use super::softmax::{fill, guess, shift_of_max};
+use super::{Buffers, Place};
 use crate::arch::memory::{Scratch, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::math::exp::{Shift, Splat, exp};
+use crate::rows::{Layout, Rows};
 use crate::tuning;
 use core::mem::MaybeUninit;
 
@@ -31,8 +32,12 @@ type Sums<F> = [Option<<F as Float>::Sum>; BATCH];
 
 /// Softmax of every row, each of 1 to `longest` elements.
 #[inline(always)]
-pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mut buffers: Buffers<'_, T>) {
-    let (rows, cols) = (buffers.rows.rows(), buffers.rows.cols());
+pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: Place<'_, T>, rows: Rows) {
+    let mut buffers = Buffers {
+        place,
+        rows: Layout::Strided(rows),
+    };
+    let (rows, cols) = (rows.rows(), rows.cols());
     let width = T::Compute::LANES;
     let mut start = 0;
     while start < rows {
@@ -48,6 +53,24 @@ pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mut buff
     }
 }
 
+/// Softmax of the short rows, at most a batch of them, that follow one another from `start` on; how many.
+#[inline(always)]
+pub fn ragged<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    buffers: &mut Buffers<'_, T>,
+    start: usize,
+) -> usize {
+    let most = (buffers.rows.rows() - start).min(BATCH);
+    let mut count = 0;
+    while count < most && buffers.rows.len(start + count) <= longest::<T>() {
+        count += 1;
+    }
+    if count > 0 {
+        batch(lanes, buffers, start, count);
+    }
+    count
+}
+
 /// Rows `start..start + count`, each in vectors of its own.
 #[inline(always)]
 fn batch<T: Element, L: Memory<T> + Memory<T::Compute>>(
@@ -57,7 +80,10 @@ fn batch<T: Element, L: Memory<T> + Memory<T::Compute>>(
     count: usize,
 ) {
     let width = T::Compute::LANES;
-    let pitch = buffers.rows.cols().next_multiple_of(width);
+    let mut pitch = 0;
+    for i in 0..count {
+        pitch = pitch.max(buffers.rows.len(start + i).next_multiple_of(width));
+    }
     let mut scratch = Scratch::new();
     let scratch = scratch.as_elements::<T::Compute>();
     let mut sums: Sums<T::Compute> = [None; BATCH];
@@ -72,13 +98,14 @@ fn batch<T: Element, L: Memory<T> + Memory<T::Compute>>(
         }
     }
     for i in 0..count {
-        let (y, e) = (buffers.output(start + i), &mut scratch[i * pitch..][..pitch]);
+        let y = buffers.output(start + i);
+        let e = &mut scratch[i * pitch..][..y.len().next_multiple_of(width)];
         let Some(sum) = sums[i] else {
             fill(y, T::NAN);
             continue;
         };
         #[allow(unsafe_code)]
-        // SAFETY: `exp_row` stored every vector of the row, and a row is `pitch` elements of them.
+        // SAFETY: `exp_row` stored every vector of the row.
         let e = unsafe { assume_written(e) };
         let quotient = Quotient::new(lanes, sum);
         for (y, e) in y.chunks_mut(width).zip(e.chunks_exact(width)) {
@@ -157,7 +184,7 @@ fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
     let core = T::Compute::core(L::FUSED);
     // The guess of so short a row is a constant.
     let splat: Splat<V<T, L>> = guess::<T>(&[], L::FUSED).splat(lanes);
-    let last = lanes.splat(T::Compute::from_f64(0.5 - buffers.rows.cols() as f64));
+    let last = lanes.splat(T::Compute::from_f64(0.5 - buffers.rows.len(start) as f64));
     let mut place = [T::Compute::ZERO; 32];
     for (i, place) in place.iter_mut().enumerate() {
         *place = -T::Compute::from_i32((i % (T::Compute::LANES / P)) as i32);

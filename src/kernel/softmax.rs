@@ -2,7 +2,7 @@
 //!
 //! The ordinary path needs no maximum: the shift N is guessed from three elements, one pass stores e = 2^−N·e^x and
 //! sums it, and one pass multiplies by the reciprocal. The guess is accepted iff every exponent fitted its field and
-//! 4 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
+//! 128 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. Both give the same quotients, since N moves
 //! exponents only; and because N is a function of the row alone, so are the bits of the result.
 
@@ -13,6 +13,7 @@ use crate::arch::memory::{Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::math::exp::{Shift, exp};
+use crate::rows::Layout;
 use crate::sizes::Sizes;
 use core::mem::MaybeUninit;
 
@@ -27,36 +28,41 @@ const MASKED: f64 = -5000.0;
 /// or masked, one of them is a logit. Rows of up to 16 elements take 0.
 #[inline(always)]
 pub fn guess<T: Element>(row: &[T], fused: bool) -> Shift<T::Compute> {
-    guess_near(row, fused).1
+    guess_and_shift(row, fused).1
 }
 
 /// The element (or 0) that [`guess`] takes for the maximum, and the shift.
 #[inline(always)]
-fn guess_near<T: Element>(row: &[T], fused: bool) -> (T::Compute, Shift<T::Compute>) {
-    let core = T::Compute::core(fused);
-    let mut g = T::Compute::ZERO;
+fn guess_and_shift<T: Element>(row: &[T], fused: bool) -> (T::Compute, Shift<T::Compute>) {
     if let (&[first, ..], &[.., last]) = (row, row)
         && row.len() > 16
     {
-        let (first, middle, last) = (first.widen(), row[row.len() / 2].widen(), last.widen());
-        let m = if middle > first { middle } else { first };
-        let m = if last > m { last } else { m };
-        if m > T::Compute::from_f64(MASKED) && m < core.offset_from {
-            g = m;
-        }
+        guess_near([first.widen(), row[row.len() / 2].widen(), last.widen()], fused)
+    } else {
+        guess_near([T::Compute::ZERO; 3], fused)
     }
-    (g, Shift::new(g, GUESS_BIAS, T::Compute::ZERO, core))
+}
+
+/// The guess from these elements, and the shift.
+#[inline(always)]
+pub fn guess_near<F: Float>([first, middle, last]: [F; 3], fused: bool) -> (F, Shift<F>) {
+    let core = F::core(fused);
+    let m = if middle > first { middle } else { first };
+    let m = if last > m { last } else { m };
+    let logit = m > F::from_f64(MASKED) && m < core.offset_from;
+    let g = if logit { m } else { F::ZERO };
+    (g, Shift::new(g, GUESS_BIAS, F::ZERO, core))
 }
 
 /// The shift of the three-pass form, or `None` where the maximum is infinite (or NaN).
 #[inline(always)]
 pub fn shift_of_max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> Option<Shift<T::Compute>> {
-    shift_at(max(lanes, row), L::FUSED)
+    shift_of(max(lanes, row), L::FUSED)
 }
 
-/// The shift of the three-pass form under a maximum.
+/// The shift of the three-pass form of a row with maximum `m`.
 #[inline(always)]
-pub fn shift_at<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
+pub fn shift_of<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
     let core = F::core(fused);
     if !(m > -F::INFINITY && m < F::INFINITY) {
         return None;
@@ -230,7 +236,7 @@ pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: 
 /// to d = 36 the sum of 2^40 of them stays below 2^126; and beyond `BIAS`·ln 2 its exponent does not fit.
 #[inline(always)]
 fn certain_shift<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<Shift<T::Compute>> {
-    let (near, shift) = guess_near(x, L::FUSED);
+    let (near, shift) = guess_and_shift(x, L::FUSED);
     let d = max(lanes, x) - near;
     if d >= T::Compute::from_i32(-18) && d <= T::Compute::from_i32(36) {
         Some(shift)
@@ -264,19 +270,22 @@ impl<T: Element> Kernel<T> for Softmax<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Buffers { place, rows } = self.0;
-        if rows.cols() <= short_rows::longest::<T>() {
-            return short_rows::softmax(lanes, Buffers { place, rows });
+        if let Layout::Strided(rows) = rows
+            && rows.cols() <= short_rows::longest::<T>()
+        {
+            return short_rows::softmax(lanes, place, rows);
         }
-        match place {
-            Place::Apart(x, y) => {
-                for r in 0..rows.rows() {
-                    row(lanes, rows.input(x, r), rows.output(y, r));
+        let mut buffers = Buffers { place, rows };
+        let mut r = 0;
+        while r < rows.rows() {
+            let short = short_rows::ragged(lanes, &mut buffers, r);
+            r += short;
+            if short == 0 {
+                match &mut buffers.place {
+                    Place::Apart(x, y) => row(lanes, rows.input(x, r), rows.output(y, r)),
+                    Place::InPlace(x) => row_in_place(lanes, rows.input_mut(x, r)),
                 }
-            }
-            Place::InPlace(x) => {
-                for r in 0..rows.rows() {
-                    row_in_place(lanes, rows.input_mut(x, r));
-                }
+                r += 1;
             }
         }
     }

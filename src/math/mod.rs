@@ -1,6 +1,8 @@
 //! Leaf maths: the exponential, generic over the vector, and the exact fused multiply-add of the reference.
 
 pub mod exp;
+#[cfg(feature = "half")]
+pub mod half;
 
 /// `a · b + c` with one rounding, on every CPU.
 #[inline(always)]

@@ -1,5 +1,6 @@
 //! The element types under test.
 
+use super::dd::scale;
 use super::ops::{self, Operator};
 use super::ulp::{Format, distance};
 use softmax::Element;
@@ -18,6 +19,12 @@ pub trait TestElement:
 
     /// The nearest element.
     fn from_f64(v: f64) -> Self;
+    /// The nearest finite element of a finite number.
+    fn finite(v: f64) -> Self {
+        let one_ulp = scale(1.0, Self::FORMAT.max_exp + 1 - Self::FORMAT.digits);
+        let largest = (scale(2.0, Self::FORMAT.digits - 1) - 1.0) * one_ulp;
+        Self::from_f64(if v.is_infinite() { v } else { v.clamp(-largest, largest) })
+    }
     /// The exact value.
     fn to_f64(self) -> f64;
     fn bits(self) -> u64;
@@ -56,7 +63,7 @@ pub trait TestElement:
 }
 
 macro_rules! test_element {
-    ($t:ident, $bits:ident, $format:ident, $nan:literal) => {
+    ($t:ident, $bits:ident, $format:ident, $nan:literal, $from:expr, $own:expr) => {
         impl TestElement for $t {
             type Probability = <$t as Element>::Compute;
             const NAME: &'static str = stringify!($t);
@@ -64,7 +71,7 @@ macro_rules! test_element {
             const WIDTH: u32 = $bits::BITS;
             const NAN_BITS: u64 = $nan;
             fn from_f64(v: f64) -> $t {
-                v as $t
+                $from(v)
             }
             fn to_f64(self) -> f64 {
                 f64::from(self)
@@ -76,23 +83,60 @@ macro_rules! test_element {
                 $t::from_bits(bits as $bits)
             }
             fn own_operators() -> Vec<Operator<$t>> {
-                vec![ops::exp(
-                    |isa, x, y| isa.exp(x, y),
-                    |x, y| softmax::exp(x, y),
-                    |isa, x, y| isa.exp(x, y),
-                )]
+                $own
             }
         }
     };
 }
 
-test_element!(f32, u32, F32, 0x7fc0_0000);
-test_element!(f64, u64, F64, 0x7ff8_0000_0000_0000);
+/// `exp`, which only the types that are computed in themselves have.
+fn exp<T: TestElement<Probability = T> + softmax::Float>() -> Vec<Operator<T>> {
+    vec![ops::exp(
+        |isa, x, y| isa.exp(x, y),
+        |x, y| softmax::exp(x, y),
+        |isa, x, y| isa.exp(x, y),
+    )]
+}
+
+test_element!(f32, u32, F32, 0x7fc0_0000, |v: f64| v as f32, {
+    let mut own = exp::<f32>();
+    own.extend([ops::online_softmax(), ops::online_logsumexp()]);
+    own
+});
+test_element!(f64, u64, F64, 0x7ff8_0000_0000_0000, |v: f64| v, exp::<f64>());
+
+#[cfg(feature = "half")]
+pub use halves::{bf16, f16};
+
+#[cfg(feature = "half")]
+mod halves {
+    use super::*;
+    pub use half::{bf16, f16};
+
+    test_element!(f16, u16, F16, 0x7e00, |v: f64| f16::from_f32(odd(v)), Vec::new());
+    test_element!(bf16, u16, BF16, 0x7fc0, |v: f64| bf16::from_f32(odd(v)), Vec::new());
+
+    /// `v` in f32, rounded to odd, so that the next rounding is as if it were the only one.
+    fn odd(v: f64) -> f32 {
+        let near = v as f32;
+        if f64::from(near) == v || v.is_nan() || near.is_infinite() || near.to_bits() & 1 == 1 {
+            near
+        } else if f64::from(near).abs() < v.abs() {
+            f32::from_bits(near.to_bits() + 1)
+        } else {
+            f32::from_bits(near.to_bits() - 1)
+        }
+    }
+}
 
 /// Calls a generic check for every element type. A new type is a line here and an `impl TestElement`.
 macro_rules! for_each_element {
     ($check:ident $(, $argument:expr)*) => {
         $check::<f32>($($argument),*);
+        #[cfg(feature = "half")]
+        $check::<$crate::common::element::f16>($($argument),*);
+        #[cfg(feature = "half")]
+        $check::<$crate::common::element::bf16>($($argument),*);
     };
 }
 

@@ -4,13 +4,14 @@
 use super::choices::{Choice, choices};
 use super::element::{TestElement, bits};
 use super::host_flags::with_subnormals_flushed;
+use super::layouts::layout_forms;
 use super::ops::{InPlace, ManyRows, Operator, Outcome, Width, operators};
 use super::shape::Shape;
 use softmax::Isa;
 use std::mem::MaybeUninit;
 
 /// The bits of the result of a row on an ISA; `None` where the form does not apply.
-type Run<T> = Box<dyn Fn(Isa, &[T]) -> Option<Vec<u64>>>;
+pub type Run<T> = Box<dyn Fn(Isa, &[T]) -> Option<Vec<u64>>>;
 
 pub struct Form<T> {
     pub name: String,
@@ -32,7 +33,7 @@ pub fn subjects<T: TestElement>() -> Vec<Subject<T>> {
         name: op.name,
         forms: choice_forms(op),
     });
-    operators.chain(choices).collect()
+    operators.chain(choices).chain(super::derived::derived()).collect()
 }
 
 /// Distances from a 64-byte boundary, in elements.
@@ -54,7 +55,7 @@ const BATCHES: [(usize, usize, usize, usize); 11] = [
 ];
 
 /// Batches larger than this add time, not evidence.
-const LARGEST_BATCH: usize = 150_000;
+pub const LARGEST_BATCH: usize = 150_000;
 
 fn operator_forms<T: TestElement>(op: Operator<T>) -> Vec<Form<T>> {
     let Operator {
@@ -180,6 +181,7 @@ fn operator_forms<T: TestElement>(op: Operator<T>) -> Vec<Form<T>> {
         };
         form("rows, subnormals flushed by the host".into(), Box::new(run));
     }
+    forms.extend(layout_forms(name));
     forms
 }
 
@@ -217,11 +219,8 @@ fn choice_forms<T: TestElement>(op: Choice<T>) -> Vec<Form<T>> {
     forms
 }
 
-/// The row among neighbours that have every reason to disturb it, canaries in the gaps.
-fn batch_of<T: TestElement>(
-    row: &[T],
-    (rows, position, x_gap, y_gap): (usize, usize, usize, usize),
-) -> Option<(Shape, usize, Vec<T>)> {
+/// Element `i` of row `r` beside the one that is looked at.
+pub fn neighbour<T: TestElement>(r: usize, i: usize) -> T {
     const NEIGHBOURS: [fn(usize) -> f64; 7] = [
         |_| f64::NAN,
         |i| -(i as f64 % 110.0),
@@ -231,6 +230,14 @@ fn batch_of<T: TestElement>(
         |i| -1e4 - i as f64,
         |_| 0.0,
     ];
+    T::from_f64(NEIGHBOURS[r % NEIGHBOURS.len()](i))
+}
+
+/// The row among neighbours that have every reason to disturb it, canaries in the gaps.
+fn batch_of<T: TestElement>(
+    row: &[T],
+    (rows, position, x_gap, y_gap): (usize, usize, usize, usize),
+) -> Option<(Shape, usize, Vec<T>)> {
     let cols = row.len();
     let shape = Shape {
         rows,
@@ -244,10 +251,7 @@ fn batch_of<T: TestElement>(
     let mut x = vec![T::canary(); shape.x_extent()];
     for r in 0..if cols > 0 { rows } else { 0 } {
         let to = &mut x[r * shape.x_stride..][..cols];
-        let neighbour = NEIGHBOURS[r % NEIGHBOURS.len()];
-        to.iter_mut()
-            .enumerate()
-            .for_each(|(i, v)| *v = T::from_f64(neighbour(i)));
+        to.iter_mut().enumerate().for_each(|(i, v)| *v = neighbour(r, i));
         if r == position {
             to.copy_from_slice(row);
         }
@@ -283,7 +287,7 @@ impl<T: TestElement> Aligned<T> {
     }
 }
 
-fn assume_init<T: Copy>(values: Vec<MaybeUninit<T>>) -> Vec<T> {
+pub fn assume_init<T: Copy>(values: Vec<MaybeUninit<T>>) -> Vec<T> {
     // SAFETY: every element was initialised with a canary before the call.
     values.into_iter().map(|v| unsafe { v.assume_init() }).collect()
 }

@@ -90,7 +90,7 @@ impl Distribution {
         if n > 0 {
             (self.fill)(&mut rng(seed ^ (n as u64) << 20), &mut row);
         }
-        row.into_iter().map(T::from_f64).collect()
+        row.into_iter().map(T::finite).collect()
     }
 }
 

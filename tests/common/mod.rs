@@ -8,10 +8,12 @@
 pub mod choices;
 pub mod climb;
 pub mod dd;
+pub mod derived;
 pub mod element;
 pub mod forms;
 pub mod host_flags;
 pub mod inputs;
+pub mod layouts;
 pub mod memory;
 pub mod ops;
 pub mod oracle;

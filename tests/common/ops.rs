@@ -1,9 +1,9 @@
 //! The operators under test that give values, one row each in [`operators`], with everything the tests ask of them.
 
-use super::dd::Exact;
+use super::dd::{Exact, scale};
 use super::element::TestElement;
 use super::oracle::Oracle;
-use softmax::{Error, Isa, Rows};
+use softmax::{Error, Isa, OnlineSoftmax, Rows};
 use std::mem::MaybeUninit;
 
 pub type Outcome = Result<(), Error>;
@@ -112,9 +112,43 @@ impl<T: TestElement> Operator<T> {
 /// `log_softmax` and `logsumexp`: ULP of max(1, |result|).
 pub const LOG_MAX_ULP: f64 = 4.0;
 
+/// f16 and bf16 are computed in f32 and rounded once.
+pub const HALF_MAX_ULP: f64 = 0.51;
+
+/// The bound in ULP of `T` of what is computed within `ulp` ULP of the type that `T` is computed in.
+fn bound<T: TestElement>(ulp: f64) -> f64 {
+    if T::FORMAT.is_half() { HALF_MAX_ULP } else { ulp }
+}
+
+/// The bound of `softmax`.
+pub fn softmax_bound<T: TestElement>(isa: Isa) -> f64 {
+    bound::<T>(f64::from(isa.max_ulp()))
+}
+
+/// How far from 1 a row of `n` probabilities may sum: each is within B ULP, at most B·2^(1−digits) of itself, and what is
+/// flushed is below 2^min_exp (f16 is rounded instead: n·2^−25). Of the halves the contract promises this with B = ½.
+pub fn sum_bound<T: TestElement>(isa: Isa, n: usize) -> f64 {
+    let format = T::FORMAT;
+    let ulp = if format.is_half() { 0.5 } else { softmax_bound::<T>(isa) };
+    let lost = format.min_exp - if format.flush { 0 } else { format.digits };
+    ulp * scale(1.0, 1 - format.digits) + n as f64 * scale(1.0, lost)
+}
+
+/// The bound of `log_softmax` and `logsumexp`.
+pub fn log_bound<T: TestElement>() -> f64 {
+    bound::<T>(LOG_MAX_ULP)
+}
+
 /// A new operator is a row here.
 pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
-    let mut list = vec![
+    let mut list = operators_of_all();
+    list.extend(T::own_operators());
+    list
+}
+
+/// Those that every element type has.
+fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
+    vec![
         Operator {
             name: "softmax",
             width: Width::Row,
@@ -134,7 +168,7 @@ pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
             }),
             reference: |oracle, x| oracle.softmax(x),
             error: |got, want, format| format.error(got, want),
-            bound: |isa| f64::from(isa.max_ulp()),
+            bound: softmax_bound::<T>,
             canonical_nan: true,
             nan: Expect::All(f64::NAN),
             infinity: Expect::All(f64::NAN),
@@ -161,7 +195,7 @@ pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
             }),
             reference: |oracle, x| oracle.log_softmax(x),
             error: |got, want, format| format.error_from_1(got, want),
-            bound: |_| LOG_MAX_ULP,
+            bound: |_| log_bound::<T>(),
             canonical_nan: true,
             nan: Expect::All(f64::NAN),
             infinity: Expect::All(f64::NAN),
@@ -186,7 +220,7 @@ pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
             }),
             reference: |oracle, _| oracle.logsumexp(),
             error: |got, want, format| format.error_from_1(got, want),
-            bound: |_| LOG_MAX_ULP,
+            bound: |_| log_bound::<T>(),
             canonical_nan: true,
             nan: Expect::All(f64::NAN),
             infinity: Expect::All(f64::INFINITY),
@@ -194,9 +228,7 @@ pub fn operators<T: TestElement>() -> Vec<Operator<T>> {
             all_minus_infinity: Expect::All(f64::NEG_INFINITY),
             range: (f64::NEG_INFINITY, f64::INFINITY),
         },
-    ];
-    list.extend(T::own_operators());
-    list
+    ]
 }
 
 /// `exp`, which only the types that are computed in themselves have.
@@ -222,5 +254,48 @@ pub fn exp<T: TestElement>(
         minus_infinity: Expect::There(0.0),
         all_minus_infinity: Expect::All(0.0),
         range: (0.0, f64::INFINITY),
+    }
+}
+
+/// The state of a row in two parts of tiles of 100.
+fn online(isa: Isa, x: &[f32]) -> Result<OnlineSoftmax, Error> {
+    let (left, right) = x.split_at(x.len() / 3);
+    let [mut first, mut second] = [OnlineSoftmax::new(); 2];
+    for (state, part) in [(&mut first, left), (&mut second, right)] {
+        for tile in part.chunks(100) {
+            isa.online_update(state, tile)?;
+        }
+    }
+    first.merge(&second);
+    Ok(first)
+}
+
+/// Softmax of a row that comes in tiles.
+pub fn online_softmax() -> Operator<f32> {
+    Operator {
+        name: "online_softmax",
+        row: |isa, x, y| isa.online_finish(&online(isa, x)?, x, y),
+        detected: |x, y| online(Isa::detect(), x)?.finish(x, y),
+        uninit: Some(|isa, x, y| isa.online_finish(&online(isa, x)?, x, y)),
+        in_place: None,
+        rows: None,
+        ..operators_of_all().swap_remove(0)
+    }
+}
+
+/// logsumexp of a row that comes in tiles.
+pub fn online_logsumexp() -> Operator<f32> {
+    Operator {
+        name: "online_logsumexp",
+        row: |isa, x, y| {
+            y[0] = online(isa, x)?.logsumexp();
+            Ok(())
+        },
+        detected: |x, y| {
+            y[0] = online(Isa::detect(), x)?.logsumexp();
+            Ok(())
+        },
+        rows: None,
+        ..operators_of_all().swap_remove(2)
     }
 }

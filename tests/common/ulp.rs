@@ -41,6 +41,11 @@ impl Format {
         flush: false,
     };
 
+    /// Whether it is one of the formats of 16 bits.
+    pub fn is_half(&self) -> bool {
+        self.digits < Format::F32.digits
+    }
+
     /// Exponent of one ULP at |v| (of the subnormals below the smallest normal number, 0 included).
     pub fn ulp_exp(&self, v: Exact) -> i32 {
         let exp = if v.m.hi == 0.0 {

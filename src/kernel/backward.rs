@@ -1,0 +1,98 @@
+//! The gradients of softmax and log_softmax, from what the forward pass gave.
+//!
+//! ```text
+//! y = softmax(x):      dx_i = y_i·(dy_i − s),     s = Σ_j y_j·dy_j
+//! y = log_softmax(x):  dx_i = dy_i − e^(y_i)·s,   s = Σ_j dy_j
+//! ```
+//!
+//! s is used in two terms, so that only the roundings of its own terms are left in it.
+
+use super::exp::of_difference;
+use super::passes::{load_at, map_sum};
+use super::row::{InPlace, Pair, Read, Row};
+use super::{Buffers, Kernel, Place};
+use crate::element::{Element, Sum};
+use crate::lanes::Memory;
+
+/// The gradient of each row: `dy` holds dy and the place for dx, `y` what the forward pass gave.
+pub struct Backward<'a, T> {
+    pub y: &'a [T],
+    pub y_stride: usize,
+    pub dy: Buffers<'a, T>,
+    /// Whether the forward pass was log_softmax.
+    pub log: bool,
+}
+
+impl<T: Element> Kernel<T> for Backward<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        if self.log {
+            all_rows::<T, L, true>(lanes, self);
+        } else {
+            all_rows::<T, L, false>(lanes, self);
+        }
+    }
+}
+
+#[inline(always)]
+fn all_rows<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, backward: Backward<'_, T>) {
+    let Backward { y, y_stride, dy, .. } = backward;
+    let Buffers { place, rows } = dy;
+    match place {
+        Place::Apart(dy, dx) => {
+            for r in 0..rows.rows() {
+                let (y, dy, dx) = (&y[r * y_stride..][..rows.len(r)], rows.input(dy, r), rows.output(dx, r));
+                let s = sum::<T, L, LOG>(lanes, y, dy);
+                gradient::<T, L, LOG>(lanes, y, Pair(dy, dx), s);
+            }
+        }
+        Place::InPlace(dy) => {
+            for r in 0..rows.rows() {
+                let (y, dy) = (&y[r * y_stride..][..rows.len(r)], rows.input_mut(dy, r));
+                let s = sum::<T, L, LOG>(lanes, y, dy);
+                gradient::<T, L, LOG>(lanes, y, InPlace(dy), s);
+            }
+        }
+    }
+}
+
+/// s in two terms.
+#[inline(always)]
+fn sum<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, y: &[T], dy: &[T]) -> (T::Compute, T::Compute) {
+    map_sum::<T, T, L>(
+        lanes,
+        Read(dy),
+        #[inline(always)]
+        |at, dy| {
+            let term = if LOG { dy } else { lanes.mul(load_at(lanes, y, at), dy) };
+            (term, term)
+        },
+    )
+    .split()
+}
+
+/// dx from dy, y and s.
+#[inline(always)]
+fn gradient<T: Element, L: Memory<T>, const LOG: bool>(
+    lanes: L,
+    y: &[T],
+    row: impl Row<T, T>,
+    (high, low): (T::Compute, T::Compute),
+) {
+    let (high, low) = (lanes.splat(high), lanes.splat(low));
+    map_sum::<T, T, L>(
+        lanes,
+        row,
+        #[inline(always)]
+        |at, dy| {
+            let y = load_at(lanes, y, at);
+            let dx = if LOG {
+                let p = of_difference(lanes, y);
+                lanes.neg_mul_add(p, low, lanes.neg_mul_add(p, high, dy))
+            } else {
+                lanes.mul(y, lanes.sub(lanes.sub(dy, high), low))
+            };
+            (dx, dx)
+        },
+    );
+}

@@ -1,0 +1,197 @@
+//! The cross-entropy of logits and labels, and its gradient, in two sweeps of a row.
+//!
+//! ```text
+//! l_c = ln Σ e^x − x_c ≥ 0       with C classes, weights w (1 without), W = Σ w_c, label t, smoothing ε
+//! loss = (1 − ε)·w_t·l_t + (ε/C)·Σ_c w_c·l_c
+//! dx_c = scale·(((1 − ε)·w_t + (ε/C)·W)·p_c − (ε/C)·w_c − (1 − ε)·w_t·[c = t])
+//! ```
+//!
+//! The first sweep gives Σ e^x, the second p and Σ w·l, whose terms are not negative: nothing cancels.
+
+use super::Kernel;
+use super::passes::{Quotient, V, load_at, map_sum};
+use super::row::{Pair, Read, Row};
+use super::softmax::{fill, sum};
+use crate::element::{Element, Float, Sum};
+use crate::lanes::{Lanes, Memory};
+use crate::math::exp::{Splat, exp};
+use crate::rows::Rows;
+use core::mem::MaybeUninit;
+
+/// The parameters as the kernel wants them; every label is checked.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// ε
+    pub smoothing: f64,
+    /// Rows with this label count for nothing.
+    pub ignored: i64,
+    /// w, one to a column.
+    pub weights: Option<&'a [f32]>,
+    /// W
+    pub weight_sum: f64,
+    /// What the gradients are multiplied by.
+    pub scale: f64,
+}
+
+impl Terms<'_> {
+    /// w_t
+    #[inline(always)]
+    pub fn weight(&self, t: usize) -> f64 {
+        self.weights.map_or(1.0, |w| f64::from(w[t]))
+    }
+}
+
+/// The losses, each and summed, and where there is a place for them the gradients.
+pub struct CrossEntropy<'a, T: Element> {
+    pub x: &'a [T],
+    pub labels: &'a [i64],
+    pub loss: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    pub total: &'a mut f64,
+    pub dx: Option<&'a mut [MaybeUninit<T>]>,
+    pub rows: Rows,
+    pub terms: Terms<'a>,
+}
+
+impl<T: Element> Kernel<T> for CrossEntropy<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self {
+            x, labels, rows, terms, ..
+        } = self;
+        let (mut losses, mut gradients) = (self.loss, self.dx);
+        for r in 0..rows.rows() {
+            let dx = match &mut gradients {
+                Some(dx) => Some(rows.output(dx, r)),
+                None => None,
+            };
+            let loss = row(lanes, rows.input(x, r), labels[r], dx, &terms);
+            *self.total += loss;
+            if let Some(losses) = &mut losses {
+                losses[r].write(T::Compute::from_f64(loss));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn to_f64<F: Float>(x: F) -> f64 {
+    F::Sum::of(x).to_f64()
+}
+
+/// The loss of one row, its gradient to `dx`.
+#[inline(always)]
+fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    label: i64,
+    dx: Option<&mut [MaybeUninit<T>]>,
+    terms: &Terms<'_>,
+) -> f64 {
+    if label == terms.ignored {
+        if let Some(dx) = dx {
+            fill(dx, T::narrow(T::Compute::ZERO));
+        }
+        return 0.0;
+    }
+    let Some((shift, sum)) = sum(lanes, x) else {
+        if let Some(dx) = dx {
+            fill(dx, T::NAN);
+        }
+        return f64::NAN;
+    };
+    let t = label as usize;
+    let (high, low) = sum.log(shift.n);
+    let l = (to_f64(high) - (to_f64(x[t].widen()) - to_f64(shift.offset))) + to_f64(low);
+    let at_label = (1.0 - terms.smoothing) * terms.weight(t);
+    let each = terms.smoothing / x.len() as f64;
+    let sweep = Sweep {
+        shift: shift.splat(lanes),
+        quotient: Quotient::new(lanes, sum),
+        offset: lanes.splat(shift.offset),
+        log: [lanes.splat(high), lanes.splat(low)],
+        p: splat(lanes, terms.scale * (at_label + each * terms.weight_sum)),
+        w: splat(lanes, terms.scale * each),
+        weights: terms.weights.filter(|_| each != 0.0),
+    };
+    let smoothed = match dx {
+        Some(dx) => {
+            let smoothed = sweep.run(lanes, Pair(x, &mut *dx));
+            let place = &mut dx[t..=t];
+            let label = splat(lanes, terms.scale * at_label);
+            let (v, _) = sweep.of(lanes, t, lanes.load_or(&x[t..=t], T::Compute::ZERO));
+            Memory::<T>::store_partial(lanes, place, Lanes::<T::Compute>::sub(lanes, v, label));
+            smoothed
+        }
+        None if each != 0.0 => sweep.run(lanes, Read(x)),
+        None => 0.0,
+    };
+    // Without smoothing its sum is not looked at: −∞ in the row would make it 0·∞.
+    let loss = at_label * if l < 0.0 { 0.0 } else { l };
+    if each == 0.0 { loss } else { loss + each * smoothed }
+}
+
+#[inline(always)]
+fn splat<F: Float, L: Lanes<F>>(lanes: L, x: f64) -> L::V {
+    lanes.splat(F::from_f64(x))
+}
+
+/// The second sweep over a row.
+struct Sweep<'a, V> {
+    shift: Splat<V>,
+    quotient: Quotient<V>,
+    offset: V,
+    log: [V; 2],
+    /// What p is multiplied by.
+    p: V,
+    /// What the weights are multiplied by.
+    w: V,
+    weights: Option<&'a [f32]>,
+}
+
+impl<V: Copy> Sweep<'_, V> {
+    /// Stores the gradients but for the label's term, and gives Σ w·l.
+    #[inline(always)]
+    fn run<T, L>(&self, lanes: L, row: impl Row<T, T>) -> f64
+    where
+        T: Element,
+        L: Memory<T> + Memory<T::Compute> + Lanes<T::Compute, V = V>,
+    {
+        map_sum::<T, T, L>(
+            lanes,
+            row,
+            #[inline(always)]
+            |at, x| self.of(lanes, at, x),
+        )
+        .to_f64()
+    }
+
+    /// The gradients at `at` but for the label's term, and w·l.
+    #[inline(always)]
+    fn of<F: Float, L: Memory<F> + Lanes<F, V = V>>(&self, lanes: L, at: usize, x: V) -> (V, V) {
+        let core = F::core(L::FUSED);
+        let ([e], _) = exp::<_, L, 1, true>(lanes, core, &self.shift, [x]);
+        let p = self.quotient.of(lanes, e);
+        let w = weights_at(lanes, self.weights, at);
+        let [high, low] = self.log;
+        let l = lanes.add(lanes.sub(high, lanes.sub(x, self.offset)), low);
+        let l = lanes.max(lanes.splat(F::ZERO), l);
+        (lanes.neg_mul_add(self.w, w, lanes.mul(self.p, p)), lanes.mul(w, l))
+    }
+}
+
+/// The weights of the vector at `at`, 1 without.
+#[inline(always)]
+fn weights_at<F: Float, L: Memory<F>>(lanes: L, weights: Option<&[f32]>, at: usize) -> V<F, L> {
+    let Some(weights) = weights else {
+        return lanes.splat(F::from_i32(1));
+    };
+    if let Some(weights) = F::from_f32s(weights) {
+        return load_at(lanes, weights, at);
+    }
+    let mut wide = [F::ZERO; 32];
+    let rest = &weights[at..];
+    for i in 0..F::LANES.min(rest.len()) {
+        wide[i] = F::from_f64(f64::from(rest[i]));
+    }
+    lanes.load(&wide)
+}

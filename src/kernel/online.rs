@@ -1,0 +1,96 @@
+//! One row that comes in tiles: e = e^(x − offset)·2^−N of a tile under a given shift, with its sum, and the quotients
+//! once the sum of all tiles is known.
+
+use super::passes::{Quotient, map, map_sum};
+use super::primitives::Pass;
+use super::row::{InPlace, Pair, Read, Row};
+use super::softmax::fill;
+use super::{Kernel, Place};
+use crate::arch::memory::as_output;
+use crate::element::{Element, Float};
+use crate::lanes::Memory;
+use crate::math::exp::{Shift, exp};
+
+/// Terms below 2^−100 are 0, where 2^0 is about the largest: far below what a sum can show, and far enough above the
+/// smallest normal number that no step of the exponential is subnormal.
+const NEGLIGIBLE: f64 = 1.0 / (1_u128 << 100) as f64;
+
+/// The terms of a tile under `shift`, whose largest is about 1, and their sum.
+pub struct Tile<'a, T: Element> {
+    pub row: Pass<'a, T>,
+    pub shift: Shift<T::Compute>,
+    pub sum: &'a mut <T::Compute as Float>::Sum,
+}
+
+impl<T: Element> Kernel<T> for Tile<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        *self.sum = match self.row {
+            Pass::Read(x) => terms(lanes, Read(x), &self.shift),
+            Pass::Apart(x, e) => terms(lanes, Pair(x, e), &self.shift),
+            Pass::InPlace(x) => terms(lanes, InPlace(x), &self.shift),
+        };
+    }
+}
+
+#[inline(always)]
+fn terms<T: Element, L: Memory<T>>(
+    lanes: L,
+    row: impl Row<T, T>,
+    shift: &Shift<T::Compute>,
+) -> <T::Compute as Float>::Sum {
+    let core = T::Compute::core(L::FUSED);
+    let (splat, negligible) = (shift.splat(lanes), lanes.splat(T::Compute::from_f64(NEGLIGIBLE)));
+    map_sum::<T, T, L>(
+        lanes,
+        row,
+        #[inline(always)]
+        |_, x| {
+            let ([e], _) = exp::<_, L, 1, true>(lanes, core, &splat, [x]);
+            let e = lanes.zero_below(e, e, negligible);
+            (e, e)
+        },
+    )
+}
+
+/// A shift, and Σe under it.
+pub type Terms<F> = (Shift<F>, <F as Float>::Sum);
+
+/// e/S of elements of the row; NaN without terms. An element above `max` counts as `max`.
+pub struct Finish<'a, T: Element> {
+    pub place: Place<'a, T>,
+    pub max: T::Compute,
+    pub terms: Option<Terms<T::Compute>>,
+}
+
+impl<T: Element> Kernel<T> for Finish<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        match (self.place, self.terms) {
+            (Place::Apart(x, y), Some(terms)) => quotients(lanes, Pair(x, y), self.max, &terms),
+            (Place::InPlace(x), Some(terms)) => quotients(lanes, InPlace(x), self.max, &terms),
+            (Place::Apart(_, y), None) => fill(y, T::NAN),
+            (Place::InPlace(x), None) => fill(as_output(x), T::NAN),
+        }
+    }
+}
+
+#[inline(always)]
+fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    row: impl Row<T, T>,
+    max: T::Compute,
+    (shift, sum): &Terms<T::Compute>,
+) {
+    let core = T::Compute::core(L::FUSED);
+    let (splat, max, quotient) = (shift.splat(lanes), lanes.splat(max), Quotient::new(lanes, *sum));
+    map::<T, T, L>(
+        lanes,
+        row,
+        #[inline(always)]
+        |x| {
+            let ([e], _) = exp::<_, L, 1, true>(lanes, core, &splat, [lanes.min(max, x)]);
+            quotient.of(lanes, e)
+        },
+    );
+}

@@ -1,0 +1,205 @@
+//! The operators along any axis of a contiguous tensor.
+
+use crate::element::{Element, Output};
+use crate::error::Error;
+use crate::isa::Isa;
+use crate::kernel::Place;
+use crate::kernel::axis::{LogSoftmaxAxis, LogSumExpAxis, SoftmaxAxis};
+use crate::rows::Axis;
+use core::mem::MaybeUninit;
+
+/// [`softmax`](crate::softmax()) along one axis of a contiguous tensor: of each row that runs along it.
+///
+/// With `axis` = `outer` × `len` × `inner`, element (o, i, k) stands at `(o·len + i)·inner + k` of `x` and of `y`, and
+/// row (o, k) is all i. Nothing is transposed. Each row gives the bits that it gives alone, side by side in memory.
+///
+/// # Errors
+/// [`Error::AxisTooShort`] or [`Error::AxisOverflow`] if a slice does not hold the tensor; nothing is written then.
+///
+/// ```
+/// use softmax::{Axis, softmax_axis};
+/// // Three channels of two pixels: each pixel's channels sum to 1.
+/// let mut y = [0.0_f32; 6];
+/// softmax_axis(&[0.0_f32, 1.0, 0.0, 1.0, 0.0, 1.0], &mut y, Axis::new(1, 3, 2))?;
+/// assert!(y.iter().all(|&p| (p - 1.0 / 3.0).abs() < 1e-7));
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn softmax_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, axis: Axis) -> Result<(), Error> {
+    Isa::detect().softmax_axis(x, y, axis)
+}
+
+/// [`softmax_axis`] in place: the same bits.
+///
+/// # Errors
+/// As [`softmax_axis`].
+///
+/// ```
+/// use softmax::{Axis, softmax_axis_in_place};
+/// let mut x = [3.0_f32, 4.0, 3.0, 4.0];
+/// softmax_axis_in_place(&mut x, Axis::new(1, 2, 2))?;
+/// assert_eq!(x, [0.5; 4]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn softmax_axis_in_place<T: Element>(x: &mut [T], axis: Axis) -> Result<(), Error> {
+    Isa::detect().softmax_axis_in_place(x, axis)
+}
+
+/// [`log_softmax`](crate::log_softmax) along one axis of a contiguous tensor, laid out as in [`softmax_axis`].
+///
+/// # Errors
+/// As [`softmax_axis`].
+///
+/// ```
+/// use softmax::{Axis, log_softmax_axis};
+/// let mut y = [0.0_f32; 4];
+/// log_softmax_axis(&[3.0_f32, 4.0, 3.0, 4.0], &mut y, Axis::new(1, 2, 2))?;
+/// assert!(y.iter().all(|y| (y + core::f32::consts::LN_2).abs() < 1e-7));
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn log_softmax_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, axis: Axis) -> Result<(), Error> {
+    Isa::detect().log_softmax_axis(x, y, axis)
+}
+
+/// [`log_softmax_axis`] in place: the same bits.
+///
+/// # Errors
+/// As [`softmax_axis`].
+///
+/// ```
+/// use softmax::{Axis, log_softmax_axis_in_place};
+/// let mut x = [3.0_f32, 4.0, 3.0, 4.0];
+/// log_softmax_axis_in_place(&mut x, Axis::new(1, 2, 2))?;
+/// assert!(x.iter().all(|y| (y + core::f32::consts::LN_2).abs() < 1e-7));
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn log_softmax_axis_in_place<T: Element>(x: &mut [T], axis: Axis) -> Result<(), Error> {
+    Isa::detect().log_softmax_axis_in_place(x, axis)
+}
+
+/// [`logsumexp`](crate::logsumexp) along one axis of a contiguous tensor, laid out as in [`softmax_axis`]: of row (o, k)
+/// to `out[o·inner + k]`, −∞ for each where `len` is 0.
+///
+/// # Errors
+/// As [`softmax_axis`]; `out` needs outer·inner elements.
+///
+/// ```
+/// use softmax::{Axis, logsumexp_axis};
+/// let mut out = [0.0_f32; 2];
+/// logsumexp_axis(&[3.0_f32, 4.0], &mut out, Axis::new(1, 1, 2))?;
+/// assert_eq!(out, [3.0, 4.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn logsumexp_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, axis: Axis) -> Result<(), Error> {
+    Isa::detect().logsumexp_axis(x, out, axis)
+}
+
+/// The operators along an axis on a chosen ISA: the free functions of the same names, and
+/// [`Error::IsaUnavailable`] where the CPU lacks it.
+impl Isa {
+    /// [`softmax_axis`] on this ISA.
+    #[inline]
+    pub fn softmax_axis<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y, axis: Axis) -> Result<(), Error> {
+        let y = checked(x, y, axis)?;
+        if let Some(rows) = axis.as_rows() {
+            return self.softmax_rows(x, y, rows);
+        }
+        self.require()?;
+        if !axis.is_nothing() {
+            let place = Place::Apart(x, y);
+            T::softmax_axis(self, SoftmaxAxis { place, axis });
+        }
+        Ok(())
+    }
+
+    /// [`softmax_axis_in_place`] on this ISA.
+    #[inline]
+    pub fn softmax_axis_in_place<T: Element>(self, x: &mut [T], axis: Axis) -> Result<(), Error> {
+        axis.check("input", x.len())?;
+        if let Some(rows) = axis.as_rows() {
+            return self.softmax_rows_in_place(x, rows);
+        }
+        self.require()?;
+        if !axis.is_nothing() {
+            let place = Place::InPlace(x);
+            T::softmax_axis(self, SoftmaxAxis { place, axis });
+        }
+        Ok(())
+    }
+
+    /// [`log_softmax_axis`] on this ISA.
+    #[inline]
+    pub fn log_softmax_axis<T: Element, Y: Output<T> + ?Sized>(
+        self,
+        x: &[T],
+        y: &mut Y,
+        axis: Axis,
+    ) -> Result<(), Error> {
+        let y = checked(x, y, axis)?;
+        if let Some(rows) = axis.as_rows() {
+            return self.log_softmax_rows(x, y, rows);
+        }
+        self.require()?;
+        if !axis.is_nothing() {
+            let place = Place::Apart(x, y);
+            T::log_softmax_axis(self, LogSoftmaxAxis { place, axis });
+        }
+        Ok(())
+    }
+
+    /// [`log_softmax_axis_in_place`] on this ISA.
+    #[inline]
+    pub fn log_softmax_axis_in_place<T: Element>(self, x: &mut [T], axis: Axis) -> Result<(), Error> {
+        axis.check("input", x.len())?;
+        if let Some(rows) = axis.as_rows() {
+            return self.log_softmax_rows_in_place(x, rows);
+        }
+        self.require()?;
+        if !axis.is_nothing() {
+            let place = Place::InPlace(x);
+            T::log_softmax_axis(self, LogSoftmaxAxis { place, axis });
+        }
+        Ok(())
+    }
+
+    /// [`logsumexp_axis`] on this ISA.
+    #[inline]
+    pub fn logsumexp_axis<T: Element, Y: Output<T> + ?Sized>(
+        self,
+        x: &[T],
+        out: &mut Y,
+        axis: Axis,
+    ) -> Result<(), Error> {
+        axis.check("input", x.len())?;
+        let out = out.as_uninit();
+        let results = axis.check_results("output", out.len())?;
+        if let Some(rows) = axis.as_rows() {
+            return self.logsumexp_rows(x, out, rows);
+        }
+        self.require()?;
+        let out = &mut out[..results];
+        if axis.len() == 0 {
+            crate::kernel::softmax::fill(out, T::NEG_INFINITY);
+        } else {
+            T::logsumexp_axis(self, LogSumExpAxis { x, out, axis });
+        }
+        Ok(())
+    }
+}
+
+/// The output, once input and output hold the tensor.
+#[inline(always)]
+fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
+    x: &[T],
+    y: &'y mut Y,
+    axis: Axis,
+) -> Result<&'y mut [MaybeUninit<T>], Error> {
+    axis.check("input", x.len())?;
+    let y = y.as_uninit();
+    axis.check("output", y.len())?;
+    Ok(y)
+}

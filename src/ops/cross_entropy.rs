@@ -1,0 +1,199 @@
+//! Cross-entropy of logits and labels, with its gradient.
+
+use crate::element::{Element, Float, Output};
+use crate::error::Error;
+use crate::isa::Isa;
+use crate::kernel::cross_entropy::{CrossEntropy as Kernel, Terms};
+use crate::kernel::softmax::fill;
+use crate::rows::Rows;
+
+/// The parameters of [`cross_entropy`], with PyTorch's names, meanings and defaults.
+///
+/// ```
+/// use softmax::{CrossEntropy, Reduction};
+/// let params = CrossEntropy { label_smoothing: 0.1, reduction: Reduction::Sum, ..CrossEntropy::default() };
+/// assert_eq!(params.ignore_index, -100);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossEntropy<'w> {
+    /// ε: how much of the target is spread over all classes, in [0, 1).
+    pub label_smoothing: f64,
+    /// Rows with this label give loss 0 and gradient 0, whatever they hold, and do not count in a mean.
+    pub ignore_index: i64,
+    /// A weight for each class.
+    pub class_weights: Option<&'w [f32]>,
+    /// What becomes of the losses of the rows.
+    pub reduction: Reduction,
+}
+
+/// What becomes of the losses of the rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// A loss for each row.
+    None,
+    /// Their sum over the sum of the weights of the labels (without weights: over the number of rows that count). NaN
+    /// of nothing.
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+impl Default for CrossEntropy<'_> {
+    fn default() -> Self {
+        Self {
+            label_smoothing: 0.0,
+            ignore_index: -100,
+            class_weights: None,
+            reduction: Reduction::Mean,
+        }
+    }
+}
+
+/// The cross-entropy of each row of logits and its label, and where `dx` is given the gradient of the loss.
+///
+/// With C classes, label t, weights w (1 without), l_c = ln Σ_j e^{x_j} − x_c and ε = `label_smoothing`:
+///
+/// ```text
+/// loss = (1 − ε)·w_t·l_t + (ε/C)·Σ_c w_c·l_c
+/// dx_c = s·(((1 − ε)·w_t + (ε/C)·Σ_j w_j)·softmax(x)_c − (ε/C)·w_c − (1 − ε)·w_t·[c = t])
+/// ```
+///
+/// s is 1, or under [`Reduction::Mean`] 1 over the sum of the w_t. `loss` has a place for each row under
+/// [`Reduction::None`], else for one value. Row r of the gradient stands at r·`y_stride` of `rows`.
+///
+/// # Numerical contract
+/// With u = 2^−24 (f64: 2^−53) and weights that are not negative, the loss of a row is within 8u·((1 − ε)·w_t·max(1,
+/// l_t) + (ε/C)·Σ_c w_c·max(1, l_c)) and never negative, and dx_c within s·u·(12·(w_t + (ε/C)·Σ_j w_j)·softmax(x)_c +
+/// 3·(w_t·[c = t] + (ε/C)·w_c)) (`Portable`: 20 for the 8 and the 12); in a half type its rounding comes on top. Losses
+/// are added in f64. The same bits on every ISA but `Portable`.
+///
+/// | the row has | loss | gradient |
+/// |---|---|---|
+/// | −∞ at the label | +∞ | as softmax has it |
+/// | −∞ elsewhere | as if absent; with smoothing +∞, where its weight is 0 NaN | as softmax has it |
+/// | NaN, +∞, or nothing but −∞ | NaN | NaN |
+///
+/// # Errors
+/// [`Error::Label`] for a label that is neither a class nor `ignore_index`, [`Error::Parameter`] for an ε outside [0, 1),
+/// [`Error::ClassWeights`] if there are not as many as classes; [`Error::Stride`], [`Error::TooShort`] or
+/// [`Error::Overflow`] if a slice does not hold the rows. Nothing is written then.
+///
+/// ```
+/// use softmax::{CrossEntropy, Rows, cross_entropy};
+/// let (x, labels) = ([0.0_f32, 0.0, 0.0, 50.0], [0, 1]);
+/// let (mut loss, mut dx) = ([0.0], [0.0; 4]);
+/// cross_entropy(&x, &labels, &mut loss, Some(&mut dx), Rows::new(2, 2), &CrossEntropy::default())?;
+/// assert!((loss[0] - 0.5 * core::f32::consts::LN_2).abs() < 1e-6);
+/// assert_eq!(dx[..2], [-0.25, 0.25]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+#[inline]
+pub fn cross_entropy<T: Element, Y: Output<T::Compute> + ?Sized>(
+    x: &[T],
+    labels: &[i64],
+    loss: &mut Y,
+    dx: Option<&mut [T]>,
+    rows: Rows,
+    params: &CrossEntropy<'_>,
+) -> Result<(), Error> {
+    Isa::detect().cross_entropy(x, labels, loss, dx, rows, params)
+}
+
+impl CrossEntropy<'_> {
+    /// The parameters as the kernel wants them, and the sum of the weights of the labels, once they are valid.
+    #[inline]
+    fn check(&self, labels: &[i64], classes: usize) -> Result<(Terms<'_>, f64), Error> {
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return Err(Error::Parameter {
+                name: "label_smoothing",
+                value: self.label_smoothing.into(),
+                range: "in [0, 1)",
+            });
+        }
+        if let Some(weights) = self.class_weights.filter(|w| w.len() != classes) {
+            let len = weights.len();
+            return Err(Error::ClassWeights { len, classes });
+        }
+        let mut terms = Terms {
+            smoothing: self.label_smoothing,
+            ignored: self.ignore_index,
+            weights: self.class_weights,
+            weight_sum: classes as f64,
+            scale: 1.0,
+        };
+        if let Some(weights) = self.class_weights {
+            terms.weight_sum = weights.iter().map(|&w| f64::from(w)).sum();
+        }
+        let mut counted = 0.0;
+        for (row, &label) in labels.iter().enumerate() {
+            if label == self.ignore_index {
+                continue;
+            }
+            match usize::try_from(label) {
+                Ok(t) if t < classes => counted += terms.weight(t),
+                _ => return Err(Error::Label { row, label, classes }),
+            }
+        }
+        if self.reduction == Reduction::Mean {
+            terms.scale = 1.0 / counted;
+        }
+        Ok((terms, counted))
+    }
+}
+
+impl Isa {
+    /// [`cross_entropy`] on this ISA.
+    pub fn cross_entropy<T: Element, Y: Output<T::Compute> + ?Sized>(
+        self,
+        x: &[T],
+        labels: &[i64],
+        loss: &mut Y,
+        dx: Option<&mut [T]>,
+        rows: Rows,
+        params: &CrossEntropy<'_>,
+    ) -> Result<(), Error> {
+        let each = params.reduction == Reduction::None;
+        let loss = loss.as_uninit();
+        rows.check_input(x.len())?;
+        rows.check_results("labels", labels.len(), 1)?;
+        let losses = Rows::new(if each { rows.rows() } else { 1 }, rows.cols());
+        losses.check_results("loss", loss.len(), 1)?;
+        if let Some(dx) = &dx {
+            rows.check("dx", dx.len(), rows.y_stride())?;
+        }
+        let labels = &labels[..rows.rows()];
+        let (terms, counted) = params.check(labels, rows.cols())?;
+        self.require()?;
+        let mut total = 0.0;
+        if rows.is_empty() {
+            // Without columns every label is an ignored one.
+            fill(&mut loss[..if each { rows.rows() } else { 0 }], Float::from_f64(0.0));
+        } else {
+            let loss = each.then_some(&mut *loss);
+            let dx = dx.map(crate::arch::memory::as_output);
+            let total = &mut total;
+            T::cross_entropy(
+                self,
+                Kernel {
+                    x,
+                    labels,
+                    loss,
+                    total,
+                    dx,
+                    rows,
+                    terms,
+                },
+            );
+        }
+        let value = if params.reduction == Reduction::Mean {
+            total / counted
+        } else {
+            total
+        };
+        if !each {
+            fill(&mut loss[..1], Float::from_f64(value));
+        }
+        Ok(())
+    }
+}

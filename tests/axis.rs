@@ -1,0 +1,225 @@
+//! Any axis of a tensor: every width of it, guard pages and canaries against both sides, special rows side by side, and
+//! each row with the bits that it has alone. `forms.rs` has the same law for every distribution.
+
+use crate::common::element::{TestElement, bits, for_each_element};
+use crate::common::inputs::DISTRIBUTIONS;
+use crate::common::layouts::{Laid, laid, place};
+use crate::common::memory::{EDGES, Guarded};
+use crate::common::ops::{Operator, Width, operators};
+use crate::common::{for_each_isa, scale};
+use crate::contract::cases;
+use crate::errors::{check_message, untouched, zeros};
+use softmax::{Axis, Error, Isa};
+
+/// Row (o, k) of a tensor.
+fn row<T: TestElement>(x: &[T], axis: Axis, r: usize) -> Vec<T> {
+    let (o, k) = (r / axis.inner(), r % axis.inner());
+    (0..axis.len()).map(|i| x[place(axis, o, i, k)]).collect()
+}
+
+/// What an operator gives for a tensor, row by row.
+fn row_by_row<T: TestElement>(op: &Operator<T>, isa: Isa, x: &[T], axis: Axis) -> Vec<T> {
+    let rows = axis.outer() * axis.inner();
+    let outputs = if op.width == Width::Row { x.len() } else { rows };
+    let mut want = vec![T::canary(); outputs];
+    for r in 0..rows {
+        let y = op.run(isa, &row(x, axis, r));
+        match op.width {
+            Width::One => want[r] = y[0],
+            Width::Row => {
+                for (i, &y) in y.iter().enumerate() {
+                    want[place(axis, r / axis.inner(), i, r % axis.inner())] = y;
+                }
+            }
+        }
+    }
+    want
+}
+
+fn check_tensor<T: TestElement>(isa: Isa, x: &[T], axis: Axis, what: &str) {
+    for (op, Laid { name, axis: calls, .. }) in operators::<T>().iter().zip(laid::<T>()) {
+        assert_eq!(op.name, name);
+        let (want, what) = (
+            row_by_row(op, isa, x, axis),
+            format!("{name} on {isa}, {axis:?}, {what}"),
+        );
+        for edge in EDGES {
+            let (input, mut output) = (Guarded::copy_of(x, edge), Guarded::new(want.len(), edge));
+            (calls.apart)(isa, &input, &mut output, &axis).unwrap_or_else(|e| panic!("{what}: {e}"));
+            input.check_unchanged(x, &what);
+            output.check(&what);
+            assert!(bits(&output) == bits(&want), "{what}: other bits than row by row");
+            if let Some(in_place) = &calls.in_place {
+                let mut both = Guarded::copy_of(x, edge);
+                (in_place.call)(isa, &mut both, &axis).unwrap_or_else(|e| panic!("{what}, in place: {e}"));
+                both.check(&what);
+                assert!(
+                    bits(&both) == bits(&want),
+                    "{what}: in place, other bits than row by row"
+                );
+            }
+        }
+    }
+}
+
+/// A tensor with rows of every distribution side by side.
+fn tensor<T: TestElement>(axis: Axis) -> Vec<T> {
+    let mut x = vec![T::canary(); axis.outer() * axis.len() * axis.inner()];
+    for r in 0..axis.outer() * axis.inner() {
+        let row: Vec<T> = DISTRIBUTIONS[r % DISTRIBUTIONS.len()].row(axis.len(), r as u64);
+        for (i, v) in row.into_iter().enumerate() {
+            x[place(axis, r / axis.inner(), i, r % axis.inner())] = v;
+        }
+    }
+    x
+}
+
+#[test]
+fn every_width() {
+    for_each_element!(check_widths);
+}
+
+fn check_widths<T: TestElement>() {
+    let lengths = [1, 2, 7, 15, 16, 17, 33, 64, 81, 127, 128, 129, 150, 257];
+    for inner in (1..=100)
+        .chain([111, 112, 113, 128, 144, 160, 200, 300])
+        .step_by(scale().min(7))
+    {
+        let axis = Axis::new(1 + inner % 2, lengths[inner % lengths.len()], inner);
+        for_each_isa(|isa| check_tensor(isa, &tensor::<T>(axis), axis, "mixed rows"));
+    }
+}
+
+#[test]
+fn every_length() {
+    for_each_element!(check_lengths);
+}
+
+fn check_lengths<T: TestElement>() {
+    for len in (1..=140).chain([255, 256, 257, 1000]).step_by(scale().min(7)) {
+        let inner = [2, 3, 5, 7, 8, 33, 49, 64][len % 8];
+        let axis = Axis::new(1, len, inner);
+        for_each_isa(|isa| check_tensor(isa, &tensor::<T>(axis), axis, "mixed rows"));
+    }
+}
+
+/// More than one segment of the sum, exactly one, exactly two.
+#[test]
+fn long_columns() {
+    for_each_element!(check_long);
+}
+
+fn check_long<T: TestElement>() {
+    for (len, inner) in [(65_536, 2), (65_537, 3), (131_072, 2), (70_001, 5)]
+        .into_iter()
+        .take(if scale() > 1 { 2 } else { 4 })
+    {
+        let axis = Axis::new(1, len, inner);
+        for_each_isa(|isa| check_tensor(isa, &tensor::<T>(axis), axis, "mixed rows"));
+    }
+}
+
+/// A special value in one row changes no other, and gives what it gives alone.
+#[test]
+fn special_columns() {
+    for_each_element!(check_special);
+}
+
+fn check_special<T: TestElement>() {
+    for (len, inner) in [(5, 3), (20, 7), (150, 40), (130, 130)] {
+        let axis = Axis::new(1, len, inner);
+        let ordinary: Vec<T> = DISTRIBUTIONS[1].row(len * inner, 5);
+        for (c, case) in cases::<T>().into_iter().enumerate() {
+            let mut x = ordinary.clone();
+            for k in (c % 3..inner).step_by(3) {
+                let mut special = row(&x, axis, k);
+                (case.put)(&mut special, (k * 7) % len);
+                for (i, v) in special.into_iter().enumerate() {
+                    x[place(axis, 0, i, k)] = v;
+                }
+            }
+            for_each_isa(|isa| check_tensor(isa, &x, axis, case.name));
+        }
+    }
+}
+
+#[test]
+fn nothing_to_do() {
+    for_each_element!(check_nothing);
+}
+
+fn check_nothing<T: TestElement>() {
+    for_each_isa(|isa| {
+        for (outer, len, inner) in [
+            (0, 3, 5),
+            (2, 0, 3),
+            (2, 3, 0),
+            (0, 0, 0),
+            (usize::MAX, 0, 1),
+            (0, usize::MAX, usize::MAX),
+        ] {
+            let axis = Axis::new(outer, len, inner);
+            for op in laid::<T>() {
+                if op.width == Width::One && outer == usize::MAX {
+                    continue; // that many results have no place
+                }
+                let what = format!("{} on {isa}, {axis:?}", op.name);
+                let mut y = vec![T::canary(); 8];
+                assert_eq!((op.axis.apart)(isa, &[], &mut y, &axis), Ok(()), "{what}");
+                let written = if op.width == Width::One { outer * inner } else { 0 };
+                let (results, rest) = y.split_at(written);
+                assert!(results.iter().all(|v| v.to_f64() == f64::NEG_INFINITY), "{what}: {y:?}");
+                assert!(rest.iter().all(|v| v.bits() == T::canary().bits()), "{what}: wrote");
+                if let Some(in_place) = op.axis.in_place {
+                    assert_eq!((in_place.call)(isa, &mut y, &axis), Ok(()), "{what}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn bad_calls() {
+    for_each_element!(check_bad_calls);
+}
+
+fn check_bad_calls<T: TestElement>() {
+    const HUGE: usize = usize::MAX / 4;
+    for_each_isa(|isa| {
+        for op in laid::<T>() {
+            let results = if op.width == Width::Row { 231 } else { 33 };
+            let cases: [((usize, usize, usize), usize, usize, &[usize]); 5] = [
+                ((3, 7, 11), 230, 231, &[230, 231, 3, 7, 11]),
+                ((3, 7, 11), 231, results - 1, &[results - 1, results, 3, 11]),
+                ((HUGE, 8, 1), 16, 16, &[HUGE, 8]),
+                ((3, HUGE, 3), 16, 16, &[HUGE, 3]),
+                ((2, 3, HUGE), 16, 16, &[HUGE, 2, 3]),
+            ];
+            for ((outer, len, inner), x_len, y_len, numbers) in cases {
+                let (axis, x) = (Axis::new(outer, len, inner), zeros::<T>(x_len));
+                let what = format!("{} on {isa}, {axis:?}, {x_len} to {y_len}", op.name);
+                let calls = &op.axis;
+                let outcome = untouched(y_len, &what, |y: &mut [T]| (calls.apart)(isa, &x, y, &axis));
+                check_message(outcome, numbers, &what);
+                let outcome = untouched(y_len, &what, |y: &mut [T]| (calls.detected)(&x, y, &axis));
+                check_message(outcome, numbers, &what);
+                if let (Some(in_place), true) = (&calls.in_place, x_len != 231) {
+                    let outcome = untouched(x_len, &what, |x: &mut [T]| (in_place.call)(isa, x, &axis));
+                    check_message(outcome, numbers, &what);
+                    let outcome = untouched(x_len, &what, |x: &mut [T]| (in_place.detected)(x, &axis));
+                    check_message(outcome, numbers, &what);
+                }
+            }
+        }
+    });
+    let missing = [Isa::Avx512, Isa::Avx2, Isa::Neon]
+        .into_iter()
+        .filter(|isa| !isa.is_available());
+    for isa in missing {
+        for (op, inner) in laid::<T>().iter().flat_map(|op| [(op, 1), (op, 2)]) {
+            let (axis, x) = (Axis::new(1, 3, inner), zeros::<T>(6));
+            let outcome = untouched(6, op.name, |y: &mut [T]| (op.axis.apart)(isa, &x, y, &axis));
+            assert_eq!(outcome, Err(Error::IsaUnavailable(isa)), "{}", op.name);
+        }
+    }
+}
