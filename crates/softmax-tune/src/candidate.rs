@@ -21,7 +21,14 @@ pub fn build(root: &Path, folder: &Path, name: &str, profile: &Profile) -> Resul
     let status = Command::new(cargo)
         .current_dir(root)
         .args(["build", "--release", "--quiet", "--package", "softmax-tune"])
-        .args(["--no-default-features", "--bin", PROBE, "--target-dir"])
+        .args([
+            "--no-default-features",
+            "--features",
+            "probe",
+            "--bin",
+            PROBE,
+            "--target-dir",
+        ])
         .arg(folder)
         .env("SOFTMAX_TUNING", &file)
         .status();
@@ -46,7 +53,7 @@ pub struct Probe {
     process: Child,
     questions: Option<ChildStdin>,
     answers: Lines<BufReader<ChildStdout>>,
-    isa: &'static str,
+    isa: String,
 }
 
 impl Probe {
@@ -54,7 +61,7 @@ impl Probe {
     ///
     /// # Errors
     /// It could not be started.
-    pub fn start(program: &Path, isa: &'static str, variables: &[(&str, u64)]) -> Result<Self, String> {
+    pub fn start(program: &Path, isa: &str, variables: &[(&str, u64)]) -> Result<Self, String> {
         let variables = variables.iter().map(|(name, value)| (name, value.to_string()));
         let mut process = Command::new(program)
             .envs(variables)
@@ -68,8 +75,16 @@ impl Probe {
             process,
             questions,
             answers: BufReader::new(answers).lines(),
-            isa,
+            isa: isa.to_owned(),
         })
+    }
+
+    /// The instruction sets of this CPU, best first.
+    ///
+    /// # Errors
+    /// The probe has ended.
+    pub fn isas(&mut self) -> Result<Vec<String>, String> {
+        Ok(self.ask("isas")?.split_whitespace().map(str::to_owned).collect())
     }
 
     /// Nanoseconds per element, least of about `micros` microseconds.
@@ -77,11 +92,15 @@ impl Probe {
     /// # Errors
     /// The probe has ended.
     pub fn measure(&mut self, shape: Shape, micros: u32) -> Result<f64, String> {
-        let questions = self.questions.as_mut().ok_or("the probe has no input")?;
-        writeln!(questions, "{} {shape} {micros}", self.isa).map_err(|error| format!("the probe: {error}"))?;
-        let answer = self.answers.next().ok_or("the probe has ended")?;
-        let answer = answer.map_err(|error| format!("the probe: {error}"))?;
+        let answer = self.ask(&format!("{} {shape} {micros}", self.isa))?;
         answer.parse().map_err(|_| format!("the probe said {answer}"))
+    }
+
+    fn ask(&mut self, question: &str) -> Result<String, String> {
+        let questions = self.questions.as_mut().ok_or("the probe has no input")?;
+        writeln!(questions, "{question}").map_err(|error| format!("the probe: {error}"))?;
+        let answer = self.answers.next().ok_or("the probe has ended")?;
+        answer.map_err(|error| format!("the probe: {error}"))
     }
 }
 

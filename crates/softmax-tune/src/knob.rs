@@ -96,10 +96,10 @@ impl Knob {
     }
 }
 
-/// Every matrix on which some knob is measured, once.
-pub fn all_shapes() -> Vec<Shape> {
+/// Every matrix on which some of `knobs` is measured, once.
+pub fn all_shapes(knobs: &[&Knob]) -> Vec<Shape> {
     let mut shapes = Vec::new();
-    for shape in KNOBS.iter().flat_map(Knob::shapes) {
+    for shape in knobs.iter().flat_map(|knob| knob.shapes()) {
         if !shapes.contains(&shape) {
             shapes.push(shape);
         }

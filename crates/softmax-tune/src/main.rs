@@ -12,7 +12,6 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use knob::{KNOBS, Knob, Shape};
 use profile::{Profile, Value};
-use softmax::Isa;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
@@ -29,6 +28,9 @@ struct Cli {
     /// The profile to start from, and to compare with.
     #[arg(long, default_value = "generic")]
     base: String,
+    /// Only these keys, instead of all that can be measured.
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(KNOBS.map(|knob| knob.key)))]
+    key: Vec<String>,
     /// The name of the profile [default: that of the CPU, as the compiler spells it].
     #[arg(long)]
     name: Option<String>,
@@ -95,15 +97,20 @@ struct Search {
     effort: (u32, u32),
     bar: ProgressBar,
     trials: Vec<Trial>,
+    /// The variables that stand for what was chosen and is in no program.
+    set: Vec<(&'static str, u64)>,
+    knobs: Vec<&'static Knob>,
     gain: String,
 }
 
 impl Search {
     fn new(cli: &Cli, root: PathBuf, base: Profile) -> Result<Self, String> {
         let effort = if cli.quick { (20, 300) } else { (60, 500) };
-        let builds: usize = 2 + KNOBS.iter().map(|knob| knob.values(cli.quick).len()).sum::<usize>();
+        let is_wanted = |knob: &&Knob| cli.key.is_empty() || cli.key.iter().any(|key| key == knob.key);
+        let knobs: Vec<&Knob> = KNOBS.iter().filter(is_wanted).collect();
+        let builds: usize = 1 + knobs.iter().map(|knob| knob.values(cli.quick).len()).sum::<usize>();
         // A build counts as much as the rounds of a trial.
-        let trials = KNOBS.len() + 2;
+        let trials = knobs.len() + 2;
         let bar = ProgressBar::new((builds + trials) as u64 * u64::from(effort.0));
         let style = ProgressStyle::with_template("{elapsed_precise} [{wide_bar}] {percent:>3} % {msg:40}");
         bar.set_style(style.map_err(|error| error.to_string())?);
@@ -115,6 +122,8 @@ impl Search {
             effort,
             bar,
             trials: Vec::new(),
+            set: Vec::new(),
+            knobs,
             gain: String::new(),
         })
     }
@@ -122,19 +131,18 @@ impl Search {
     fn run(&mut self) -> Result<Profile, String> {
         let base = self.base.clone();
         let first = self.build("base", &base)?;
-        let (mut best, isa) = self.prefer(&first)?;
+        let isas = Probe::start(&first, "", &[])?.isas()?;
+        let best_isa = isas.first().cloned().ok_or("the probe names no instruction set")?;
+        let (mut best, isa) = self.prefer(&first, &best_isa)?;
         let mut program = first.clone();
-        for knob in &KNOBS {
-            (best, program) = self.turn(knob, best, program, isa)?;
+        for knob in self.knobs.clone() {
+            (best, program) = self.turn(knob, best, program, &isa)?;
         }
-        // What a variable has set is in no program yet.
-        let program = self.build("chosen", &best)?;
-        let base_isa = Isa::available().next().map_or("scalar", Isa::name);
         let mut pair = [
-            ("base".to_owned(), Probe::start(&first, base_isa, &[])?),
-            ("chosen".to_owned(), Probe::start(&program, isa, &[])?),
+            ("base".to_owned(), Probe::start(&first, &best_isa, &[])?),
+            ("chosen".to_owned(), Probe::start(&program, &isa, &self.set)?),
         ];
-        let last = self.trial("profile", &mut pair, knob::all_shapes())?;
+        let last = self.trial("profile", &mut pair, knob::all_shapes(&self.knobs))?;
         let ratio = last.ratio(0, 1);
         self.gain = format!(
             "Against the profile it started from, over {} shapes: {:+.1} % speed (geometric mean).",
@@ -147,30 +155,26 @@ impl Search {
     }
 
     /// AVX-512 or AVX2: the same build on both, each in a process of its own.
-    fn prefer(&mut self, program: &Path) -> Result<(Profile, &'static str), String> {
-        let best = Isa::available().next().map_or("scalar", Isa::name);
-        if best != Isa::Avx512.name() {
-            return Ok((self.base.clone(), best));
+    fn prefer(&mut self, program: &Path, best: &str) -> Result<(Profile, String), String> {
+        let isas = ["avx512", "avx2"];
+        if best != isas[0] {
+            return Ok((self.base.clone(), best.to_owned()));
         }
-        let isas = [Isa::Avx512.name(), Isa::Avx2.name()];
         let mut candidates = Vec::new();
         for isa in isas {
             candidates.push((isa.to_owned(), Probe::start(program, isa, &[])?));
         }
-        let trial = self.trial("prefer_avx512", &mut candidates, knob::all_shapes())?;
+        let trial = self.trial("prefer_avx512", &mut candidates, knob::all_shapes(&self.knobs))?;
         let chosen = trial.best(0);
         self.show(trial, chosen);
-        Ok((self.base.with("prefer_avx512", Value::Flag(chosen == 0)), isas[chosen]))
+        Ok((
+            self.base.with("prefer_avx512", Value::Flag(chosen == 0)),
+            isas[chosen].to_owned(),
+        ))
     }
 
     /// Tries the values of one knob; returns the better profile and its program.
-    fn turn(
-        &mut self,
-        knob: &Knob,
-        best: Profile,
-        program: PathBuf,
-        isa: &'static str,
-    ) -> Result<(Profile, PathBuf), String> {
+    fn turn(&mut self, knob: &Knob, best: Profile, program: PathBuf, isa: &str) -> Result<(Profile, PathBuf), String> {
         let now = best.count(knob.key);
         let mut tried = vec![(now, best.clone(), program.clone())];
         for &value in knob.values(self.quick) {
@@ -187,13 +191,16 @@ impl Search {
         }
         let mut candidates = Vec::new();
         for (value, _, program) in &tried {
-            let set = knob.variable.filter(|_| *value != now).map(|name| (name, *value));
-            candidates.push((value.to_string(), Probe::start(program, isa, set.as_slice())?));
+            let mut set = self.set.clone();
+            set.extend(knob.variable.filter(|_| *value != now).map(|name| (name, *value)));
+            candidates.push((value.to_string(), Probe::start(program, isa, &set)?));
         }
         let trial = self.trial(knob.key, &mut candidates, knob.shapes())?;
         let chosen = trial.best(0);
         self.show(trial, chosen);
-        let (_, profile, program) = tried.swap_remove(chosen);
+        let (value, profile, program) = tried.swap_remove(chosen);
+        self.set
+            .extend(knob.variable.filter(|_| value != now).map(|name| (name, value)));
         Ok((profile, program))
     }
 

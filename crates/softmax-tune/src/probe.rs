@@ -1,6 +1,6 @@
 //! The measured side: one build of the crate, asked line by line.
 //!
-//! A line on standard input is `ISA PLACE ROWS COLS MICROSECONDS`, with `out` or `in` for the place. The answer is the
+//! The line `isas` on standard input is answered by the instruction sets of the CPU, best first. Any other is `ISA PLACE ROWS COLS MICROSECONDS`, with `out` or `in` for the place. The answer is the
 //! least time of a pass in nanoseconds per element, over about that long.
 
 use softmax::{Isa, Rows};
@@ -11,8 +11,12 @@ fn main() {
     let mut buffers = [Vec::new(), Vec::new()];
     for line in stdin().lock().lines() {
         let line = line.expect("lines are text");
-        let ns = answer(&line, &mut buffers).unwrap_or_else(|| panic!("not understood: {line}"));
-        println!("{ns}");
+        if line == "isas" {
+            println!("{}", Isa::available().map(Isa::name).collect::<Vec<_>>().join(" "));
+        } else {
+            let ns = answer(&line, &mut buffers).unwrap_or_else(|| panic!("not understood: {line}"));
+            println!("{ns}");
+        }
         stdout().flush().expect("somebody listens");
     }
 }
