@@ -37,6 +37,7 @@ mod error;
 mod isa;
 mod kernel;
 mod lanes;
+mod layout;
 mod math;
 mod ops;
 mod rows;
@@ -46,6 +47,7 @@ mod tuning;
 pub use element::{Element, Float, Output};
 pub use error::{Error, Value};
 pub use isa::{Isa, UnknownIsa};
+pub use layout::Axis;
 pub use ops::row;
 pub use ops::{
     BackwardRows, CrossEntropy, OnlineSoftmax, Reduction, Sampler, cross_entropy, log_softmax_backward,
@@ -60,7 +62,7 @@ pub use ops::{log_softmax_axis, log_softmax_axis_in_place, logsumexp_axis, softm
 pub use ops::{
     log_softmax_ragged, log_softmax_ragged_in_place, logsumexp_ragged, softmax_ragged, softmax_ragged_in_place,
 };
-pub use rows::{Axis, Rows, split_rows};
+pub use rows::{Rows, split_rows};
 
 #[cfg(feature = "rayon")]
 pub use ops::parallel::{

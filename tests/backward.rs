@@ -9,6 +9,7 @@ use crate::errors::{WRAPPING, check_message, untouched, zeros};
 use softmax::{BackwardRows, Error, Isa};
 
 type Call<T> = fn(Isa, &[T], &[T], &mut [T]) -> Outcome;
+type RowsCall<T> = fn(Isa, &[T], &[T], &mut [T], BackwardRows) -> Outcome;
 type InPlace<T> = fn(Isa, &[T], &mut [T]) -> Outcome;
 
 /// One of the two gradients.
@@ -18,7 +19,7 @@ struct Gradient<T> {
     forward: fn(Isa, &[T], &mut [T]) -> Outcome,
     row: Call<T>,
     in_place: InPlace<T>,
-    rows: fn(Isa, &[T], &[T], &mut [T], BackwardRows) -> Outcome,
+    rows: RowsCall<T>,
     rows_in_place: fn(Isa, &[T], &mut [T], BackwardRows) -> Outcome,
     log: bool,
 }
@@ -289,6 +290,8 @@ fn special_rows() {
     });
 }
 
+type BadCall<'n> = (BackwardRows, usize, usize, usize, &'n str, &'n [usize]);
+
 #[test]
 fn bad_calls() {
     for_each_isa(|isa| {
@@ -305,7 +308,8 @@ fn bad_calls() {
                 .with_y_stride(14)
                 .with_dy_stride(15)
                 .with_dx_stride(16);
-            let cases: [(BackwardRows, usize, usize, usize, &str, &[usize]); 7] = [
+            // The shape, the lengths of y, dy and dx, how the message begins and what it names.
+            let cases: [BadCall; 7] = [
                 (shape, 96, 103, 109, "y ", &[96, 97, 7, 13, 14]),
                 (shape, 97, 102, 109, "dy ", &[102, 103, 7, 13, 15]),
                 (shape, 97, 103, 108, "dx ", &[108, 109, 7, 13, 16]),

@@ -44,7 +44,7 @@ fn kept(sampler: &Sampler, x: &[f32]) -> Vec<(usize, f64)> {
     let weight = |x: f32| ((f64::from(x) - f64::from(max)) / f64::from(sampler.temperature)).exp();
     let mut all: Vec<(usize, f64)> = (0..x.len()).map(|i| (i, weight(x[i]))).collect();
     all.retain(|e| x[e.0] > f32::NEG_INFINITY);
-    all.sort_by(|a, b| x[b.0].total_cmp(&x[a.0]).then(a.0.cmp(&b.0)));
+    all.sort_by(|a, b| x[b.0].partial_cmp(&x[a.0]).expect("no NaN").then(a.0.cmp(&b.0)));
     all.retain(|e| e.1 >= f64::from(sampler.min_p));
     if sampler.top_k > 0 {
         all.truncate(sampler.top_k);
@@ -79,10 +79,10 @@ const FILTERS: [(usize, f32, f32); 12] = [
 /// Draws at evenly spaced numbers find every class that is kept, and no other.
 #[test]
 fn kept_sets() {
-    const DRAWS: u64 = 1 << 12;
+    const DRAWS: u64 = 1 << 10;
     for_each_isa(|isa| {
         let mut rng = inputs::rng(131);
-        for round in 0..40 / scale().min(10) {
+        for round in 0..24 / scale().min(4) {
             let n = [1, 2, 5, 30, 130, 300][round % 6];
             // Ties every other time.
             let grid = if round % 2 == 0 { 2.0_f64 } else { 1e6 };
@@ -98,7 +98,7 @@ fn kept_sets() {
                     let want = kept(&sampler, &x);
                     let mass: f64 = want.iter().map(|e| e.1).sum();
                     let found: BTreeSet<usize> = (0..DRAWS)
-                        .map(|i| draw(isa, &sampler, &x, (i << 52) | (1 << 51)).expect("a row to draw from"))
+                        .map(|i| draw(isa, &sampler, &x, (i << 54) | (1 << 53)).expect("a row to draw from"))
                         .collect();
                     let all: BTreeSet<usize> = want.iter().map(|e| e.0).collect();
                     // Those that no two neighbouring numbers can step over.

@@ -60,18 +60,22 @@ pub fn max_unless_nan<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<T::
         (m, nan) = see(lanes, m, nan, Chunk::load_or(&tail, lanes, at, least));
         at += n;
     }
+    (!saw_nan(lanes, nan)).then(|| lanes.reduce_max(m))
+}
+
+/// Whether a NaN came into the sum of [`see`].
+#[inline(always)]
+pub fn saw_nan<F: Float, L: Lanes<F>>(lanes: L, nan: L::V) -> bool {
     // NaN − NaN, and 0 of everything else.
     let nan = lanes.sub(nan, nan);
-    let mut sums = lanes.acc_add(lanes.acc_zero(), lanes.fold(nan));
-    sums = lanes.acc_add(sums, lanes.fold(zero));
-    let sum = lanes.acc_sum(sums);
-    (!crate::element::Sum::is_nan(sum)).then(|| lanes.reduce_max(m))
+    let sum = lanes.acc_sum(lanes.acc_add(lanes.acc_zero(), lanes.fold(nan)));
+    crate::element::Sum::is_nan(sum)
 }
 
 /// The maximum so far, and a sum that is NaN once a NaN came: a later number hides a NaN from max, but not from a sum;
 /// the clamp to [0, 1] keeps ∞ − ∞ out of it.
 #[inline(always)]
-fn see<F: Float, L: Lanes<F>>(lanes: L, m: L::V, nan: L::V, v: L::V) -> (L::V, L::V) {
+pub fn see<F: Float, L: Lanes<F>>(lanes: L, m: L::V, nan: L::V, v: L::V) -> (L::V, L::V) {
     let (zero, one) = (lanes.splat(F::ZERO), lanes.splat(F::from_i32(1)));
     (lanes.max(m, v), lanes.add(nan, lanes.min(one, lanes.max(zero, v))))
 }

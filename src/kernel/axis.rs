@@ -12,16 +12,16 @@
 //! lane is wasted on a narrow tensor. The shifts and quotients of a tile stand in arrays that repeat their beginning
 //! behind their end, so that a vector at any column finds its own.
 
-use super::log_softmax::{log_of, special};
+use super::log_softmax::{log, log_of, special_of};
 use super::passes::{Quotient, SEGMENT, V, terms};
-use super::row::{Chunk, InPlace, Pair, Read, block};
-use super::softmax::{guess_near, shift_of};
+use super::row::block;
+use super::softmax::{guess_of, shift_at};
 use super::{Kernel, Place};
 use crate::arch::memory::{Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
+use crate::layout::Axis;
 use crate::math::exp::{Shift, Splat, exp};
-use crate::rows::Axis;
 use core::mem::MaybeUninit;
 
 /// Running sums of a row.
@@ -92,10 +92,11 @@ struct Cells {
 }
 
 impl Cells {
-    /// Lanes of vector `q` that are there.
+    /// Where vector `q` stands, and how many of its lanes are there.
     #[inline(always)]
-    fn present(&self, q: usize, lanes: usize) -> usize {
-        self.left.saturating_sub(q * self.pitch).min(self.run).min(lanes)
+    fn vector(&self, q: usize, lanes: usize) -> (usize, usize) {
+        let away = q * self.pitch;
+        (self.at + away, self.left.saturating_sub(away).min(self.run).min(lanes))
     }
 }
 
@@ -129,60 +130,23 @@ impl Tile {
     }
 }
 
-/// Input, output, or both, of which a part at a time is looked at.
-trait Memories<T: Element, U: Element> {
-    type Part<'a>: Chunk<T, U>
-    where
-        Self: 'a;
-    fn part(&mut self, at: usize, len: usize) -> Self::Part<'_>;
-}
-
-impl<T: Element> Memories<T, T> for Read<'_, T> {
-    type Part<'a>
-        = &'a [T]
-    where
-        Self: 'a;
-    #[inline(always)]
-    fn part(&mut self, at: usize, len: usize) -> &[T] {
-        &self.0[at..][..len]
+/// The elements of `src`, a vector of them or fewer, and `fill`.
+#[inline(always)]
+fn load<T: Element, L: Memory<T>>(lanes: L, src: &[T], fill: T::Compute) -> V<T, L> {
+    if src.len() == T::Compute::LANES {
+        lanes.load(src)
+    } else {
+        lanes.load_or(src, fill)
     }
 }
 
-impl<T: Element, U: Element<Compute = T::Compute>> Memories<T, U> for Pair<'_, T, U> {
-    type Part<'a>
-        = Pair<'a, T, U>
-    where
-        Self: 'a;
-    #[inline(always)]
-    fn part(&mut self, at: usize, len: usize) -> Pair<'_, T, U> {
-        Pair(&self.0[at..][..len], &mut self.1[at..][..len])
-    }
-}
-
-impl<T: Element> Memories<T, T> for InPlace<'_, T> {
-    type Part<'a>
-        = InPlace<'a, T>
-    where
-        Self: 'a;
-    #[inline(always)]
-    fn part(&mut self, at: usize, len: usize) -> InPlace<'_, T> {
-        InPlace(&mut self.0[at..][..len])
-    }
-}
-
-/// An output that holds what an earlier pass over the same tile stored.
-struct Stored<'a, T>(&'a mut [MaybeUninit<T>]);
-
-impl<T: Element> Memories<T, T> for Stored<'_, T> {
-    type Part<'a>
-        = InPlace<'a, T>
-    where
-        Self: 'a;
-    #[inline(always)]
-    fn part(&mut self, at: usize, len: usize) -> InPlace<'_, T> {
-        #[allow(unsafe_code)]
-        // SAFETY: a `Stored` is made after a pass over the tile, and read at the same places: all of them were stored.
-        InPlace(unsafe { assume_written(&mut self.0[at..][..len]) })
+/// As many lanes as `dst` has elements.
+#[inline(always)]
+fn store<T: Element, L: Memory<T>>(lanes: L, dst: &mut [MaybeUninit<T>], v: V<T, L>) {
+    if dst.len() == T::Compute::LANES {
+        lanes.store(dst, v);
+    } else {
+        lanes.store_partial(dst, v);
     }
 }
 
@@ -234,7 +198,7 @@ impl<T: Element> Work<T> {
     fn new(fused: bool) -> Self {
         let zero = T::Compute::ZERO;
         Self {
-            shift: [guess_near([zero; 3], fused).1; PLACES],
+            shift: [guess_of([zero; 3], fused).1; PLACES],
             sum: [SumOf::<T>::ZERO; PLACES],
             sound: [true; PLACES],
             shifts: Triples([[zero; PLACES]; 3]),
@@ -267,19 +231,14 @@ impl<T: Element> Work<T> {
         );
     }
 
-    /// ln Σ e^x of column `k` as offset, high and low.
-    #[inline(always)]
-    fn log(&self, k: usize) -> [T::Compute; 3] {
-        log::<T>(&self.shift[k], self.sum[k])
-    }
-
+    /// ln Σ e^x of the columns as offset, high and low.
     #[inline(always)]
     fn set_logs(&mut self, columns: usize) {
         let (shift, sum) = (&self.shift, &self.sum);
         self.numbers.set(
             columns,
             #[inline(always)]
-            |k| log::<T>(&shift[k], sum[k]),
+            |k| log(&shift[k], sum[k]),
         );
     }
 
@@ -300,11 +259,11 @@ impl<T: Element> Work<T> {
                     near[i] = x[tile.start + places[i] * tile.inner + k].widen();
                 }
             }
-            self.shift[k] = guess_near(near, L::FUSED).1;
+            self.shift[k] = guess_of(near, L::FUSED).1;
             self.sound[k] = true;
         }
         self.set_shifts(tile.columns);
-        let fits = self.exp_sums::<L, false>(lanes, x, e.as_deref_mut(), tile);
+        let fits = self.exp_sums(lanes, x, e.as_deref_mut(), tile);
         let mut accepted = fits;
         for k in 0..tile.columns {
             accepted &= self.sum[k].in_range();
@@ -332,14 +291,14 @@ impl<T: Element> Work<T> {
             let (_, [t]) = exp::<_, L, 1, false>(lanes, core, &self.shift[k].splat(lanes), [m]);
             let fits = fits || lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden);
             if !(fits && self.sum[k].in_range()) {
-                match shift_of(maxima[k], L::FUSED) {
+                match shift_at(maxima[k], L::FUSED) {
                     Some(shift) => self.shift[k] = shift,
                     None => self.sound[k] = false,
                 }
             }
         }
         self.set_shifts(tile.columns);
-        self.exp_sums::<L, true>(lanes, x, e, tile);
+        self.exp_sums(lanes, x, e, tile);
         for k in 0..tile.columns {
             self.sound[k] &= !self.sum[k].is_nan();
             if !self.sound[k] {
@@ -348,20 +307,60 @@ impl<T: Element> Work<T> {
         }
     }
 
-    /// The sums under the shifts that are set; whether every exponent fitted its field.
+    /// The sums under the shifts that are set, e stored in `e` if there is one; whether every exponent fitted its field.
     #[inline(always)]
-    fn exp_sums<L: Memory<T> + Memory<T::Compute>, const OFFSET: bool>(
+    fn exp_sums<L: Memory<T> + Memory<T::Compute>>(
         &mut self,
         lanes: L,
         x: &[T],
-        e: Option<&mut [MaybeUninit<T::Compute>]>,
+        mut e: Option<&mut [MaybeUninit<T::Compute>]>,
         tile: &Tile,
     ) -> bool {
-        let (shifts, scratch, sum) = (&self.shifts, &mut self.scratch, &mut self.sum);
-        match e {
-            Some(e) => exp_sums::<T, T::Compute, L, _, OFFSET>(lanes, Pair(x, e), tile, shifts, scratch, sum),
-            None => exp_sums::<T, T, L, _, OFFSET>(lanes, Read(x), tile, shifts, scratch, sum),
+        let core = T::Compute::core(L::FUSED);
+        let n = T::Compute::LANES;
+        let acc = self.scratch.filled(SUMS * tile.columns + n, SumOf::<T>::ZERO);
+        for k in 0..tile.columns {
+            self.sum[k] = SumOf::<T>::ZERO;
         }
+        let mut seen = lanes.seen_none();
+        let mut row = 0;
+        while row < tile.len {
+            tile.for_each_vector(
+                row,
+                n,
+                #[inline(always)]
+                |place, column, cells| {
+                    let splat = Splat::by_lane(self.shifts.at(lanes, column));
+                    let mut vectors = [lanes.splat(T::Compute::ZERO); 8];
+                    for q in 0..block::<T>() / SUMS {
+                        let (at, present) = cells.vector(q, n);
+                        if present == 0 {
+                            break;
+                        }
+                        let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
+                        let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, &splat, [v]);
+                        seen = lanes.seen(seen, t);
+                        if let Some(e) = &mut e {
+                            store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
+                        }
+                        vectors[q] = if present == n { v } else { lanes.keep_first(v, present) };
+                    }
+                    let mut sums = [T::Compute::ZERO; 32];
+                    Memory::<T::Compute>::store(lanes, as_output(&mut sums), pairwise::<T, L>(lanes, vectors));
+                    let acc = &mut acc[place..][..n];
+                    for i in 0..n {
+                        acc[i] = acc[i].accumulate(sums[i]);
+                    }
+                },
+            );
+            row += block::<T>();
+            if row % SEGMENT == 0 {
+                close::<T>(acc, tile.columns, &mut self.sum);
+                acc.fill(SumOf::<T>::ZERO);
+            }
+        }
+        close::<T>(acc, tile.columns, &mut self.sum);
+        lanes.seen_none_of(seen, core.forbidden)
     }
 
     /// Writes NaN to the columns that are not sound.
@@ -374,106 +373,6 @@ impl<T: Element> Work<T> {
                 }
             }
         }
-    }
-}
-
-/// ln Σ e^x as offset, high and low.
-#[inline(always)]
-fn log<T: Element>(shift: &Shift<T::Compute>, sum: SumOf<T>) -> [T::Compute; 3] {
-    let (high, low) = sum.log(shift.n);
-    [shift.offset, high, low]
-}
-
-/// Σ e of each column into `sums`, e stored where there is a place for it; whether every exponent fitted its field.
-#[inline(always)]
-fn exp_sums<T, U, L, M, const OFFSET: bool>(
-    lanes: L,
-    mut memories: M,
-    tile: &Tile,
-    shifts: &Triples<T::Compute>,
-    scratch: &mut Scratch,
-    sums: &mut [SumOf<T>; PLACES],
-) -> bool
-where
-    T: Element,
-    U: Element<Compute = T::Compute>,
-    L: Memory<T> + Memory<U> + Memory<T::Compute>,
-    M: Memories<T, U>,
-{
-    let core = T::Compute::core(L::FUSED);
-    let n = T::Compute::LANES;
-    let acc = scratch.filled(SUMS * tile.columns + n, SumOf::<T>::ZERO);
-    for sum in &mut sums[..tile.columns] {
-        *sum = SumOf::<T>::ZERO;
-    }
-    let mut seen = lanes.seen_none();
-    let mut row = 0;
-    while row < tile.len {
-        tile.for_each_vector(
-            row,
-            n,
-            #[inline(always)]
-            |place, column, cells| {
-                let splat = Splat::by_lane(shifts.at(lanes, column));
-                let mut e = [lanes.splat(T::Compute::ZERO); 8];
-                for q in 0..block::<T>() / SUMS {
-                    let present = cells.present(q, n);
-                    if present == 0 {
-                        break;
-                    }
-                    let mut part = memories.part(cells.at + q * cells.pitch, present);
-                    let x = load::<T, U, L, _>(lanes, &part, present, -T::Compute::INFINITY);
-                    let ([v], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, &splat, [x]);
-                    seen = lanes.seen(seen, t);
-                    store::<T, U, L, _>(lanes, &mut part, present, v);
-                    e[q] = if present == n { v } else { lanes.keep_first(v, present) };
-                }
-                let mut block = [T::Compute::ZERO; 32];
-                Memory::<T::Compute>::store(lanes, as_output(&mut block), pairwise::<T, L>(lanes, e));
-                let acc = &mut acc[place..][..n];
-                for i in 0..n {
-                    acc[i] = acc[i].accumulate(block[i]);
-                }
-            },
-        );
-        row += block::<T>();
-        if row % SEGMENT == 0 {
-            close::<T>(acc, tile.columns, sums);
-            acc.fill(SumOf::<T>::ZERO);
-        }
-    }
-    close::<T>(acc, tile.columns, sums);
-    lanes.seen_none_of(seen, core.forbidden)
-}
-
-/// A part of `present` elements, whole or not.
-#[inline(always)]
-fn load<T, U, L, C>(lanes: L, part: &C, present: usize, fill: T::Compute) -> V<T, L>
-where
-    T: Element,
-    U: Element<Compute = T::Compute>,
-    L: Memory<T>,
-    C: Chunk<T, U>,
-{
-    if present == T::Compute::LANES {
-        part.load(lanes, 0)
-    } else {
-        part.load_or(lanes, 0, fill)
-    }
-}
-
-#[inline(always)]
-fn store<T, U, L, C>(lanes: L, part: &mut C, present: usize, v: V<T, L>)
-where
-    T: Element,
-    U: Element<Compute = T::Compute>,
-    L: Memory<T> + Memory<U>,
-    C: Chunk<T, U>,
-{
-    if present == T::Compute::LANES {
-        part.store(lanes, 0, v);
-    } else {
-        part.store_partial(lanes, 0, v);
     }
 }
 
@@ -524,10 +423,9 @@ fn maxima<'a, T: Element, L: Memory<T> + Memory<T::Compute>>(
                 let place = &mut all[place..][..n];
                 let mut m = Memory::<T::Compute>::load(lanes, place);
                 for q in 0..block::<T>() / SUMS {
-                    let present = cells.present(q, n);
+                    let (at, present) = cells.vector(q, n);
                     if present > 0 {
-                        let part = &x[cells.at + q * cells.pitch..][..present];
-                        m = lanes.max(m, load::<T, T, L, _>(lanes, &part, present, least));
+                        m = lanes.max(m, load(lanes, &x[at..][..present], least));
                     }
                 }
                 Memory::<T::Compute>::store(lanes, as_output(place), m);
@@ -547,17 +445,13 @@ fn maxima<'a, T: Element, L: Memory<T> + Memory<T::Compute>>(
 
 /// Applies `f` to every vector of the tile and stores the result; `prepare` finds what it needs at a column.
 #[inline(always)]
-fn map<T, L, M, P>(
+fn map<T: Element, L: Memory<T>, P>(
     lanes: L,
-    mut memories: M,
+    place: &mut Place<'_, T>,
     tile: &Tile,
     prepare: impl Fn(usize) -> P,
     f: impl Fn(&P, V<T, L>) -> V<T, L>,
-) where
-    T: Element,
-    L: Memory<T>,
-    M: Memories<T, T>,
-{
+) {
     let n = T::Compute::LANES;
     let mut row = 0;
     while row < tile.len {
@@ -568,13 +462,12 @@ fn map<T, L, M, P>(
             |_, column, cells| {
                 let prepared = prepare(column);
                 for q in 0..block::<T>() / SUMS {
-                    let present = cells.present(q, n);
+                    let (at, present) = cells.vector(q, n);
                     if present == 0 {
                         break;
                     }
-                    let mut part = memories.part(cells.at + q * cells.pitch, present);
-                    let v = f(&prepared, load::<T, T, L, _>(lanes, &part, present, T::Compute::ZERO));
-                    store::<T, T, L, _>(lanes, &mut part, present, v);
+                    let v = load(lanes, &place.input()[at..][..present], T::Compute::ZERO);
+                    store(lanes, &mut place.output()[at..][..present], f(&prepared, v));
                 }
             },
         );
@@ -582,151 +475,134 @@ fn map<T, L, M, P>(
     }
 }
 
-/// y = e/S, e computed once more from x.
+/// y = e/S where `e` holds e.
 #[inline(always)]
-fn recompute<T, L, M>(lanes: L, memories: M, tile: &Tile, work: &Work<T>)
-where
-    T: Element,
-    L: Memory<T> + Memory<T::Compute>,
-    M: Memories<T, T>,
-{
-    let core = T::Compute::core(L::FUSED);
-    map(
-        lanes,
-        memories,
-        tile,
-        #[inline(always)]
-        |column| {
-            let shift = Splat::by_lane(work.shifts.at(lanes, column));
-            (shift, Quotient::by_lane(lanes, work.numbers.at(lanes, column)))
-        },
-        #[inline(always)]
-        |(shift, quotient), x| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, shift, [x]).0[0]),
-    );
+fn divide<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], tile: &Tile, numbers: &Triples<F>) {
+    let n = F::LANES;
+    let mut row = 0;
+    while row < tile.len {
+        tile.for_each_vector(
+            row,
+            n,
+            #[inline(always)]
+            |_, column, cells| {
+                let quotient = Quotient::by_lane(lanes, numbers.at(lanes, column));
+                for q in 0..block::<F>() / SUMS {
+                    let (at, present) = cells.vector(q, n);
+                    if present == 0 {
+                        break;
+                    }
+                    let e = &mut e[at..][..present];
+                    #[allow(unsafe_code)]
+                    // SAFETY: the pass over the same tile before this one stored a value in each of these places.
+                    let v = load::<F, L>(lanes, unsafe { assume_written(e) }, F::ZERO);
+                    store::<F, L>(lanes, e, quotient.of(lanes, v));
+                }
+            },
+        );
+        row += block::<F>();
+    }
 }
 
-/// Softmax along an axis.
-pub struct SoftmaxAxis<'a, T> {
+/// An operator along an axis.
+#[derive(Clone, Copy)]
+pub enum Along {
+    Softmax,
+    LogSoftmax,
+    /// One result to each row, apart.
+    LogSumExp,
+}
+
+/// `along` of each row of a tensor.
+pub struct AxisKernel<'a, T> {
+    pub along: Along,
     pub place: Place<'a, T>,
     pub axis: Axis,
 }
 
-impl<T: Element> Kernel<T> for SoftmaxAxis<'_, T> {
+impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(mut self, lanes: L) {
         let mut work = Work::new(L::FUSED);
         for_each_tile::<T>(
             self.axis,
             #[inline(always)]
-            |tile| match &mut self.place {
-                Place::Apart(x, y) => {
-                    work.find(lanes, x, T::as_compute(y), tile);
-                    work.set_quotients::<L>(tile.columns);
-                    match T::as_compute(y) {
-                        Some(e) => map::<T::Compute, L, _, _>(
-                            lanes,
-                            Stored(e),
-                            tile,
-                            #[inline(always)]
-                            |column| Quotient::by_lane(lanes, work.numbers.at(lanes, column)),
-                            #[inline(always)]
-                            |quotient, e| quotient.of(lanes, e),
-                        ),
-                        None => recompute(lanes, Pair(x, y), tile, &work),
-                    }
-                    work.fill_unsound(y, tile);
+            |tile| {
+                match (self.along, &mut self.place) {
+                    // The output can hold e where it has its type.
+                    (Along::Softmax, Place::Apart(x, y)) => work.find(lanes, x, T::as_compute(y), tile),
+                    (_, place) => work.find(lanes, place.input(), None, tile),
                 }
-                Place::InPlace(x) => {
-                    work.find(lanes, x, None, tile);
-                    work.set_quotients::<L>(tile.columns);
-                    recompute(lanes, InPlace(x), tile, &work);
-                    work.fill_unsound(as_output(x), tile);
+                match self.along {
+                    Along::Softmax => softmax(lanes, &mut self.place, tile, &mut work),
+                    Along::LogSoftmax => log_softmax(lanes, &mut self.place, tile, &mut work),
+                    Along::LogSumExp => logsumexp(&mut self.place, tile, &work),
                 }
             },
         );
     }
 }
 
-/// log_softmax along an axis.
-pub struct LogSoftmaxAxis<'a, T> {
-    pub place: Place<'a, T>,
-    pub axis: Axis,
+#[inline(always)]
+fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    place: &mut Place<'_, T>,
+    tile: &Tile,
+    work: &mut Work<T>,
+) {
+    work.set_quotients::<L>(tile.columns);
+    if let Place::Apart(_, y) = place
+        && let Some(e) = T::as_compute(y)
+    {
+        divide::<T::Compute, L>(lanes, e, tile, &work.numbers);
+    } else {
+        let core = T::Compute::core(L::FUSED);
+        map(
+            lanes,
+            place,
+            tile,
+            #[inline(always)]
+            |column| {
+                let shift = Splat::by_lane(work.shifts.at(lanes, column));
+                (shift, Quotient::by_lane(lanes, work.numbers.at(lanes, column)))
+            },
+            #[inline(always)]
+            |(shift, quotient), x| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, shift, [x]).0[0]),
+        );
+    }
+    work.fill_unsound(place.output(), tile);
 }
 
-/// x − ln Σ of each column.
 #[inline(always)]
-fn subtract<T, L, M>(lanes: L, memories: M, tile: &Tile, work: &mut Work<T>)
-where
-    T: Element,
-    L: Memory<T> + Memory<T::Compute>,
-    M: Memories<T, T>,
-{
+fn log_softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    place: &mut Place<'_, T>,
+    tile: &Tile,
+    work: &mut Work<T>,
+) {
     work.set_logs(tile.columns);
     map(
         lanes,
-        memories,
+        place,
         tile,
         #[inline(always)]
         |column| work.numbers.at(lanes, column),
         #[inline(always)]
         |&log, x| log_of(lanes, x, log),
     );
+    work.fill_unsound(place.output(), tile);
 }
 
-impl<T: Element> Kernel<T> for LogSoftmaxAxis<'_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(mut self, lanes: L) {
-        let mut work = Work::new(L::FUSED);
-        for_each_tile::<T>(
-            self.axis,
-            #[inline(always)]
-            |tile| {
-                let x: &[T] = match &self.place {
-                    Place::Apart(x, _) => x,
-                    Place::InPlace(x) => x,
-                };
-                work.find(lanes, x, None, tile);
-                match &mut self.place {
-                    Place::Apart(x, y) => {
-                        subtract(lanes, Pair(x, y), tile, &mut work);
-                        work.fill_unsound(y, tile);
-                    }
-                    Place::InPlace(x) => {
-                        subtract(lanes, InPlace(x), tile, &mut work);
-                        work.fill_unsound(as_output(x), tile);
-                    }
-                }
-            },
-        );
-    }
-}
-
-/// ln Σ e^x along an axis, one result to each row.
-pub struct LogSumExpAxis<'a, T> {
-    pub x: &'a [T],
-    pub out: &'a mut [MaybeUninit<T>],
-    pub axis: Axis,
-}
-
-impl<T: Element> Kernel<T> for LogSumExpAxis<'_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let mut work = Work::new(L::FUSED);
-        for_each_tile::<T>(
-            self.axis,
-            #[inline(always)]
-            |tile| {
-                work.find(lanes, self.x, None, tile);
-                for k in 0..tile.columns {
-                    let column = (0..tile.len).map(|i| self.x[tile.start + i * tile.inner + k]);
-                    self.out[tile.result + k].write(if work.sound[k] {
-                        let [offset, high, low] = work.log(k);
-                        T::narrow((high + low) + offset)
-                    } else {
-                        special(column)
-                    });
-                }
-            },
-        );
+#[inline(always)]
+fn logsumexp<T: Element>(place: &mut Place<'_, T>, tile: &Tile, work: &Work<T>) {
+    let Place::Apart(x, out) = place else { return };
+    for k in 0..tile.columns {
+        let column = (0..tile.len).map(|i| x[tile.start + i * tile.inner + k]);
+        out[tile.result + k].write(if work.sound[k] {
+            let [offset, high, low] = log(&work.shift[k], work.sum[k]);
+            T::narrow((high + low) + offset)
+        } else {
+            special_of(column)
+        });
     }
 }

@@ -1,47 +1,83 @@
 //! The entries of a row from a floor on, or the k largest of them, without a sort.
 //!
-//! A block whose maximum does not reach the bar costs one comparison. The bar is the floor, and once k entries are kept
-//! the least of them, which stands at the root of a heap.
+//! A block whose maximum does not reach the bar costs one comparison, and so does a vector of the others. The bar is
+//! the floor, and once k entries are kept the least of them, which stands at the root of a heap.
 
 use super::Kernel;
-use super::passes::max;
-use super::row::block;
+use super::argmax::{is_nan, saw_nan, see};
+use super::row::{BLOCK, block};
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
 
 /// A logit and its index.
 pub type Entry<F> = (F, u32);
 
-/// The entries of `x`, which has no NaN, that are not below `floor`; where `kept` has no room for all of them the
-/// largest, ties by lowest index.
+/// The entries of `x` that are not below `floor`; where `kept` has no room for all of them the largest, ties by lowest
+/// index.
 pub struct Gather<'a, T: Element> {
     pub x: &'a [T],
     pub floor: T::Compute,
     pub kept: &'a mut [Entry<T::Compute>],
     pub count: &'a mut usize,
+    /// Whether there is a NaN; what is kept means nothing then.
+    pub nan: &'a mut bool,
 }
 
 impl<T: Element> Kernel<T> for Gather<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { x, floor, kept, count } = self;
+        let Self {
+            x,
+            floor,
+            kept,
+            count,
+            nan,
+        } = self;
+        let n = T::Compute::LANES;
+        let least = lanes.splat(-T::Compute::INFINITY);
+        let mut seen = lanes.splat(T::Compute::ZERO);
         // In integers, since the host may compare subnormals as zeros: an entry must lie above the bar.
         let mut bar = floor.order() - 1;
-        for (b, chunk) in x.chunks(block::<T>()).enumerate() {
-            if chunk.len() == block::<T>() {
-                let m = max(lanes, chunk);
-                if m.order() <= bar && (!m.is_tiny() || bar >= T::Compute::SMALLEST.order()) {
-                    continue;
-                }
+        let blocks = x.chunks_exact(block::<T>());
+        let tail = blocks.remainder();
+        let whole = x.len() - tail.len();
+        for (b, chunk) in blocks.enumerate() {
+            let mut m = [least; BLOCK];
+            for (j, m) in m.iter_mut().enumerate() {
+                (*m, seen) = see(lanes, *m, seen, lanes.load(&chunk[j * n..]));
             }
-            for (j, v) in chunk.iter().enumerate() {
-                let v = v.widen();
-                if v.order() > bar {
-                    bar = keep(kept, count, (v, (b * block::<T>() + j) as u32), bar);
+            let all = lanes.max(lanes.max(m[0], m[1]), lanes.max(m[2], m[3]));
+            if below(lanes.reduce_max(all), bar) {
+                continue;
+            }
+            for (j, m) in m.into_iter().enumerate() {
+                if !below(lanes.reduce_max(m), bar) {
+                    let at = b * block::<T>() + j * n;
+                    bar = scan(&x[at..at + n], at, kept, count, bar);
                 }
             }
         }
+        scan(tail, whole, kept, count, bar);
+        *nan = saw_nan(lanes, seen) | tail.iter().fold(false, |any, &v| any | is_nan(v));
     }
+}
+
+/// Whether no element of a vector with maximum `m` lies above the bar; the maximum of tiny ones may be wrong.
+#[inline(always)]
+fn below<F: Float>(m: F, bar: i64) -> bool {
+    m.order() <= bar && (!m.is_tiny() || bar >= F::SMALLEST.order())
+}
+
+/// Adds the elements above the bar, the first of which stands at `start` of the row, and gives the new bar.
+#[inline(always)]
+fn scan<T: Element>(x: &[T], start: usize, kept: &mut [Entry<T::Compute>], count: &mut usize, mut bar: i64) -> i64 {
+    for (j, v) in x.iter().enumerate() {
+        let v = v.widen();
+        if v.order() > bar {
+            bar = keep(kept, count, (v, (start + j) as u32), bar);
+        }
+    }
+    bar
 }
 
 /// Adds an entry that lies above the bar, and gives the new bar.

@@ -11,8 +11,8 @@ use super::softmax::{fill, sum};
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
+use crate::layout::Layout;
 use crate::math::exp::Shift;
-use crate::rows::Layout;
 use core::mem::MaybeUninit;
 
 /// ln Σ e^x as offset, high and low; `None` where the row has NaN, +∞, or nothing but −∞.
@@ -108,7 +108,7 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
             let x = self.rows.input(self.x, r);
             out.write(match log_sum(lanes, x) {
                 Some([offset, high, low]) => T::narrow((high + low) + offset),
-                None => special(x.iter().copied()),
+                None => special(x),
             });
         }
     }
@@ -116,7 +116,13 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
 
 /// logsumexp of a row without a finite maximum: NaN over +∞ over −∞.
 #[inline(always)]
-pub fn special<T: Element>(x: impl Iterator<Item = T>) -> T {
+pub fn special<T: Element>(x: &[T]) -> T {
+    special_of(x.iter().copied())
+}
+
+/// [`special`] of elements that need not lie side by side.
+#[inline(always)]
+pub fn special_of<T: Element>(x: impl Iterator<Item = T>) -> T {
     let mut largest = T::NEG_INFINITY;
     for v in x {
         if is_nan(v) {

@@ -4,7 +4,7 @@ use crate::arch::memory::as_output;
 use crate::element::Element;
 use crate::isa::{Isa, run};
 use crate::lanes::Memory;
-use crate::rows::Layout;
+use crate::layout::Layout;
 use core::mem::MaybeUninit;
 
 pub mod argmax;
@@ -36,14 +36,29 @@ pub enum Place<'a, T> {
     InPlace(&'a mut [T]),
 }
 
+impl<T: Element> Place<'_, T> {
+    #[inline(always)]
+    pub fn input(&self) -> &[T] {
+        match self {
+            Self::Apart(x, _) => x,
+            Self::InPlace(x) => x,
+        }
+    }
+
+    #[inline(always)]
+    pub fn output(&mut self) -> &mut [MaybeUninit<T>] {
+        match self {
+            Self::Apart(_, y) => y,
+            Self::InPlace(x) => as_output(x),
+        }
+    }
+}
+
 impl<T: Element> Buffers<'_, T> {
     /// The logits of row `r`.
     #[inline(always)]
     pub fn input(&self, r: usize) -> &[T] {
-        match &self.place {
-            Place::Apart(x, _) => self.rows.input(x, r),
-            Place::InPlace(x) => self.rows.input(x, r),
-        }
+        self.rows.input(self.place.input(), r)
     }
 
     /// The place for the results of row `r`.
@@ -94,9 +109,7 @@ kernels! {
     log_softmax: log_softmax::LogSoftmax<'_, Self>;
     log_softmax_in_place: log_softmax::LogSoftmaxInPlace<'_, Self>;
     logsumexp: log_softmax::LogSumExp<'_, Self>;
-    softmax_axis: axis::SoftmaxAxis<'_, Self>;
-    log_softmax_axis: axis::LogSoftmaxAxis<'_, Self>;
-    logsumexp_axis: axis::LogSumExpAxis<'_, Self>;
+    axis: axis::AxisKernel<'_, Self>;
     argmax: argmax::ArgMax<'_, Self>;
     top_k: top_k::TopK<'_, Self>;
     exp: exp::Exp<'_, Self>;

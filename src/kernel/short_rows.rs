@@ -11,8 +11,9 @@ use super::{Buffers, Place};
 use crate::arch::memory::{Scratch, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
+use crate::layout::Layout;
 use crate::math::exp::{Shift, Splat, exp};
-use crate::rows::{Layout, Rows};
+use crate::rows::Rows;
 use crate::tuning;
 use core::mem::MaybeUninit;
 

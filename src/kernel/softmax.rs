@@ -12,12 +12,12 @@ use super::{Buffers, Kernel, Place, short_rows};
 use crate::arch::memory::{Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
+use crate::layout::Layout;
 use crate::math::exp::{Shift, exp};
-use crate::rows::Layout;
 use crate::sizes::Sizes;
 use core::mem::MaybeUninit;
 
-/// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 20 below the guess are accepted.
+/// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 17 below the guess are accepted.
 const GUESS_BIAS: i32 = 32;
 /// log2 of e at the true maximum.
 const MAX_BIAS: i32 = 64;
@@ -28,24 +28,24 @@ const MASKED: f64 = -5000.0;
 /// or masked, one of them is a logit. Rows of up to 16 elements take 0.
 #[inline(always)]
 pub fn guess<T: Element>(row: &[T], fused: bool) -> Shift<T::Compute> {
-    guess_and_shift(row, fused).1
+    guess_near(row, fused).1
 }
 
 /// The element (or 0) that [`guess`] takes for the maximum, and the shift.
 #[inline(always)]
-fn guess_and_shift<T: Element>(row: &[T], fused: bool) -> (T::Compute, Shift<T::Compute>) {
+fn guess_near<T: Element>(row: &[T], fused: bool) -> (T::Compute, Shift<T::Compute>) {
     if let (&[first, ..], &[.., last]) = (row, row)
         && row.len() > 16
     {
-        guess_near([first.widen(), row[row.len() / 2].widen(), last.widen()], fused)
+        guess_of([first.widen(), row[row.len() / 2].widen(), last.widen()], fused)
     } else {
-        guess_near([T::Compute::ZERO; 3], fused)
+        guess_of([T::Compute::ZERO; 3], fused)
     }
 }
 
-/// The guess from these elements, and the shift.
+/// The same from the three elements.
 #[inline(always)]
-pub fn guess_near<F: Float>([first, middle, last]: [F; 3], fused: bool) -> (F, Shift<F>) {
+pub fn guess_of<F: Float>([first, middle, last]: [F; 3], fused: bool) -> (F, Shift<F>) {
     let core = F::core(fused);
     let m = if middle > first { middle } else { first };
     let m = if last > m { last } else { m };
@@ -57,12 +57,12 @@ pub fn guess_near<F: Float>([first, middle, last]: [F; 3], fused: bool) -> (F, S
 /// The shift of the three-pass form, or `None` where the maximum is infinite (or NaN).
 #[inline(always)]
 pub fn shift_of_max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> Option<Shift<T::Compute>> {
-    shift_of(max(lanes, row), L::FUSED)
+    shift_at(max(lanes, row), L::FUSED)
 }
 
-/// The shift of the three-pass form of a row with maximum `m`.
+/// The shift of the three-pass form under a maximum.
 #[inline(always)]
-pub fn shift_of<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
+pub fn shift_at<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
     let core = F::core(fused);
     if !(m > -F::INFINITY && m < F::INFINITY) {
         return None;
@@ -232,13 +232,13 @@ pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: 
 
 /// The shift that [`sum`] would end with, where the maximum alone decides it: the exps can then replace the logits.
 ///
-/// With d = max − guess, the largest e under the guess is 2^(32 + d/ln 2), about. From d = −18 on it is at least 4; up
+/// With d = max − guess, the largest e under the guess is 2^(32 + d/ln 2), about. From d = −16 on it is at least 128; up
 /// to d = 36 the sum of 2^40 of them stays below 2^126; and beyond `BIAS`·ln 2 its exponent does not fit.
 #[inline(always)]
 fn certain_shift<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<Shift<T::Compute>> {
-    let (near, shift) = guess_and_shift(x, L::FUSED);
+    let (near, shift) = guess_near(x, L::FUSED);
     let d = max(lanes, x) - near;
-    if d >= T::Compute::from_i32(-18) && d <= T::Compute::from_i32(36) {
+    if d >= T::Compute::from_i32(-16) && d <= T::Compute::from_i32(36) {
         Some(shift)
     } else if d > T::Compute::from_i32(T::Compute::BIAS) * T::Compute::LN_2 {
         shift_of_max(lanes, x)

@@ -4,8 +4,8 @@ use crate::element::{Element, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
-use crate::kernel::axis::{LogSoftmaxAxis, LogSumExpAxis, SoftmaxAxis};
-use crate::rows::Axis;
+use crate::kernel::axis::{Along, AxisKernel};
+use crate::layout::Axis;
 use core::mem::MaybeUninit;
 
 /// [`softmax`](crate::softmax()) along one axis of a contiguous tensor: of each row that runs along it.
@@ -110,8 +110,7 @@ impl Isa {
         }
         self.require()?;
         if !axis.is_nothing() {
-            let place = Place::Apart(x, y);
-            T::softmax_axis(self, SoftmaxAxis { place, axis });
+            run(self, Along::Softmax, Place::Apart(x, y), axis);
         }
         Ok(())
     }
@@ -125,8 +124,7 @@ impl Isa {
         }
         self.require()?;
         if !axis.is_nothing() {
-            let place = Place::InPlace(x);
-            T::softmax_axis(self, SoftmaxAxis { place, axis });
+            run(self, Along::Softmax, Place::InPlace(x), axis);
         }
         Ok(())
     }
@@ -145,8 +143,7 @@ impl Isa {
         }
         self.require()?;
         if !axis.is_nothing() {
-            let place = Place::Apart(x, y);
-            T::log_softmax_axis(self, LogSoftmaxAxis { place, axis });
+            run(self, Along::LogSoftmax, Place::Apart(x, y), axis);
         }
         Ok(())
     }
@@ -160,8 +157,7 @@ impl Isa {
         }
         self.require()?;
         if !axis.is_nothing() {
-            let place = Place::InPlace(x);
-            T::log_softmax_axis(self, LogSoftmaxAxis { place, axis });
+            run(self, Along::LogSoftmax, Place::InPlace(x), axis);
         }
         Ok(())
     }
@@ -185,10 +181,15 @@ impl Isa {
         if axis.len() == 0 {
             crate::kernel::softmax::fill(out, T::NEG_INFINITY);
         } else {
-            T::logsumexp_axis(self, LogSumExpAxis { x, out, axis });
+            run(self, Along::LogSumExp, Place::Apart(x, out), axis);
         }
         Ok(())
     }
+}
+
+#[inline(always)]
+fn run<T: Element>(isa: Isa, along: Along, place: Place<'_, T>, axis: Axis) {
+    T::axis(isa, AxisKernel { along, place, axis });
 }
 
 /// The output, once input and output hold the tensor.

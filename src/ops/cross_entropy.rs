@@ -63,10 +63,11 @@ impl Default for CrossEntropy<'_> {
 /// [`Reduction::None`], else for one value. Row r of the gradient stands at r·`y_stride` of `rows`.
 ///
 /// # Numerical contract
-/// With u = 2^−24 (f64: 2^−53) and weights that are not negative, the loss of a row is within 8u·((1 − ε)·w_t·max(1,
-/// l_t) + (ε/C)·Σ_c w_c·max(1, l_c)) and never negative, and dx_c within s·u·(12·(w_t + (ε/C)·Σ_j w_j)·softmax(x)_c +
-/// 3·(w_t·[c = t] + (ε/C)·w_c)) (`Portable`: 20 for the 8 and the 12); in a half type its rounding comes on top. Losses
-/// are added in f64. The same bits on every ISA but `Portable`.
+/// With u = 2^−24 (f64: 2^−53) and weights that are not negative, the loss of a row is never negative and within
+/// 12u·((1 − ε)·w_t·max(1, l_t) + (ε/C)·Σ_c w_c·max(1, l_c)), and dx_c within s·u·(16·(w_t + (ε/C)·Σ_j w_j)·softmax(x)_c +
+/// 8·(w_t·[c = t] + (ε/C)·w_c)) (`Portable`: 24 for the 12 and the 16); in a half type its rounding comes on top, and what
+/// underflows. Losses are added in f64; a Σ_c w_c·l_c beyond the largest number of the arithmetic is +∞. The same bits
+/// on every ISA but `Portable`.
 ///
 /// | the row has | loss | gradient |
 /// |---|---|---|

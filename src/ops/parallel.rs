@@ -10,7 +10,7 @@ use crate::isa::Isa;
 use crate::kernel::log_softmax::{log, special};
 use crate::kernel::passes::{Exps, SEGMENT};
 use crate::kernel::segments::{Part, Segment};
-use crate::kernel::softmax::{accepts, fill, guess, shift_of};
+use crate::kernel::softmax::{accepts, fill, guess, shift_at};
 use crate::math::exp::Shift;
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
@@ -198,7 +198,7 @@ pub fn par_logsumexp<T: Element>(x: &[T]) -> T {
             let [offset, high, low] = log::<T::Compute>(&shift, sum);
             T::narrow((high + low) + offset)
         }
-        None => special(x.iter().copied()),
+        None => special(x),
     }
 }
 
@@ -273,7 +273,7 @@ fn long_sum<T: Element>(isa: Isa, x: &[T]) -> Option<(Shift<T::Compute>, SumOf<T
     if accepts(&exps) {
         return Some((shift, exps.sum));
     }
-    let shift = shift_of(maximum(isa, x), isa.is_fused())?;
+    let shift = shift_at(maximum(isa, x), isa.is_fused())?;
     let exps = sums(isa, x, shift);
     (!exps.sum.is_nan()).then_some((shift, exps.sum))
 }

@@ -6,7 +6,8 @@ use crate::isa::Isa;
 use crate::kernel::log_softmax::{LogSoftmax, LogSoftmaxInPlace, LogSumExp};
 use crate::kernel::softmax::Softmax;
 use crate::kernel::{Buffers, Place};
-use crate::rows::{Layout, Rows, check_offsets};
+use crate::layout::{Layout, check_offsets};
+use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
 /// [`softmax`](crate::softmax()) of each row r = `x[offsets[r]..offsets[r + 1]]`, to the same places of `y`.

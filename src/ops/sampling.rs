@@ -132,9 +132,9 @@ struct Row<'a, T> {
 }
 
 impl<'a, T: Element<Compute = f32>> Row<'a, T> {
-    /// `x` at a temperature above 0.
-    fn new(isa: Isa, x: &'a [T], temperature: f32) -> Result<Self, Error> {
-        let max = match max_on(isa, x) {
+    /// `x`, whose maximum is `max` (`None`: there is a NaN), at a temperature above 0.
+    fn new(isa: Isa, x: &'a [T], max: Option<f32>, temperature: f32) -> Result<Self, Error> {
+        let max = match max {
             Some(m) if m.is_finite() => f64::from(m),
             Some(m) if m < 0.0 => return Err(Error::NoChoice { len: x.len() }),
             _ => return Err(bad_logit(isa, x)),
@@ -163,21 +163,6 @@ impl<'a, T: Element<Compute = f32>> Row<'a, T> {
         let near = exact as f32;
         let above = if f64::from(near) < exact { near.next_up() } else { near };
         above.max(f32::MIN)
-    }
-
-    /// The entries from `floor` on, as many as `kept` holds.
-    fn gather(&self, floor: f32, kept: &mut [Entry<f32>]) -> usize {
-        let mut count = 0;
-        T::gather(
-            self.isa,
-            Gather {
-                x: self.x,
-                floor,
-                kept,
-                count: &mut count,
-            },
-        );
-        count
     }
 
     /// The weights of a chunk, and their sum.
@@ -231,10 +216,10 @@ impl<'a, T: Element<Compute = f32>> Row<'a, T> {
         entries.iter().map(|e| self.weight(e.0)).sum()
     }
 
-    /// The entry where the running sum of weights, from the last entry on, passes `target`.
+    /// The entry where the running sum of weights passes `target`.
     fn pick_of(&self, entries: &[Entry<f32>], mut target: f64) -> usize {
         let mut last = 0;
-        for &(x, i) in entries.iter().rev() {
+        for &(x, i) in entries {
             let w = self.weight(x);
             if w > 0.0 {
                 last = i as usize;
@@ -247,20 +232,83 @@ impl<'a, T: Element<Compute = f32>> Row<'a, T> {
         last
     }
 
-    /// The smallest set of the most probable entries whose weight reaches `target`: the end of `entries`, and its weight.
+    /// The smallest set of the most probable entries whose weight reaches `target`, and its weight: the least probable
+    /// is taken away as long as what is left reaches it.
     fn nucleus<'e>(&self, entries: &'e mut [Entry<f32>], target: f64) -> (&'e [Entry<f32>], f64) {
-        let after = |a, b| before(b, a);
-        heapify(entries, after);
-        let mut mass = 0.0;
-        let mut rest = entries.len();
-        while rest > 0 && mass < target {
-            mass += self.weight(entries[0].0);
-            rest -= 1;
-            entries.swap(0, rest);
-            sift_down(&mut entries[..rest], 0, after);
+        let (entries, mut mass) = self.narrow(entries, target);
+        let mut len = entries.len();
+        heapify(entries, before);
+        while len > 1 {
+            let without = mass - self.weight(entries[0].0);
+            if without < target {
+                break;
+            }
+            mass = without;
+            len -= 1;
+            entries.swap(0, len);
+            sift_down(&mut entries[..len], 0, before);
         }
-        (&entries[rest..], mass)
+        (&entries[..len], mass)
     }
+
+    /// The more probable of the entries, in buckets by weight, until their sum reaches `target`; and that sum.
+    fn narrow<'e>(&self, entries: &'e mut [Entry<f32>], target: f64) -> (&'e mut [Entry<f32>], f64) {
+        const BUCKETS: usize = 256;
+        const PER_E: f64 = 8.0;
+        let bucket = |exponent: f64| ((-exponent * PER_E) as usize).min(BUCKETS - 1);
+        let mut masses = [0.0; BUCKETS];
+        for e in &*entries {
+            let exponent = self.exponent(e.0);
+            masses[bucket(exponent)] += libm::exp(exponent);
+        }
+        let (mut last, mut mass) = (0, masses[0]);
+        // A little more than enough, so that the order of the additions does not matter.
+        while last < BUCKETS - 1 && mass < target * (1.0 + 1e-9) {
+            last += 1;
+            mass += masses[last];
+        }
+        let kept = first_that(
+            entries,
+            #[inline(always)]
+            |x| bucket(self.exponent(x)) <= last,
+        );
+        (kept, mass)
+    }
+}
+
+/// The entries of which `keep` holds, moved to the front.
+fn first_that(entries: &mut [Entry<f32>], keep: impl Fn(f32) -> bool) -> &mut [Entry<f32>] {
+    let mut len = 0;
+    for i in 0..entries.len() {
+        if keep(entries[i].0) {
+            entries.swap(len, i);
+            len += 1;
+        }
+    }
+    &mut entries[..len]
+}
+
+/// The entries of `x` from `floor` on, as many as `kept` holds; `None` where there is a NaN.
+fn gather<'w, T: Element<Compute = f32>>(
+    isa: Isa,
+    x: &[T],
+    floor: f32,
+    kept: &'w mut [Entry<f32>],
+) -> Option<&'w mut [Entry<f32>]> {
+    let (mut length, mut has_nan) = (0, false);
+    let (count, nan) = (&mut length, &mut has_nan);
+    let into = &mut *kept;
+    T::gather(
+        isa,
+        Gather {
+            x,
+            floor,
+            kept: into,
+            count,
+            nan,
+        },
+    );
+    (!has_nan).then(|| &mut kept[..length])
 }
 
 /// The error of a row that has NaN or +∞.
@@ -324,7 +372,7 @@ impl Isa {
         if temperature == 0.0 {
             return most_probable(self, logits);
         }
-        let row = Row::new(self, logits, temperature)?;
+        let row = Row::new(self, logits, max_on(self, logits), temperature)?;
         let (mut best, mut at) = (f64::NEG_INFINITY, 0);
         for (i, &x) in logits.iter().enumerate() {
             let u = ((rng() >> 12) as f64 + 0.5) * (1.0 / (1_u64 << 52) as f64);
@@ -367,30 +415,55 @@ impl Isa {
         if sampler.temperature == 0.0 {
             return most_probable(self, logits);
         }
-        let row = Row::new(self, logits, sampler.temperature)?;
-        let workspace = &mut workspace[..needed];
-        if workspace.is_empty() {
-            return Ok(row.pick(uniform(rng()) * row.mass()));
-        }
-        let top_p = f64::from(sampler.top_p);
-        let filtered = sampler.min_p > 0.0 || needed < n;
-        let (floor, mass) = if sampler.min_p > 0.0 {
-            (row.logit_of(f64::from(sampler.min_p)), None)
-        } else if filtered {
-            (f32::MIN, None)
-        } else {
-            // What is lighter than (1 − p)·S/n weighs less than (1 − p)·S altogether: it is in no nucleus.
-            let mass = row.mass();
-            (row.logit_of(0.999 * (1.0 - top_p) * mass / n as f64), Some(mass))
+        let (row, kept, mass) = self.candidates(sampler, logits, &mut workspace[..needed])?;
+        let Some(kept) = kept else {
+            return Ok(row.pick(uniform(rng()) * mass));
         };
-        let count = row.gather(floor, workspace);
-        let kept = &mut workspace[..count];
-        let mass = mass.unwrap_or_else(|| row.mass_of(kept));
-        let (kept, mass) = if top_p < 1.0 {
-            row.nucleus(kept, top_p * mass)
+        let (kept, mass) = if sampler.top_p < 1.0 {
+            row.nucleus(kept, f64::from(sampler.top_p) * mass)
         } else {
             (&*kept, mass)
         };
         Ok(row.pick_of(kept, uniform(rng()) * mass))
     }
+
+    /// The entries that `min_p` and `top_k` leave, or enough of them for `top_p` (`None`: the whole row), and the weight
+    /// of all that those two leave. The workspace has the length that is needed.
+    fn candidates<'x, 'w, T: Element<Compute = f32>>(
+        self,
+        sampler: &Sampler,
+        x: &'x [T],
+        workspace: &'w mut [Entry<f32>],
+    ) -> Result<Candidates<'x, 'w, T>, Error> {
+        let (n, temperature, min_p) = (x.len(), sampler.temperature, f64::from(sampler.min_p));
+        if (1..n).contains(&workspace.len()) {
+            // The k largest come in one sweep, and the maximum is among them.
+            let kept = gather(self, x, f32::MIN, workspace).ok_or_else(|| bad_logit(self, x))?;
+            let max = kept.iter().fold(f32::NEG_INFINITY, |m, e| m.max(e.0));
+            let row = Row::new(self, x, Some(max), temperature)?;
+            let floor = if min_p > 0.0 { row.logit_of(min_p) } else { f32::MIN };
+            let kept = first_that(kept, |x| x >= floor);
+            let mass = row.mass_of(kept);
+            return Ok((row, Some(kept), mass));
+        }
+        let row = Row::new(self, x, max_on(self, x), temperature)?;
+        if workspace.is_empty() {
+            let mass = row.mass();
+            return Ok((row, None, mass));
+        }
+        let (floor, mass) = if min_p > 0.0 {
+            (row.logit_of(min_p), None)
+        } else {
+            // What is lighter than (1 − p)·S/n weighs less than (1 − p)·S altogether: it is in no nucleus.
+            let mass = row.mass();
+            let least = 0.999 * (1.0 - f64::from(sampler.top_p)) * mass / n as f64;
+            (row.logit_of(least), Some(mass))
+        };
+        let kept = gather(self, x, floor, workspace).ok_or_else(|| bad_logit(self, x))?;
+        let mass = mass.unwrap_or_else(|| row.mass_of(kept));
+        Ok((row, Some(kept), mass))
+    }
 }
+
+/// See [`Isa::candidates`].
+type Candidates<'x, 'w, T> = (Row<'x, T>, Option<&'w mut [Entry<f32>]>, f64);

@@ -4,10 +4,13 @@ use super::element::{TestElement, bits};
 use super::forms::{Form, Subject};
 use softmax::{BackwardRows, CrossEntropy, Element, Isa, Reduction, Rows};
 
+/// The bits of a result on an ISA, and what to call the form.
+type Named<T> = (&'static str, fn(Isa, &[T]) -> Vec<u64>);
+
 /// A new operator of more than a row is an entry here.
 pub fn derived<T: TestElement>() -> Vec<Subject<T>> {
-    let subject = |name, forms: Vec<(&str, fn(Isa, &[T]) -> Vec<u64>)>| {
-        let form = |(name, run): (&str, fn(Isa, &[T]) -> Vec<u64>)| Form::<T> {
+    let subject = |name, forms: Vec<Named<T>>| {
+        let form = |(name, run): Named<T>| Form::<T> {
             name: name.into(),
             run: Box::new(move |isa, x| Some(run(isa, x))),
         };
