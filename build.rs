@@ -1,7 +1,26 @@
-//! Writes each ISA predicate once, as a cfg alias, so that the sources never repeat it.
+//! Writes each ISA predicate once, as a cfg alias, so that the sources never repeat it, and turns the tuning profile
+//! into constants.
+//!
+//! The profile is the one that the environment variable `SOFTMAX_TUNING` names (a file of `tuning/` without `.toml`, or
+//! a path, relative to this file), else the one for the CPU of `-Ctarget-cpu`, else `generic`.
+
+#[path = "tuning/profile.rs"]
+mod profile;
+
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    isa_aliases();
+    if let Err(error) = tuning() {
+        // Fails the build.
+        println!("cargo::error=tuning profile: {error}");
+    }
+}
+
+fn isa_aliases() {
     for alias in ["isa_x86", "isa_neon"] {
         println!("cargo::rustc-check-cfg=cfg({alias})");
     }
@@ -17,6 +36,33 @@ fn main() {
     }
 }
 
+/// Writes the constants of the chosen profile, for `src/tuning.rs`.
+fn tuning() -> Result<(), String> {
+    println!("cargo::rerun-if-changed=tuning");
+    println!("cargo::rerun-if-env-changed=SOFTMAX_TUNING");
+    let wanted = env::var("SOFTMAX_TUNING").ok();
+    let flags = var("CARGO_ENCODED_RUSTFLAGS");
+    let cpu = match profile::target_cpu(&flags) {
+        Some("native") => native_cpu(),
+        cpu => cpu.map(str::to_owned),
+    };
+    let file = profile::choose(Path::new("tuning"), wanted.as_deref(), cpu.as_deref())?;
+    println!("cargo::rerun-if-changed={}", file.display());
+    let constants = profile::read(&file)?.to_rust();
+    let output = Path::new(&var("OUT_DIR")).join("tuning.rs");
+    fs::write(&output, constants).map_err(|error| format!("{}: {error}", output.display()))
+}
+
+/// What `native` stands for. Only the compiler knows; it is asked for its list of names and compiles nothing.
+fn native_cpu() -> Option<String> {
+    let output = Command::new(var("RUSTC"))
+        .args(["--print", "target-cpus"])
+        .output()
+        .ok()?;
+    let list = String::from_utf8(output.stdout).ok()?;
+    profile::native_cpu(&list).map(str::to_owned)
+}
+
 fn var(name: &str) -> String {
-    std::env::var(name).unwrap_or_default()
+    env::var(name).unwrap_or_default()
 }

@@ -33,13 +33,21 @@ pub enum Isa {
 /// Every backend in order of preference.
 const ALL: [Isa; 5] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable, Isa::Scalar];
 
+/// Where `detect` begins to look, unless the environment says otherwise.
+const PREFERRED: Isa = if crate::tuning::PREFER_AVX512 {
+    Isa::Avx512
+} else {
+    Isa::Avx2
+};
+
 /// The index into `ALL` that `detect` found, or `UNKNOWN`.
 static DETECTED: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = u8::MAX;
 
 impl Isa {
-    /// The ISA that the operators run on: the best that the CPU has, or the one named by the environment variable
-    /// `SOFTMAX_MAX_ISA` where that is worse (feature `std`).
+    /// The ISA that the operators run on: the best that the CPU has (AVX2 rather than AVX-512 where the tuning profile of
+    /// the build prefers it), or the one named by the environment variable `SOFTMAX_MAX_ISA` (feature `std`) if the CPU
+    /// has it, else the next one after it.
     ///
     /// The variable is read once. A value that is no name of an ISA is reported once on standard error and ignored.
     #[inline]
@@ -52,7 +60,7 @@ impl Isa {
 
     #[cold]
     fn detect_now() -> Isa {
-        let cap = max_isa_of_environment().map_or(0, Isa::rank);
+        let cap = max_isa_of_environment().unwrap_or(PREFERRED).rank();
         let isa = ALL
             .into_iter()
             .find(|isa| isa.rank() >= cap && isa.is_available())

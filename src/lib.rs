@@ -43,6 +43,7 @@ mod math;
 mod ops;
 mod rows;
 mod sizes;
+mod tuning;
 
 pub use element::{Element, Float, Output};
 pub use error::{Error, Value};

@@ -1,8 +1,10 @@
-//! The sizes from which on another algorithm is faster, from the caches of the CPU. No result depends on them.
+//! The sizes from which on another algorithm is faster: those of the tuning profile, or of the caches as the CPU reports
+//! them. No result depends on them.
 //!
-//! `SOFTMAX_L2_BYTES` and `SOFTMAX_L3_BYTES` (feature `std`) override what the CPU reports: a virtual machine may report
-//! the cache of the whole host.
+//! `SOFTMAX_L2_BYTES` and `SOFTMAX_L3_BYTES` (feature `std`) override both: a virtual machine may report the cache of the
+//! whole host.
 
+use crate::tuning;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where the size classes begin, in bytes.
@@ -36,6 +38,13 @@ impl Sizes {
     #[cold]
     fn read() -> Sizes {
         let [mut l2, mut l3] = reported();
+        // 0 leaves the word to the CPU.
+        if tuning::L2_BYTES != 0 {
+            l2 = tuning::L2_BYTES;
+        }
+        if tuning::L3_BYTES != 0 {
+            l3 = tuning::L3_BYTES;
+        }
         overridden("SOFTMAX_L2_BYTES", &mut l2);
         overridden("SOFTMAX_L3_BYTES", &mut l3);
         L2.store(l2, Ordering::Relaxed);

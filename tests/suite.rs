@@ -27,3 +27,4 @@ mod reproducible;
 mod row;
 mod sampling;
 mod shapes;
+mod tuning;

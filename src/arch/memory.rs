@@ -28,7 +28,7 @@ pub fn as_bytes(keep: &[bool]) -> &[u8] {
 }
 
 /// Bytes of stack that a row path may use for exps that have no place in the output.
-pub const SCRATCH_BYTES: usize = 16 * 1024;
+pub const SCRATCH_BYTES: usize = crate::tuning::SCRATCH_BYTES;
 
 /// Aligned stack memory, not initialised.
 #[repr(C, align(64))]

@@ -14,15 +14,16 @@ use crate::lanes::Memory;
 use crate::layout::Layout;
 use crate::math::exp::{Shift, Splat, exp};
 use crate::rows::Rows;
+use crate::tuning;
 use core::mem::MaybeUninit;
 
 /// Rows to a batch.
-const BATCH: usize = 8;
+const BATCH: usize = tuning::BATCH_ROWS;
 
 /// Vectors to a row, at most.
-const VECTORS: usize = 2 * BLOCK;
+const VECTORS: usize = tuning::SHORT_ROW_VECTORS;
 
-/// Elements to a row, at most: two blocks.
+/// Elements to a row, at most.
 pub const fn longest<T: Element>() -> usize {
     VECTORS * T::Compute::LANES
 }

@@ -17,7 +17,7 @@ use crate::rows::Rows;
 use rayon::join;
 
 /// Elements to a task, at least: a few microseconds of work.
-const GRAIN: usize = 32_768;
+const GRAIN: usize = crate::tuning::TASK_ELEMENTS;
 
 /// Memory of rows that can be cut between two rows.
 trait Cut: Sized + Send {
