@@ -421,8 +421,7 @@ impl Sum<f32> for f64 {
     }
     #[inline(always)]
     fn log(self, n: i32) -> (f32, f32) {
-        // Of S·2^−32, which is exact: where this is rounded shows in the result.
-        let log = f64::from(n + 32) * core::f64::consts::LN_2 + libm::log(self * (1.0 / 4_294_967_296.0));
+        let log = f64::from(n) * core::f64::consts::LN_2 + libm::log(self);
         let high = log as f32;
         (high, (log - f64::from(high)) as f32)
     }

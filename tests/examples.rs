@@ -93,7 +93,7 @@ fn attention_reads_files() {
         "flat.npy: has the shape [4], not heads × queries × keys",
     );
     program.refuses(&["-i", "text.txt"], "text.txt: not a NumPy file");
-    program.refuses(&["--scale", "nan"], "scale is NaN, which is out of range");
+    program.refuses(&["--scale", "nan"], "scale is NaN, not finite");
     assert!(program.run(&["--isa", "x"]).errors.contains("this CPU runs"));
 }
 

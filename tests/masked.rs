@@ -643,7 +643,7 @@ fn bad_calls_name_the_values() {
     });
     let nan = Mask::new().with_scale(f32::NAN);
     let error = softmax::masked_softmax(&[0.0_f32], &mut [0.0], Rows::new(1, 1), &nan).unwrap_err();
-    assert_eq!(error.to_string(), "scale is NaN, which is out of range");
+    assert_eq!(error.to_string(), "scale is NaN, not finite");
     assert!(matches!(error, Error::Parameter { name: "scale", value, .. } if value.get().is_nan()));
     // A mask may be longer than it needs to be, and rows that are not there need none.
     let long = new()

@@ -74,7 +74,8 @@ fn check_long_rows<T: TestElement>() {
             x[at] = T::from_f64(special);
             check_long(&x, &pools, "special");
         }
-        check_long(&vec![T::from_f64(special); 140_001], &pools, "all special");
+        let all = [T::from_f64(special); 140_001];
+        check_long(&all, &pools, "all special");
     }
 }
 

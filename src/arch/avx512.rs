@@ -312,7 +312,7 @@ impl Memory<f32> for Avx512 {
     #[inline(always)]
     fn stream(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
         let dst = &mut dst[..32];
-        if dst.as_ptr().addr() % STREAM_ALIGN != 0 {
+        if !dst.as_ptr().addr().is_multiple_of(STREAM_ALIGN) {
             return self.store(dst, v);
         }
         // SAFETY: the slice has 32 elements and is aligned to 64 bytes, checked above.
@@ -501,7 +501,7 @@ impl Memory<f64> for Avx512 {
     #[inline(always)]
     fn stream(self, dst: &mut [MaybeUninit<f64>], v: Self::V) {
         let dst = &mut dst[..16];
-        if dst.as_ptr().addr() % STREAM_ALIGN != 0 {
+        if !dst.as_ptr().addr().is_multiple_of(STREAM_ALIGN) {
             return self.store(dst, v);
         }
         // SAFETY: the slice has 16 elements and is aligned to 64 bytes, checked above.

@@ -162,9 +162,9 @@ impl<T: Element> Logits<'_, '_, T> {
         if x.len() - self.hidden <= 16 {
             return super::softmax::guess_of([-T::Compute::INFINITY; 3], fused).1;
         }
-        let last = x.len() - 1;
+        let middle = self.hidden + (x.len() - self.hidden) / 2;
         let mut m = self.sink;
-        for at in [self.hidden, (self.hidden + last) / 2, last] {
+        for at in [self.hidden, middle, x.len() - 1] {
             let z = self.near(x[at].widen(), at);
             m = if z > m { z } else { m };
         }

@@ -295,6 +295,7 @@ where
     let (x, x_tail) = x.split_at(whole);
     let (y, y_tail) = y.split_at_mut(whole);
     // Not `&f`: a call through a reference is not always inlined.
+    #[allow(clippy::redundant_closure)]
     map::<T, T, L>(
         lanes,
         Pair(x_head, y_head),
@@ -304,6 +305,7 @@ where
     for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
         lanes.stream(y, f(Memory::<T>::load(lanes, x)));
     }
+    #[allow(clippy::redundant_closure)]
     map::<T, T, L>(
         lanes,
         Pair(x_tail, y_tail),
