@@ -52,7 +52,7 @@ fn check_forms<T: TestElement>() {
         1, 2, 3, 5, 8, 15, 16, 17, 24, 31, 32, 33, 47, 64, 65, 96, 100, 127, 128, 129, 160, 255, 256, 257,
     ];
     let long = [511, 512, 513, 1000, 1024, 4099];
-    for d in DISTRIBUTIONS.iter().step_by(scale().min(12)) {
+    for d in DISTRIBUTIONS.iter().step_by(scale().clamp(3, 12)) {
         for n in lengths
             .into_iter()
             .step_by(scale().min(6))
