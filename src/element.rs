@@ -81,8 +81,6 @@ pub trait Float:
     fn from_i32(x: i32) -> Self;
     fn to_i32(self) -> i32;
     fn from_f64(x: f64) -> Self;
-    /// `x` itself, where the type is f32.
-    fn from_f32s(x: &[f32]) -> Option<&[Self]>;
     fn to_f64(self) -> f64;
     /// a/b as an unevaluated sum of two.
     fn quotient(a: Self, b: Self) -> (Self, Self);
@@ -232,10 +230,6 @@ impl Float for f32 {
         x as f32
     }
     #[inline(always)]
-    fn from_f32s(x: &[f32]) -> Option<&[f32]> {
-        Some(x)
-    }
-    #[inline(always)]
     fn to_f64(self) -> f64 {
         f64::from(self)
     }
@@ -315,10 +309,6 @@ impl Float for f64 {
     #[inline(always)]
     fn from_f64(x: f64) -> f64 {
         x
-    }
-    #[inline(always)]
-    fn from_f32s(_: &[f32]) -> Option<&[f64]> {
-        None
     }
     #[inline(always)]
     fn to_f64(self) -> f64 {

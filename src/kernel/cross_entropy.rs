@@ -9,7 +9,7 @@
 //! The first sweep gives Σ e^x, the second p and Σ w·l, whose terms are not negative: nothing cancels.
 
 use super::Kernel;
-use super::passes::{Quotient, V, load_at, map_sum};
+use super::passes::{Quotient, V, map_sum};
 use super::row::{Pair, Read, Row};
 use super::softmax::{fill, sum};
 use crate::element::{Element, Float, Sum};
@@ -182,16 +182,8 @@ impl<V: Copy> Sweep<'_, V> {
 /// The weights of the vector at `at`, 1 without.
 #[inline(always)]
 fn weights_at<F: Float, L: Memory<F>>(lanes: L, weights: Option<&[f32]>, at: usize) -> V<F, L> {
-    let Some(weights) = weights else {
-        return lanes.splat(F::from_i32(1));
-    };
-    if let Some(weights) = F::from_f32s(weights) {
-        return load_at(lanes, weights, at);
+    match weights {
+        Some(weights) => F::load_single(lanes, &weights[at..], 0.0),
+        None => lanes.splat(F::from_i32(1)),
     }
-    let mut wide = [F::ZERO; 32];
-    let rest = &weights[at..];
-    for i in 0..F::LANES.min(rest.len()) {
-        wide[i] = F::from_f64(f64::from(rest[i]));
-    }
-    lanes.load(&wide)
 }

@@ -312,16 +312,11 @@ fn certain_shift<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<Shift<T:
 #[inline(always)]
 fn overwrite<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T], shift: &Shift<T::Compute>) {
     let exps = exp_sum::<T, T, L, true>(lanes, InPlace(&mut *x), shift);
-    if exps.sum.is_nan() {
-        return fill(as_output(x), T::NAN);
+    let x = as_output(x);
+    match T::as_compute(x) {
+        Some(e) if !exps.sum.is_nan() => quotients_in_place(lanes, e, exps.sum),
+        _ => fill(x, T::NAN),
     }
-    let quotient = Quotient::new(lanes, exps.sum);
-    map::<T, T, L>(
-        lanes,
-        InPlace(x),
-        #[inline(always)]
-        |e| quotient.of(lanes, e),
-    );
 }
 
 /// Softmax of each row.

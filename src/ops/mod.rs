@@ -574,12 +574,7 @@ impl Isa {
         prob: &mut [T::Compute],
         rows: Rows,
     ) -> Result<(), Error> {
-        rows.check_input(x.len())?;
-        if k > rows.cols() {
-            return Err(Error::TopK { k, cols: rows.cols() });
-        }
-        rows.check_results("index", index.len(), k)?;
-        rows.check_results("prob", prob.len(), k)?;
+        check_top_k(x.len(), k, index.len(), prob.len(), rows)?;
         self.require()?;
         let places = rows.rows() * k;
         T::top_k(
@@ -607,4 +602,15 @@ fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
     let y = y.as_uninit();
     rows.check_output(y.len())?;
     Ok(y)
+}
+
+/// Checks that slices of these lengths hold the rows of a top-k and its results.
+#[inline(always)]
+fn check_top_k(x: usize, k: usize, index: usize, prob: usize, rows: Rows) -> Result<(), Error> {
+    rows.check_input(x)?;
+    if k > rows.cols() {
+        return Err(Error::TopK { k, cols: rows.cols() });
+    }
+    rows.check_results("index", index, k)?;
+    rows.check_results("prob", prob, k)
 }

@@ -245,12 +245,7 @@ pub fn par_top_k_rows<T: Element>(
     prob: &mut [T::Compute],
     rows: Rows,
 ) -> Result<(), Error> {
-    rows.check_input(x.len())?;
-    if k > rows.cols() {
-        return Err(Error::TopK { k, cols: rows.cols() });
-    }
-    rows.check_results("index", index.len(), k)?;
-    rows.check_results("prob", prob.len(), k)?;
+    super::check_top_k(x.len(), k, index.len(), prob.len(), rows)?;
     let isa = Isa::detect();
     let places = (Results(index, k), Results(prob, k));
     share(
