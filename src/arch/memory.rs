@@ -1,5 +1,6 @@
 //! Views of memory that need `unsafe` once, so that the kernels need none.
 
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
 /// `row` as a place to write to. What was initialised stays so: the kernels only ever write values.
@@ -18,6 +19,72 @@ pub fn as_output<T: Copy>(row: &mut [T]) -> &mut [MaybeUninit<T>] {
 pub unsafe fn assume_written<T>(row: &mut [MaybeUninit<T>]) -> &mut [T] {
     // SAFETY: same layout; initialised by the caller's contract.
     unsafe { &mut *(core::ptr::from_mut(row) as *mut [T]) }
+}
+
+/// A part of a row and the place of its results: another one of the same length, or the part itself. A pass over it is
+/// compiled once for both.
+pub struct Cells<'a, T> {
+    x: *const T,
+    y: *mut MaybeUninit<T>,
+    len: usize,
+    borrowed: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T: Copy> Cells<'a, T> {
+    #[inline(always)]
+    pub fn apart(x: &'a [T], y: &'a mut [MaybeUninit<T>]) -> Self {
+        assert!(x.len() == y.len());
+        Self {
+            x: x.as_ptr(),
+            y: y.as_mut_ptr(),
+            len: x.len(),
+            borrowed: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    pub fn in_place(row: &'a mut [T]) -> Self {
+        let (y, len) = (as_output(row).as_mut_ptr(), row.len());
+        Self {
+            x: y.cast_const().cast(),
+            y,
+            len,
+            borrowed: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    pub fn input(&self) -> &[T] {
+        // SAFETY: `len` initialised elements, borrowed for 'a by the constructors; only values are ever written to them, and
+        // only through `output`, which borrows all of `self`.
+        unsafe { core::slice::from_raw_parts(self.x, self.len) }
+    }
+
+    #[inline(always)]
+    pub fn output(&mut self) -> &mut [MaybeUninit<T>] {
+        // SAFETY: `len` elements, borrowed mutably for 'a by the constructors; `input` cannot be held at the same time.
+        unsafe { core::slice::from_raw_parts_mut(self.y, self.len) }
+    }
+
+    /// The first `at` and the others.
+    #[inline(always)]
+    pub fn split_at(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.len);
+        // SAFETY: `at ≤ len`, so that both pointers stay within their slices or just behind them.
+        let (x, y) = unsafe { (self.x.add(at), self.y.add(at)) };
+        let rest = Self {
+            x,
+            y,
+            len: self.len - at,
+            ..self
+        };
+        (Self { len: at, ..self }, rest)
+    }
 }
 
 /// The bytes of booleans: 0 or 1.

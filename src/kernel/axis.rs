@@ -322,14 +322,53 @@ impl<T: Element> Work<T> {
         &mut self,
         lanes: L,
         x: &[T],
-        mut e: Option<&mut [MaybeUninit<T::Compute>]>,
+        e: Option<&mut [MaybeUninit<T::Compute>]>,
         tile: &Tile,
     ) -> bool {
+        let mut fits = true;
+        let fit = &mut fits;
+        let work = self;
+        lanes.call(ExpSums { work, x, e, tile, fit });
+        fits
+    }
+
+    /// Writes NaN to the columns that are not sound.
+    #[inline(always)]
+    fn fill_unsound(&self, y: &mut [MaybeUninit<T>], tile: &Tile) {
+        for k in 0..tile.columns {
+            if !self.sound[k] {
+                for i in 0..tile.len {
+                    y[tile.start + i * tile.inner + k].write(T::NAN);
+                }
+            }
+        }
+    }
+}
+
+/// [`Work::exp_sums`], a function of its own, see [`Lanes::call`].
+struct ExpSums<'a, T: Element> {
+    work: &'a mut Work<T>,
+    x: &'a [T],
+    e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    tile: &'a Tile,
+    fit: &'a mut bool,
+}
+
+impl<T: Element> Kernel<T> for ExpSums<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self {
+            work,
+            x,
+            mut e,
+            tile,
+            fit,
+        } = self;
         let core = T::Compute::core(L::FUSED);
         let n = T::Compute::LANES;
-        let acc = self.scratch.filled(SUMS * tile.columns + n, SumOf::<T>::ZERO);
+        let acc = work.scratch.filled(SUMS * tile.columns + n, SumOf::<T>::ZERO);
         for k in 0..tile.columns {
-            self.sum[k] = SumOf::<T>::ZERO;
+            work.sum[k] = SumOf::<T>::ZERO;
         }
         let mut seen = lanes.seen_none();
         let mut row = 0;
@@ -339,7 +378,7 @@ impl<T: Element> Work<T> {
                 n,
                 #[inline(always)]
                 |place, column, cells| {
-                    let splat = Splat::by_lane(self.shifts.at(lanes, column));
+                    let splat = Splat::by_lane(work.shifts.at(lanes, column));
                     let mut vectors = [lanes.splat(T::Compute::ZERO); 4];
                     let pairs = block::<T>() / SUMS / 2;
                     if cells.whole(2 * pairs, n) {
@@ -381,24 +420,12 @@ impl<T: Element> Work<T> {
             );
             row += block::<T>();
             if row % SEGMENT == 0 {
-                close::<T>(acc, tile.columns, &mut self.sum);
+                close::<T>(acc, tile.columns, &mut work.sum);
                 acc.fill(SumOf::<T>::ZERO);
             }
         }
-        close::<T>(acc, tile.columns, &mut self.sum);
-        lanes.seen_none_of(seen, core.forbidden)
-    }
-
-    /// Writes NaN to the columns that are not sound.
-    #[inline(always)]
-    fn fill_unsound(&self, y: &mut [MaybeUninit<T>], tile: &Tile) {
-        for k in 0..tile.columns {
-            if !self.sound[k] {
-                for i in 0..tile.len {
-                    y[tile.start + i * tile.inner + k].write(T::NAN);
-                }
-            }
-        }
+        close::<T>(acc, tile.columns, &mut work.sum);
+        *fit = lanes.seen_none_of(seen, core.forbidden);
     }
 }
 
@@ -564,11 +591,12 @@ impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
             self.axis,
             #[inline(always)]
             |tile| {
-                match (self.along, &mut self.place) {
+                let (x, e) = match (self.along, &mut self.place) {
                     // The output can hold e where it has its type.
-                    (Along::Softmax, Place::Apart(x, y)) => work.find(lanes, x, T::as_compute(y), tile),
-                    (_, place) => work.find(lanes, place.input(), None, tile),
-                }
+                    (Along::Softmax, Place::Apart(x, y)) => (&**x, T::as_compute(y)),
+                    (_, place) => (place.input(), None),
+                };
+                work.find(lanes, x, e, tile);
                 match self.along {
                     Along::Softmax => softmax(lanes, &mut self.place, tile, &mut work),
                     Along::LogSoftmax => log_softmax(lanes, &mut self.place, tile, &mut work),

@@ -9,8 +9,9 @@
 
 use super::exp::of_difference;
 use super::passes::{load_at, map_sum};
-use super::row::{InPlace, Pair, Read, Row};
-use super::{Buffers, Kernel, Place};
+use super::row::Read;
+use super::{Buffers, Kernel};
+use crate::arch::memory::Cells;
 use crate::element::{Element, Sum};
 use crate::lanes::Memory;
 
@@ -36,23 +37,13 @@ impl<T: Element> Kernel<T> for Backward<'_, T> {
 
 #[inline(always)]
 fn all_rows<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, backward: Backward<'_, T>) {
-    let Backward { y, y_stride, dy, .. } = backward;
-    let Buffers { place, rows } = dy;
-    match place {
-        Place::Apart(dy, dx) => {
-            for r in 0..rows.rows() {
-                let (y, dy, dx) = (&y[r * y_stride..][..rows.len(r)], rows.input(dy, r), rows.output(dx, r));
-                let s = sum::<T, L, LOG>(lanes, y, dy);
-                gradient::<T, L, LOG>(lanes, y, Pair(dy, dx), s);
-            }
-        }
-        Place::InPlace(dy) => {
-            for r in 0..rows.rows() {
-                let (y, dy) = (&y[r * y_stride..][..rows.len(r)], rows.input_mut(dy, r));
-                let s = sum::<T, L, LOG>(lanes, y, dy);
-                gradient::<T, L, LOG>(lanes, y, InPlace(dy), s);
-            }
-        }
+    let Backward {
+        y, y_stride, mut dy, ..
+    } = backward;
+    for r in 0..dy.rows.rows() {
+        let y = &y[r * y_stride..][..dy.rows.len(r)];
+        let s = sum::<T, L, LOG>(lanes, y, dy.input(r));
+        gradient::<T, L, LOG>(lanes, y, dy.row(r).cells(), s);
     }
 }
 
@@ -76,7 +67,7 @@ fn sum<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, y: &[T], dy: &[T]) -
 fn gradient<T: Element, L: Memory<T>, const LOG: bool>(
     lanes: L,
     y: &[T],
-    row: impl Row<T, T>,
+    row: Cells<'_, T>,
     (high, low): (T::Compute, T::Compute),
 ) {
     let (high, low) = (lanes.splat(high), lanes.splat(low));

@@ -3,12 +3,10 @@
 //! ln Σ = offset + (N·ln 2 + ln S), the parenthesis in two terms: x − offset is exact where it matters (math/exp.rs), and
 //! `((x − offset) − high) − low` rounds twice at the size of the result.
 
-use super::Kernel;
 use super::argmax::is_nan;
 use super::passes::map;
-use super::row::{InPlace, Pair, Row};
 use super::softmax::{fill, sum};
-use crate::arch::memory::as_output;
+use super::{Buffers, Kernel, Place};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::layout::Layout;
@@ -41,50 +39,27 @@ pub fn log_of<F: Float, L: Lanes<F>>(lanes: L, x: L::V, [offset, high, low]: [L:
 
 /// The logarithms of a row.
 #[inline(always)]
-pub fn subtract<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, row: impl Row<T, T>, log: [T::Compute; 3]) {
+pub fn subtract<T: Element, L: Memory<T>>(lanes: L, place: Place<'_, T>, log: [T::Compute; 3]) {
     let log = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
     map::<T, T, L>(
         lanes,
-        row,
+        place.cells(),
         #[inline(always)]
         |x| log_of(lanes, x, log),
     );
 }
 
-/// log_softmax of each row of `x` into `y`.
-pub struct LogSoftmax<'a, T> {
-    pub x: &'a [T],
-    pub y: &'a mut [MaybeUninit<T>],
-    pub rows: Layout<'a>,
-}
+/// log_softmax of each row.
+pub struct LogSoftmax<'a, T>(pub Buffers<'a, T>);
 
 impl<T: Element> Kernel<T> for LogSoftmax<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        for r in 0..self.rows.rows() {
-            let (x, y) = (self.rows.input(self.x, r), self.rows.output(self.y, r));
-            match log_sum(lanes, x) {
-                Some(log) => subtract(lanes, Pair(x, y), log),
-                None => fill(y, T::NAN),
-            }
-        }
-    }
-}
-
-/// log_softmax of each row of `x` in place.
-pub struct LogSoftmaxInPlace<'a, T> {
-    pub x: &'a mut [T],
-    pub rows: Layout<'a>,
-}
-
-impl<T: Element> Kernel<T> for LogSoftmaxInPlace<'_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        for r in 0..self.rows.rows() {
-            let x = self.rows.input_mut(self.x, r);
-            match log_sum(lanes, x) {
-                Some(log) => subtract(lanes, InPlace(x), log),
-                None => fill(as_output(x), T::NAN),
+        let mut buffers = self.0;
+        for r in 0..buffers.rows.rows() {
+            match log_sum(lanes, buffers.input(r)) {
+                Some(log) => subtract(lanes, buffers.row(r), log),
+                None => fill(buffers.output(r), T::NAN),
             }
         }
     }

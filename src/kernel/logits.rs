@@ -3,8 +3,10 @@
 //! The order is that of [`Mask`]. Every step is a vector operation with one rounding, so that z has the same bits on
 //! every ISA; −∞ comes from selections after the arithmetic, so that what a masked place holds does not matter.
 
+use super::Kernel;
 use super::passes::V;
 use super::row::block;
+use crate::arch::memory::as_output;
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
 use crate::mask::{Keep, Mask, MaskValues};
@@ -103,22 +105,7 @@ impl<T: Element> Logits<'_, '_, T> {
 
     /// Those of the vector at `at`, by all steps.
     #[inline(always)]
-    pub fn all<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
-        if L::COMPACT {
-            self.compact(lanes, x, at)
-        } else {
-            self.inlined(lanes, x, at)
-        }
-    }
-
-    /// A call, for the reasons of `math::exp`.
-    #[inline(never)]
-    fn compact<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
-        self.inlined(lanes, x, at)
-    }
-
-    #[inline(always)]
-    fn inlined<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
+    fn all<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
         let scale = lanes.splat(self.call.mask.scale);
         let capped = self.call.softcap.map(
             #[inline(always)]
@@ -191,6 +178,37 @@ impl<T: Element> Logits<'_, '_, T> {
         match &self.additive {
             Some(mask) => z + self.call.mask.slope * mask.get(at),
             None => z,
+        }
+    }
+}
+
+/// The logits of at most a block of a row by all steps, −∞ behind the last: their many instructions are compiled once, as
+/// a function that every pass calls for each block.
+pub struct LogitsOf<'a, 'c, 'm, T: Element> {
+    pub logits: &'a Logits<'c, 'm, T>,
+    pub x: &'a [T],
+    /// The first column, from the start of `logits`.
+    pub at: usize,
+    pub z: &'a mut Block<T>,
+}
+
+/// Room for a block of logits.
+pub type Block<T> = [<T as Element>::Compute; 128];
+
+impl<T: Element> Kernel<T> for LogitsOf<'_, '_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { logits, x, at, z } = self;
+        let mut i = 0;
+        while i < x.len() {
+            let rest = &x[i..];
+            let v = if rest.len() >= T::Compute::LANES {
+                Memory::<T>::load(lanes, rest)
+            } else {
+                Memory::<T>::load_or(lanes, rest, -T::Compute::INFINITY)
+            };
+            Memory::<T::Compute>::store(lanes, as_output(&mut z[i..]), logits.all(lanes, v, at + i));
+            i += T::Compute::LANES;
         }
     }
 }

@@ -9,9 +9,9 @@
 //! once more for its maximum. A sink is one more term of the sum.
 
 use super::log_softmax::log_of;
-use super::logits::{Call, Logits, Steps};
-use super::passes::{Exps, Quotient, exp_sum_of, map_at, max_of};
-use super::row::{InPlace, Pair, Read, Row};
+use super::logits::{Call, Logits, LogitsOf, Steps};
+use super::passes::{Exps, Quotient, Sums, exp_part, exp_sum_of, itself, map};
+use super::row::{Pair, block};
 use super::softmax::{SumOf, fill, quotients, quotients_in_place, shift_at};
 use super::{Buffers, Kernel, Place, short_rows};
 use crate::arch::memory::Scratch;
@@ -85,7 +85,7 @@ impl Special {
 type Outcome<T> = Result<(Shift<<T as Element>::Compute>, SumOf<T>), Special>;
 
 /// Exps of a row and its sink.
-struct Sums<F: Float> {
+struct WithSink<F: Float> {
     exps: Exps<F>,
     total: F::Sum,
 }
@@ -97,8 +97,8 @@ fn with_sink<T: Element, L: Memory<T> + Memory<T::Compute>>(
     exps: Exps<T::Compute>,
     shift: &Shift<T::Compute>,
     sink: T::Compute,
-) -> Sums<T::Compute> {
-    let mut sums = Sums { total: exps.sum, exps };
+) -> WithSink<T::Compute> {
+    let mut sums = WithSink { total: exps.sum, exps };
     // Not equal, so that NaN joins.
     if sink != -T::Compute::INFINITY {
         let core = T::Compute::core(L::FUSED);
@@ -110,76 +110,147 @@ fn with_sink<T: Element, L: Memory<T> + Memory<T::Compute>>(
     sums
 }
 
-/// The pass over a row under the guessed shift.
+/// The pass over a row under a shift, its exps stored in `e` if there is one: the two commonest kinds of rows in
+/// registers, the others and what is not stored by blocks of logits.
 #[inline(always)]
-fn first<T, U, L>(
+fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
-    row: impl Row<T, U>,
+    x: &[T],
+    e: Option<&mut [MaybeUninit<T::Compute>]>,
     shift: &Shift<T::Compute>,
-) -> Sums<T::Compute>
-where
-    T: Element,
-    U: Element<Compute = T::Compute>,
-    L: Memory<T> + Memory<U> + Memory<T::Compute>,
-{
-    let exps = match logits.steps {
-        Steps::Scale => exp_sum_of::<T, U, L, false, false>(
+) -> Exps<T::Compute> {
+    match (logits.steps, e) {
+        (Steps::Scale, Some(e)) => exp_sum_of::<T, T::Compute, L, false, false>(
             lanes,
-            row,
+            Pair(x, e),
             logits.start,
             shift,
             #[inline(always)]
             |x, _| logits.scaled(lanes, x),
         ),
-        Steps::Add(mask) => exp_sum_of::<T, U, L, false, false>(
+        (Steps::Add(mask), Some(e)) => exp_sum_of::<T, T::Compute, L, false, false>(
             lanes,
-            row,
+            Pair(x, e),
             logits.start,
             shift,
             #[inline(always)]
             |x, at| logits.added(lanes, x, mask, at),
         ),
-        Steps::All => exp_sum_of::<T, U, L, false, true>(
-            lanes,
-            row,
-            logits.start,
+        (_, e) => {
+            let mut found = Exps::none();
+            let exps = &mut found;
+            lanes.call(ExpsByBlock {
+                logits,
+                x,
+                e,
+                shift,
+                exps,
+            });
+            found
+        }
+    }
+}
+
+/// The pass over the logits of any row under any shift: a function of its own, see [`Lanes::call`].
+struct ExpsByBlock<'a, 'c, 'm, T: Element> {
+    logits: &'a Logits<'c, 'm, T>,
+    x: &'a [T],
+    e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    shift: &'a Shift<T::Compute>,
+    exps: &'a mut Exps<T::Compute>,
+}
+
+impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self {
+            logits,
+            x,
+            mut e,
             shift,
-            #[inline(always)]
-            |x, at| logits.all(lanes, x, at),
-        ),
-    };
-    with_sink::<T, L>(lanes, exps, shift, logits.sink)
+            exps,
+        } = self;
+        let core = T::Compute::core(L::FUSED);
+        let splat = shift.splat(lanes);
+        let mut sums = Sums::new(lanes, logits.start);
+        let mut seen = lanes.seen_none();
+        let mut z = [T::Compute::ZERO; 128];
+        let mut dropped = [MaybeUninit::uninit(); 128];
+        let mut at = 0;
+        while at < x.len() {
+            let end = x.len().min(at + block::<T>());
+            lanes.call(LogitsOf {
+                logits,
+                x: &x[at..end],
+                at,
+                z: &mut z,
+            });
+            let e = match &mut e {
+                Some(e) => &mut e[at..end],
+                None => &mut dropped[..end - at],
+            };
+            let sum = exp_part::<T::Compute, T::Compute, L, _, true>(
+                lanes,
+                core,
+                &splat,
+                &mut Pair(&z[..end - at], e),
+                &mut seen,
+                (&itself, 0),
+            );
+            sums.add(lanes, sum);
+            at = end;
+        }
+        *exps = Exps {
+            sum: sums.total(lanes),
+            fits: lanes.seen_none_of(seen, core.forbidden),
+        };
+    }
+}
+
+/// The largest logit of a row.
+#[inline(always)]
+fn max<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, logits: &Logits<'_, '_, T>, x: &[T]) -> T::Compute {
+    let mut z = [T::Compute::ZERO; 128];
+    let mut m = lanes.splat(-T::Compute::INFINITY);
+    let mut at = 0;
+    while at < x.len() {
+        let end = x.len().min(at + block::<T>());
+        lanes.call(LogitsOf {
+            logits,
+            x: &x[at..end],
+            at,
+            z: &mut z,
+        });
+        // −∞ stands behind the end.
+        let mut i = 0;
+        while i < end - at {
+            m = lanes.max(m, Memory::<T::Compute>::load(lanes, &z[i..]));
+            i += T::Compute::LANES;
+        }
+        at = end;
+    }
+    lanes.reduce_max(m)
 }
 
 /// Whether the pass under a guessed shift may be used. Beside a sink, a fully masked row must be told from others only
 /// where it matters.
 #[inline(always)]
-fn accepts<T: Element>(sums: &Sums<T::Compute>, mask: &Mask<'_, T>) -> bool {
+fn accepts<T: Element>(sums: &WithSink<T::Compute>, mask: &Mask<'_, T>) -> bool {
     let seen = matches!(mask.fully_masked, FullyMasked::Zero) || sums.exps.sum.in_range();
     sums.exps.fits && sums.total.in_range() && seen
 }
 
 /// The three-pass form of a row whose first pass `failed`.
 #[inline(always)]
-fn again<T, U, L>(
+fn again<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     x: &[T],
-    failed: &Sums<T::Compute>,
-    row: impl Row<T, U>,
-) -> Outcome<T>
-where
-    T: Element,
-    U: Element<Compute = T::Compute>,
-    L: Memory<T> + Memory<U> + Memory<T::Compute>,
-{
-    let mut m = max_of(
-        lanes,
-        x,
-        #[inline(always)]
-        |x, at| logits.all(lanes, x, at),
-    );
+    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    failed: &WithSink<T::Compute>,
+) -> Outcome<T> {
+    let mut m = max(lanes, logits, x);
     if m == -T::Compute::INFINITY {
         // The maximum may hide a NaN, the sum does not.
         let nan = failed.exps.sum.is_nan();
@@ -191,14 +262,14 @@ where
     let Some(shift) = shift_at(m, L::FUSED) else {
         return Err(Special::Nan);
     };
-    let exps = exp_sum_of::<T, U, L, true, true>(
-        lanes,
-        row,
-        logits.start,
-        &shift,
-        #[inline(always)]
-        |x, at| logits.all(lanes, x, at),
-    );
+    let mut exps = Exps::none();
+    lanes.call(ExpsByBlock {
+        logits,
+        x,
+        e,
+        shift: &shift,
+        exps: &mut exps,
+    });
     let sums = with_sink::<T, L>(lanes, exps, &shift, logits.sink);
     if sums.total.is_nan() {
         Err(Special::Nan)
@@ -278,25 +349,19 @@ struct SumRow<'a, 'm, T: Element> {
 impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { logits, x, e, outcome } = self;
+        let Self {
+            logits,
+            x,
+            mut e,
+            outcome,
+        } = self;
         let shift = logits.guess(x, L::FUSED);
-        *outcome = match e {
-            Some(e) => {
-                let sums = first::<T, T::Compute, L>(lanes, logits, Pair(x, &mut *e), &shift);
-                if accepts(&sums, &logits.call.mask) {
-                    Ok((shift, sums.total))
-                } else {
-                    again::<T, T::Compute, L>(lanes, logits, x, &sums, Pair(x, e))
-                }
-            }
-            None => {
-                let sums = first::<T, T, L>(lanes, logits, Read(x), &shift);
-                if accepts(&sums, &logits.call.mask) {
-                    Ok((shift, sums.total))
-                } else {
-                    again::<T, T, L>(lanes, logits, x, &sums, Read(x))
-                }
-            }
+        let exps = exps(lanes, logits, x, e.as_deref_mut(), &shift);
+        let sums = with_sink::<T, L>(lanes, exps, &shift, logits.sink);
+        *outcome = if accepts(&sums, &logits.call.mask) {
+            Ok((shift, sums.total))
+        } else {
+            again(lanes, logits, x, e, &sums)
         };
     }
 }
@@ -342,12 +407,9 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let (a, b) = (logits.start, logits.end);
     match sum(lanes, &logits, &buffers.input(r)[a..b], None) {
         Ok((shift, sum)) => {
-            let place = match &mut buffers.place {
-                Place::Apart(x, y) => {
-                    let (x, y) = (buffers.rows.input(x, r), buffers.rows.output(y, r));
-                    Place::Apart(&x[a..b], &mut y[a..b])
-                }
-                Place::InPlace(x) => Place::InPlace(&mut buffers.rows.input_mut(x, r)[a..b]),
+            let place = match buffers.row(r) {
+                Place::Apart(x, y) => Place::Apart(&x[a..b], &mut y[a..b]),
+                Place::InPlace(x) => Place::InPlace(&mut x[a..b]),
             };
             lanes.call(Results {
                 logits: &logits,
@@ -376,51 +438,44 @@ struct Results<'a, 'm, T: Element> {
 impl<T: Element> Kernel<T> for Results<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let log = self.log;
-        match self.place {
-            Place::Apart(x, y) if log => logs(lanes, self.logits, Pair(x, y), &self.shift, self.sum),
-            Place::InPlace(x) if log => logs(lanes, self.logits, InPlace(x), &self.shift, self.sum),
-            Place::Apart(x, y) => probabilities(lanes, self.logits, Pair(x, y), &self.shift, self.sum),
-            Place::InPlace(x) => probabilities(lanes, self.logits, InPlace(x), &self.shift, self.sum),
+        let Self {
+            logits,
+            mut place,
+            shift,
+            sum,
+            log,
+        } = self;
+        let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
+        let (quotient, (high, low)) = (Quotient::new(lanes, sum), sum.log(shift.n));
+        let terms = [lanes.splat(shift.offset), lanes.splat(high), lanes.splat(low)];
+        let mut z = [T::Compute::ZERO; 128];
+        let (len, mut at) = (place.input().len(), 0);
+        while at < len {
+            let end = len.min(at + block::<T>());
+            let x = &place.input()[at..end];
+            lanes.call(LogitsOf {
+                logits,
+                x,
+                at,
+                z: &mut z,
+            });
+            let y = Pair(&z[..end - at], &mut place.output()[at..end]);
+            if log {
+                map(
+                    lanes,
+                    y,
+                    #[inline(always)]
+                    |z| log_of(lanes, z, terms),
+                );
+            } else {
+                map(
+                    lanes,
+                    y,
+                    #[inline(always)]
+                    |z| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [z]).0[0]),
+                );
+            }
+            at = end;
         }
     }
-}
-
-#[inline(always)]
-fn logs<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    logits: &Logits<'_, '_, T>,
-    row: impl Row<T, T>,
-    shift: &Shift<T::Compute>,
-    sum: SumOf<T>,
-) {
-    let (high, low) = sum.log(shift.n);
-    let terms = [lanes.splat(shift.offset), lanes.splat(high), lanes.splat(low)];
-    map_at::<T, T, L>(
-        lanes,
-        row,
-        #[inline(always)]
-        |x, at| log_of(lanes, logits.all(lanes, x, at), terms),
-    );
-}
-
-#[inline(always)]
-fn probabilities<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    logits: &Logits<'_, '_, T>,
-    row: impl Row<T, T>,
-    shift: &Shift<T::Compute>,
-    sum: SumOf<T>,
-) {
-    let quotient = Quotient::new(lanes, sum);
-    let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
-    map_at::<T, T, L>(
-        lanes,
-        row,
-        #[inline(always)]
-        |x, at| {
-            let z = logits.all(lanes, x, at);
-            quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [z]).0[0])
-        },
-    );
 }

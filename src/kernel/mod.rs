@@ -1,6 +1,6 @@
 //! The kernels: one file each, generic over the vector type, and the list that compiles each for each element type.
 
-use crate::arch::memory::as_output;
+use crate::arch::memory::{Cells, as_output};
 use crate::element::Element;
 use crate::isa::{Isa, run};
 use crate::lanes::Memory;
@@ -38,7 +38,15 @@ pub enum Place<'a, T> {
     InPlace(&'a mut [T]),
 }
 
-impl<T: Element> Place<'_, T> {
+impl<'a, T: Element> Place<'a, T> {
+    #[inline(always)]
+    pub fn cells(self) -> Cells<'a, T> {
+        match self {
+            Self::Apart(x, y) => Cells::apart(x, y),
+            Self::InPlace(x) => Cells::in_place(x),
+        }
+    }
+
     #[inline(always)]
     pub fn input(&self) -> &[T] {
         match self {
@@ -56,6 +64,24 @@ impl<T: Element> Place<'_, T> {
     }
 }
 
+impl<'a, T> Buffers<'a, T> {
+    #[inline(always)]
+    pub fn apart(x: &'a [T], y: &'a mut [MaybeUninit<T>], rows: impl Into<Layout<'a>>) -> Self {
+        Self {
+            place: Place::Apart(x, y),
+            rows: rows.into(),
+        }
+    }
+
+    #[inline(always)]
+    pub fn in_place(x: &'a mut [T], rows: impl Into<Layout<'a>>) -> Self {
+        Self {
+            place: Place::InPlace(x),
+            rows: rows.into(),
+        }
+    }
+}
+
 impl<T: Element> Buffers<'_, T> {
     /// The logits of row `r`.
     #[inline(always)]
@@ -69,6 +95,15 @@ impl<T: Element> Buffers<'_, T> {
         match &mut self.place {
             Place::Apart(_, y) => self.rows.output(y, r),
             Place::InPlace(x) => as_output(self.rows.input_mut(x, r)),
+        }
+    }
+
+    /// Both.
+    #[inline(always)]
+    pub fn row(&mut self, r: usize) -> Place<'_, T> {
+        match &mut self.place {
+            Place::Apart(x, y) => Place::Apart(self.rows.input(x, r), self.rows.output(y, r)),
+            Place::InPlace(x) => Place::InPlace(self.rows.input_mut(x, r)),
         }
     }
 }
@@ -109,7 +144,6 @@ kernels! {
     [f32, f64, #[cfg(feature = "half")] half::f16, #[cfg(feature = "half")] half::bf16] {
     softmax: softmax::Softmax<'_, Self>;
     log_softmax: log_softmax::LogSoftmax<'_, Self>;
-    log_softmax_in_place: log_softmax::LogSoftmaxInPlace<'_, Self>;
     logsumexp: log_softmax::LogSumExp<'_, Self>;
     axis: axis::AxisKernel<'_, Self>;
     argmax: argmax::ArgMax<'_, Self>;

@@ -3,10 +3,10 @@
 
 use super::passes::{Quotient, map, map_sum};
 use super::primitives::Pass;
-use super::row::{InPlace, Pair, Read, Row};
+use super::row::{Read, Row};
 use super::softmax::fill;
 use super::{Kernel, Place};
-use crate::arch::memory::as_output;
+use crate::arch::memory::Cells;
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
 use crate::math::exp::{Shift, exp};
@@ -27,8 +27,7 @@ impl<T: Element> Kernel<T> for Tile<'_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         *self.sum = match self.row {
             Pass::Read(x) => terms(lanes, Read(x), &self.shift),
-            Pass::Apart(x, e) => terms(lanes, Pair(x, e), &self.shift),
-            Pass::InPlace(x) => terms(lanes, InPlace(x), &self.shift),
+            Pass::Write(place) => terms(lanes, place.cells(), &self.shift),
         };
     }
 }
@@ -66,11 +65,10 @@ pub struct Finish<'a, T: Element> {
 impl<T: Element> Kernel<T> for Finish<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        match (self.place, self.terms) {
-            (Place::Apart(x, y), Some(terms)) => quotients(lanes, Pair(x, y), self.max, &terms),
-            (Place::InPlace(x), Some(terms)) => quotients(lanes, InPlace(x), self.max, &terms),
-            (Place::Apart(_, y), None) => fill(y, T::NAN),
-            (Place::InPlace(x), None) => fill(as_output(x), T::NAN),
+        let mut cells = self.place.cells();
+        match self.terms {
+            Some(terms) => quotients(lanes, cells, self.max, &terms),
+            None => fill(cells.output(), T::NAN),
         }
     }
 }
@@ -78,7 +76,7 @@ impl<T: Element> Kernel<T> for Finish<'_, T> {
 #[inline(always)]
 fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
-    row: impl Row<T, T>,
+    row: Cells<'_, T>,
     max: T::Compute,
     (shift, sum): &Terms<T::Compute>,
 ) {

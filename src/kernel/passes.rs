@@ -5,11 +5,10 @@
 //! goes through more than three f32 additions; the sixteen sums of the block then join sixteen f64 sums. A segment of
 //! 65,536 elements is closed by a fixed tree; segments are added in order.
 
-use super::row::{BLOCK, Chunk, Pair, Row, block};
+use super::row::{BLOCK, Chunk, Row, block};
 use crate::element::{Element, Float, Sum};
-use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
+use crate::lanes::{Lanes, Memory};
 use crate::math::exp::{Core, Shift, Splat, exp};
-use core::mem::MaybeUninit;
 
 /// Elements to a segment: a fixed part of the contract, not a tuning knob.
 pub const SEGMENT: usize = 65_536;
@@ -26,9 +25,58 @@ pub struct Exps<F: Float> {
     pub fits: bool,
 }
 
-/// Σ e over the row, with e = 2^−N·e^(x − offset) stored where the row has a place for it.
+impl<F: Float> Exps<F> {
+    /// Of an empty row.
+    #[inline(always)]
+    pub fn none() -> Self {
+        Self {
+            sum: F::Sum::ZERO,
+            fits: true,
+        }
+    }
+}
+
+/// The sums of a row, joined in the order of the module's head.
+pub struct Sums<F: Float, L: Lanes<F>> {
+    total: F::Sum,
+    acc: L::Acc,
+    /// Blocks until the segment ends.
+    left: usize,
+}
+
+impl<F: Float, L: Lanes<F>> Sums<F, L> {
+    /// `start` elements (whole blocks) behind the beginning of the row.
+    #[inline(always)]
+    pub fn new(lanes: L, start: usize) -> Self {
+        Self {
+            total: F::Sum::ZERO,
+            acc: lanes.acc_zero(),
+            left: (SEGMENT - start % SEGMENT) / (BLOCK * F::LANES),
+        }
+    }
+
+    /// Adds the sums of the next block.
+    #[inline(always)]
+    pub fn add(&mut self, lanes: L, block: L::Half) {
+        self.acc = lanes.acc_add(self.acc, block);
+        self.left -= 1;
+        if self.left == 0 {
+            self.total = self.total.add(lanes.acc_sum(self.acc));
+            self.acc = lanes.acc_zero();
+            self.left = SEGMENT / (BLOCK * F::LANES);
+        }
+    }
+
+    #[inline(always)]
+    pub fn total(self, lanes: L) -> F::Sum {
+        self.total.add(lanes.acc_sum(self.acc))
+    }
+}
+
+/// Σ e over the row, with e = 2^−N·e^(x − offset) stored where the row has a place for it. `ROLLED` makes a block a loop
+/// instead of four copies: for passes that seldom run.
 #[inline(always)]
-pub fn exp_sum<T, U, L, const OFFSET: bool>(
+pub fn exp_sum<T, U, L, const OFFSET: bool, const ROLLED: bool>(
     lanes: L,
     row: impl Row<T, U>,
     shift: &Shift<T::Compute>,
@@ -38,21 +86,19 @@ where
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U>,
 {
-    exp_sum_of::<T, U, L, OFFSET, false>(
-        lanes,
-        row,
-        0,
-        shift,
-        #[inline(always)]
-        |x, _| x,
-    )
+    exp_sum_of::<T, U, L, OFFSET, ROLLED>(lanes, row, 0, shift, itself)
+}
+
+/// The logits that are the elements.
+#[inline(always)]
+pub fn itself<V>(x: V, _: usize) -> V {
+    x
 }
 
 /// [`exp_sum`] of the logits `z(x, at)`, `at` counting from the start of `row`, which stands `start` elements (whole
-/// blocks) after that of the row it is part of. Lanes behind the end hold −∞, of which z must be −∞ too. `HEAVY` is for a
-/// z of so many instructions that a block is a loop rather than four copies.
+/// blocks) after that of the row it is part of. Lanes behind the end hold −∞, of which z must be −∞ too.
 #[inline(always)]
-pub fn exp_sum_of<T, U, L, const OFFSET: bool, const HEAVY: bool>(
+pub fn exp_sum_of<T, U, L, const OFFSET: bool, const ROLLED: bool>(
     lanes: L,
     row: impl Row<T, U>,
     start: usize,
@@ -66,33 +112,25 @@ where
 {
     let core = T::Compute::core(L::FUSED);
     let splat = shift.splat(lanes);
-    let (blocks, tail) = row.blocks();
-    let mut total = <T::Compute as Float>::Sum::ZERO;
-    let mut acc = lanes.acc_zero();
+    let (blocks, mut tail) = row.blocks();
+    let mut sums = Sums::new(lanes, start);
     let mut seen = lanes.seen_none();
-    let mut left = (SEGMENT - start % SEGMENT) / block::<T>();
     let mut base = 0;
     for mut chunk in blocks {
-        let sum = if HEAVY {
-            exp_loop::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base))
+        let sum = if ROLLED {
+            exp_part::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base))
         } else {
             exp_block::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base))
         };
+        sums.add(lanes, sum);
         base += block::<T>();
-        acc = lanes.acc_add(acc, sum);
-        left -= 1;
-        if left == 0 {
-            total = total.add(lanes.acc_sum(acc));
-            acc = lanes.acc_zero();
-            left = SEGMENT / block::<T>();
-        }
     }
     if tail.len() > 0 {
-        let sum = exp_tail::<T, U, L, _, OFFSET>(lanes, core, &splat, tail, &mut seen, (&z, base));
-        acc = lanes.acc_add(acc, sum);
+        let sum = exp_part::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut tail, &mut seen, (&z, base));
+        sums.add(lanes, sum);
     }
     Exps {
-        sum: total.add(lanes.acc_sum(acc)),
+        sum: sums.total(lanes),
         fits: lanes.seen_none_of(seen, core.forbidden),
     }
 }
@@ -121,29 +159,6 @@ where
     lanes.add_half(low, lanes.add_half(h2, h3))
 }
 
-/// [`exp_block`] as a loop over its vectors.
-#[inline(always)]
-fn exp_loop<T, U, L, C, const OFFSET: bool>(
-    lanes: L,
-    core: &Core<T::Compute>,
-    shift: &Splat<V<T, L>>,
-    chunk: &mut C,
-    seen: &mut Seen<T, L>,
-    z: (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
-) -> Half<T, L>
-where
-    T: Element,
-    U: Element<Compute = T::Compute>,
-    L: Memory<T> + Memory<U>,
-    C: Chunk<T, U>,
-{
-    let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
-    for (j, half) in halves.iter_mut().enumerate() {
-        *half = exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, z, j * T::Compute::LANES);
-    }
-    fold_block::<T, L>(lanes, halves)
-}
-
 /// One whole vector: its folded sums.
 #[inline(always)]
 fn exp_one<T, U, L, C, const OFFSET: bool>(
@@ -167,16 +182,15 @@ where
     lanes.fold(e)
 }
 
-/// The vector at `at`, whole or not.
+/// A block or less of one: absent lanes and vectors add 0. One copy of exp for every length.
 #[inline(always)]
-fn exp_last<T, U, L, C, const OFFSET: bool>(
+pub fn exp_part<T, U, L, C, const OFFSET: bool>(
     lanes: L,
     core: &Core<T::Compute>,
     shift: &Splat<V<T, L>>,
     chunk: &mut C,
     seen: &mut Seen<T, L>,
     (z, base): (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
-    at: usize,
 ) -> Half<T, L>
 where
     T: Element,
@@ -184,15 +198,28 @@ where
     L: Memory<T> + Memory<U>,
     C: Chunk<T, U>,
 {
-    let present = chunk.len() - at;
-    if present >= T::Compute::LANES {
-        return exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, (z, base), at);
+    let n = T::Compute::LANES;
+    let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
+    let (len, mut at) = (chunk.len(), 0);
+    while at < len {
+        let whole = at + n <= len;
+        let x = if whole {
+            chunk.load(lanes, at)
+        } else {
+            chunk.load_or(lanes, at, -T::Compute::INFINITY)
+        };
+        let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [z(x, base + at)]);
+        *seen = lanes.seen(*seen, t);
+        halves[at / n] = if whole {
+            chunk.store(lanes, at, e);
+            lanes.fold(e)
+        } else {
+            chunk.store_partial(lanes, at, e);
+            lanes.fold(lanes.keep_first(e, len - at))
+        };
+        at += n;
     }
-    let x = z(chunk.load_or(lanes, at, -T::Compute::INFINITY), base + at);
-    let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [x]);
-    *seen = lanes.seen(*seen, t);
-    chunk.store_partial(lanes, at, e);
-    lanes.fold(lanes.keep_first(e, present))
+    fold_block::<T, L>(lanes, halves)
 }
 
 /// The pairwise sum of the vectors of a block.
@@ -204,34 +231,6 @@ pub fn fold_block<T: Element, L: Memory<T>>(lanes: L, halves: [Half<T, L>; BLOCK
     )
 }
 
-/// Less than a block, but something: absent vectors add nothing, absent lanes 0.
-#[inline(always)]
-fn exp_tail<T, U, L, C, const OFFSET: bool>(
-    lanes: L,
-    core: &Core<T::Compute>,
-    shift: &Splat<V<T, L>>,
-    mut chunk: C,
-    seen: &mut Seen<T, L>,
-    (z, base): (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
-) -> Half<T, L>
-where
-    T: Element,
-    U: Element<Compute = T::Compute>,
-    L: Memory<T> + Memory<U>,
-    C: Chunk<T, U>,
-{
-    let n = T::Compute::LANES;
-    let len = chunk.len();
-    // A loop, not four copies: a tail is short. Absent vectors add 0.
-    let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
-    for (j, half) in halves.iter_mut().enumerate() {
-        if j * n < len {
-            *half = exp_last::<T, U, L, C, OFFSET>(lanes, core, shift, &mut chunk, seen, (z, base), j * n);
-        }
-    }
-    fold_block::<T, L>(lanes, halves)
-}
-
 /// Applies `f` to every vector of the row and stores the result; absent lanes hold 0.
 #[inline(always)]
 pub fn map<T, U, L>(lanes: L, row: impl Row<T, U>, f: impl Fn(V<T, L>) -> V<T, L>)
@@ -240,79 +239,30 @@ where
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U>,
 {
-    map_at::<T, U, L>(
-        lanes,
-        row,
-        #[inline(always)]
-        |x, _| f(x),
-    );
-}
-
-/// [`map`] with the place of the vector in the row.
-#[inline(always)]
-pub fn map_at<T, U, L>(lanes: L, row: impl Row<T, U>, f: impl Fn(V<T, L>, usize) -> V<T, L>)
-where
-    T: Element,
-    U: Element<Compute = T::Compute>,
-    L: Memory<T> + Memory<U>,
-{
     let n = T::Compute::LANES;
     let (blocks, mut tail) = row.blocks();
-    let mut base = 0;
     for mut chunk in blocks {
         for j in 0..BLOCK {
-            let v = f(chunk.load(lanes, j * n), base + j * n);
+            let v = f(chunk.load(lanes, j * n));
             chunk.store(lanes, j * n, v);
         }
-        base += block::<T>();
     }
-    let len = tail.len();
-    let mut at = 0;
-    while at + n <= len {
-        let v = f(tail.load(lanes, at), base + at);
-        tail.store(lanes, at, v);
+    let (len, mut at) = (tail.len(), 0);
+    while at < len {
+        let whole = at + n <= len;
+        let x = if whole {
+            tail.load(lanes, at)
+        } else {
+            tail.load_or(lanes, at, T::Compute::ZERO)
+        };
+        let v = f(x);
+        if whole {
+            tail.store(lanes, at, v);
+        } else {
+            tail.store_partial(lanes, at, v);
+        }
         at += n;
     }
-    if at < len {
-        let v = f(tail.load_or(lanes, at, T::Compute::ZERO), base + at);
-        tail.store_partial(lanes, at, v);
-    }
-}
-
-/// [`map`] from `x` to `y` with stores past the caches.
-#[inline(always)]
-pub fn map_streaming<T, L>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>], f: impl Fn(V<T, L>) -> V<T, L>)
-where
-    T: Element,
-    L: Memory<T>,
-{
-    let n = T::Compute::LANES;
-    // Where y reaches the alignment; the results are elementwise, so that a row may be cut anywhere.
-    let head = y.as_ptr().align_offset(STREAM_ALIGN).min(x.len());
-    let (x_head, x) = x.split_at(head);
-    let (y_head, y) = y.split_at_mut(head);
-    let whole = x.len() - x.len() % n;
-    let (x, x_tail) = x.split_at(whole);
-    let (y, y_tail) = y.split_at_mut(whole);
-    // Not `&f`: a call through a reference is not always inlined.
-    #[allow(clippy::redundant_closure)]
-    map::<T, T, L>(
-        lanes,
-        Pair(x_head, y_head),
-        #[inline(always)]
-        |x| f(x),
-    );
-    for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
-        lanes.stream(y, f(Memory::<T>::load(lanes, x)));
-    }
-    #[allow(clippy::redundant_closure)]
-    map::<T, T, L>(
-        lanes,
-        Pair(x_tail, y_tail),
-        #[inline(always)]
-        |x| f(x),
-    );
-    lanes.stream_end();
 }
 
 /// Applies `f(at, x)` to the vector at element `at` of the row, stores the first of its results and gives the sum of the
@@ -331,43 +281,41 @@ where
     let n = T::Compute::LANES;
     let zero = lanes.fold(lanes.splat(T::Compute::ZERO));
     let (blocks, mut tail) = row.blocks();
-    let mut total = <T::Compute as Float>::Sum::ZERO;
-    let mut acc = lanes.acc_zero();
-    let (mut start, mut left) = (0, SEGMENT / block::<T>());
+    let mut sums = Sums::new(lanes, 0);
+    let mut base = 0;
     for mut chunk in blocks {
         let mut halves = [zero; BLOCK];
         for (j, half) in halves.iter_mut().enumerate() {
-            let (v, term) = f(start + j * n, chunk.load(lanes, j * n));
+            let (v, term) = f(base + j * n, chunk.load(lanes, j * n));
             chunk.store(lanes, j * n, v);
             *half = lanes.fold(term);
         }
-        acc = lanes.acc_add(acc, fold_block::<T, L>(lanes, halves));
-        start += block::<T>();
-        left -= 1;
-        if left == 0 {
-            total = total.add(lanes.acc_sum(acc));
-            acc = lanes.acc_zero();
-            left = SEGMENT / block::<T>();
-        }
+        sums.add(lanes, fold_block::<T, L>(lanes, halves));
+        base += block::<T>();
     }
-    let len = tail.len();
-    if len > 0 {
-        let mut halves = [zero; BLOCK];
-        let whole = len / n;
-        for (j, half) in halves[..whole].iter_mut().enumerate() {
-            let (v, term) = f(start + j * n, tail.load(lanes, j * n));
-            tail.store(lanes, j * n, v);
-            *half = lanes.fold(term);
-        }
-        let at = whole * n;
-        if at < len {
-            let (v, term) = f(start + at, tail.load_or(lanes, at, T::Compute::ZERO));
+    let (len, mut at) = (tail.len(), 0);
+    let mut halves = [zero; BLOCK];
+    while at < len {
+        let whole = at + n <= len;
+        let x = if whole {
+            tail.load(lanes, at)
+        } else {
+            tail.load_or(lanes, at, T::Compute::ZERO)
+        };
+        let (v, term) = f(base + at, x);
+        halves[at / n] = if whole {
+            tail.store(lanes, at, v);
+            lanes.fold(term)
+        } else {
             tail.store_partial(lanes, at, v);
-            halves[whole] = lanes.fold(lanes.keep_first(term, len - at));
-        }
-        acc = lanes.acc_add(acc, fold_block::<T, L>(lanes, halves));
+            lanes.fold(lanes.keep_first(term, len - at))
+        };
+        at += n;
     }
-    total.add(lanes.acc_sum(acc))
+    if len > 0 {
+        sums.add(lanes, fold_block::<T, L>(lanes, halves));
+    }
+    sums.total(lanes)
 }
 
 /// The vector at element `at` of `row`, 0 behind its end.
@@ -384,31 +332,18 @@ pub fn load_at<T: Element, L: Memory<T>>(lanes: L, row: &[T], at: usize) -> V<T,
 /// The largest element; unspecified (but an element, or NaN) if one is NaN; −∞ of nothing.
 #[inline(always)]
 pub fn max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> T::Compute {
-    max_of(
-        lanes,
-        row,
-        #[inline(always)]
-        |x, _| x,
-    )
-}
-
-/// [`max`] of the logits `z(x, at)`, with the rules of [`exp_sum_of`].
-#[inline(always)]
-pub fn max_of<T: Element, L: Memory<T>>(lanes: L, row: &[T], z: impl Fn(V<T, L>, usize) -> V<T, L>) -> T::Compute {
     let n = T::Compute::LANES;
     let least = -T::Compute::INFINITY;
     let (blocks, tail) = super::row::Read(row).blocks();
     let mut m = [lanes.splat(least); BLOCK];
-    let mut base = 0;
     for chunk in blocks {
         for (j, m) in m.iter_mut().enumerate() {
-            *m = lanes.max(*m, z(Chunk::load(&chunk, lanes, j * n), base + j * n));
+            *m = lanes.max(*m, Chunk::load(&chunk, lanes, j * n));
         }
-        base += block::<T>();
     }
     let mut at = 0;
     while at < tail.len() {
-        m[0] = lanes.max(m[0], z(Chunk::load_or(&tail, lanes, at, least), base + at));
+        m[0] = lanes.max(m[0], Chunk::load_or(&tail, lanes, at, least));
         at += n;
     }
     lanes.reduce_max(lanes.max(lanes.max(m[0], m[1]), lanes.max(m[2], m[3])))

@@ -6,20 +6,19 @@
 //!
 //! Here `x − m` is rounded, unlike in the operators: the caller's m need not be near a multiple of ln 2.
 
-use super::Kernel;
 use super::argmax::max_unless_nan;
 use super::exp::of_difference;
 use super::passes::{map, map_sum};
-use super::row::{InPlace, Pair, Read, Row};
+use super::row::{Read, Row};
+use super::{Kernel, Place};
+use crate::arch::memory::Cells;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
-use core::mem::MaybeUninit;
 
 /// A row, and where the results of a pass over it go.
 pub enum Pass<'a, T> {
     Read(&'a [T]),
-    Apart(&'a [T], &'a mut [MaybeUninit<T>]),
-    InPlace(&'a mut [T]),
+    Write(Place<'a, T>),
 }
 
 /// The largest element of `x`, −∞ of nothing; `None` if one is NaN.
@@ -67,8 +66,7 @@ impl<T: Element> Kernel<T> for ExpSubMax<'_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         *self.sum = match self.row {
             Pass::Read(x) => exp_sub_max(lanes, Read(x), self.max),
-            Pass::Apart(x, y) => exp_sub_max(lanes, Pair(x, y), self.max),
-            Pass::InPlace(x) => exp_sub_max(lanes, InPlace(x), self.max),
+            Pass::Write(place) => exp_sub_max(lanes, place.cells(), self.max),
         };
         if self.sum.is_nan() {
             *self.sum = <T::Compute as Float>::Sum::of(T::Compute::NAN);
@@ -102,7 +100,7 @@ impl<T: Element> Kernel<T> for Scale<'_, T> {
         let factor = lanes.splat(self.factor);
         map::<T, T, L>(
             lanes,
-            InPlace(self.y),
+            Cells::in_place(self.y),
             #[inline(always)]
             |y| lanes.mul(y, factor),
         );

@@ -1,10 +1,10 @@
 //! How a pass walks over a row: in blocks of [`BLOCK`] vectors, and a tail.
 
-use crate::arch::memory::as_output;
+use crate::arch::memory::Cells;
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
 use core::mem::MaybeUninit;
-use core::slice::{ChunksExact, ChunksExactMut};
+use core::slice::ChunksExact;
 
 /// Vectors to a block: the lanes of a block are summed pairwise before they join the sums of the row.
 pub const BLOCK: usize = 4;
@@ -113,39 +113,52 @@ impl<T: Element, U: Element<Compute = T::Compute>> Chunk<T, U> for Pair<'_, T, U
     }
 }
 
-/// Input and output in the same memory.
-pub struct InPlace<'a, T>(pub &'a mut [T]);
-
-impl<'a, T: Element> Row<T, T> for InPlace<'a, T> {
-    type Chunk = InPlace<'a, T>;
+impl<'a, T: Element> Row<T, T> for Cells<'a, T> {
+    type Chunk = Cells<'a, T>;
     #[inline(always)]
     fn blocks(self) -> (impl Iterator<Item = Self::Chunk>, Self::Chunk) {
-        let whole = self.0.len() - self.0.len() % block::<T>();
-        let (blocks, tail) = self.0.split_at_mut(whole);
-        let blocks: ChunksExactMut<'a, T> = blocks.chunks_exact_mut(block::<T>());
-        (blocks.map(InPlace), InPlace(tail))
+        let whole = self.len() - self.len() % block::<T>();
+        let (blocks, tail) = self.split_at(whole);
+        (Blocks(Some(blocks)), tail)
     }
 }
 
-impl<T: Element> Chunk<T, T> for InPlace<'_, T> {
+/// Cells a block at a time.
+struct Blocks<'a, T>(Option<Cells<'a, T>>);
+
+impl<'a, T: Element> Iterator for Blocks<'a, T> {
+    type Item = Cells<'a, T>;
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let cells = self.0.take()?;
+        if cells.len() == 0 {
+            return None;
+        }
+        let (first, rest) = cells.split_at(block::<T>());
+        self.0 = Some(rest);
+        Some(first)
+    }
+}
+
+impl<T: Element> Chunk<T, T> for Cells<'_, T> {
     #[inline(always)]
     fn len(&self) -> usize {
-        self.0.len()
+        Cells::len(self)
     }
     #[inline(always)]
     fn load<L: Memory<T>>(&self, lanes: L, at: usize) -> L::V {
-        lanes.load(&self.0[at..])
+        lanes.load(&self.input()[at..])
     }
     #[inline(always)]
     fn load_or<L: Memory<T>>(&self, lanes: L, at: usize, fill: T::Compute) -> L::V {
-        lanes.load_or(part(self.0, at), fill)
+        lanes.load_or(part(self.input(), at), fill)
     }
     #[inline(always)]
     fn store<L: Memory<T>>(&mut self, lanes: L, at: usize, v: L::V) {
-        lanes.store(&mut as_output(self.0)[at..], v);
+        lanes.store(&mut self.output()[at..], v);
     }
     #[inline(always)]
     fn store_partial<L: Memory<T>>(&mut self, lanes: L, at: usize, v: L::V) {
-        lanes.store_partial(part_mut(as_output(self.0), at), v);
+        lanes.store_partial(part_mut(self.output(), at), v);
     }
 }

@@ -4,7 +4,7 @@
 
 use super::log_softmax::subtract;
 use super::passes::{Exps, exp_sum, max};
-use super::row::{InPlace, Pair, Read};
+use super::row::Read;
 use super::softmax::Again;
 use super::{Kernel, Place};
 use crate::element::{Element, Float};
@@ -31,12 +31,9 @@ impl<T: Element> Kernel<T> for Segment<'_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         match self {
             Segment::Max(x, m) => *m = max(lanes, x),
-            Segment::Sum(x, shift, exps) => *exps = Some(exp_sum::<T, T, L, true>(lanes, Read(x), &shift)),
+            Segment::Sum(x, shift, exps) => *exps = Some(exp_sum::<T, T, L, true, false>(lanes, Read(x), &shift)),
             Segment::Quotient(place, shift, sum) => lanes.call(Again { place, shift, sum }),
-            Segment::Subtract(place, log) => match place {
-                Place::Apart(x, y) => subtract(lanes, Pair(x, y), log),
-                Place::InPlace(x) => subtract(lanes, InPlace(x), log),
-            },
+            Segment::Subtract(place, log) => subtract(lanes, place, log),
         }
     }
 }

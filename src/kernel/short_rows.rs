@@ -7,7 +7,7 @@
 use super::passes::{Quotient, V, fold_block};
 use super::row::BLOCK;
 use super::softmax::{fill, guess, shift_of_max};
-use super::{Buffers, Place};
+use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Scratch, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
@@ -80,41 +80,56 @@ fn batch<T: Element, L: Memory<T> + Memory<T::Compute>>(
     start: usize,
     count: usize,
 ) {
-    let width = T::Compute::LANES;
-    let mut pitch = 0;
-    for i in 0..count {
-        pitch = pitch.max(buffers.rows.len(start + i).next_multiple_of(width));
-    }
-    let mut scratch = Scratch::new();
-    let scratch = scratch.as_elements::<T::Compute>();
-    let mut sums: Sums<T::Compute> = [None; BATCH];
-    for i in 0..count {
-        let (x, e) = (buffers.input(start + i), &mut scratch[i * pitch..][..pitch]);
-        let (sum, fits) = exp_row::<T, L, false>(lanes, x, &guess(x, L::FUSED), e);
-        sums[i] = (fits && sum.in_range()).then_some(sum);
-    }
-    for i in 0..count {
-        if sums[i].is_none() {
-            sums[i] = redo(lanes, buffers.input(start + i), &mut scratch[i * pitch..][..pitch]);
+    lanes.call(Batch { buffers, start, count });
+}
+
+/// [`batch`], a function of its own.
+struct Batch<'b, 'a, T> {
+    buffers: &'b mut Buffers<'a, T>,
+    start: usize,
+    count: usize,
+}
+
+impl<T: Element> Kernel<T> for Batch<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, start, count } = self;
+        let width = T::Compute::LANES;
+        let mut pitch = 0;
+        for i in 0..count {
+            pitch = pitch.max(buffers.rows.len(start + i).next_multiple_of(width));
         }
-    }
-    for i in 0..count {
-        let y = buffers.output(start + i);
-        let e = &mut scratch[i * pitch..][..y.len().next_multiple_of(width)];
-        let Some(sum) = sums[i] else {
-            fill(y, T::NAN);
-            continue;
-        };
-        #[allow(unsafe_code)]
-        // SAFETY: `exp_row` stored every vector of the row.
-        let e = unsafe { assume_written(e) };
-        let quotient = Quotient::new(lanes, sum);
-        for (y, e) in y.chunks_mut(width).zip(e.chunks_exact(width)) {
-            let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, e));
-            if y.len() == width {
-                lanes.store(y, v)
-            } else {
-                lanes.store_partial(y, v)
+        let mut scratch = Scratch::new();
+        let scratch = scratch.as_elements::<T::Compute>();
+        let mut sums: Sums<T::Compute> = [None; BATCH];
+        for i in 0..count {
+            let (x, e) = (buffers.input(start + i), &mut scratch[i * pitch..][..pitch]);
+            let (sum, fits) = exp_row::<T, L, false>(lanes, x, &guess(x, L::FUSED), e);
+            sums[i] = (fits && sum.in_range()).then_some(sum);
+        }
+        for i in 0..count {
+            if sums[i].is_none() {
+                sums[i] = redo(lanes, buffers.input(start + i), &mut scratch[i * pitch..][..pitch]);
+            }
+        }
+        for i in 0..count {
+            let y = buffers.output(start + i);
+            let e = &mut scratch[i * pitch..][..y.len().next_multiple_of(width)];
+            let Some(sum) = sums[i] else {
+                fill(y, T::NAN);
+                continue;
+            };
+            #[allow(unsafe_code)]
+            // SAFETY: `exp_row` stored every vector of the row.
+            let e = unsafe { assume_written(e) };
+            let quotient = Quotient::new(lanes, sum);
+            for (y, e) in y.chunks_mut(width).zip(e.chunks_exact(width)) {
+                let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, e));
+                if y.len() == width {
+                    lanes.store(y, v)
+                } else {
+                    lanes.store_partial(y, v)
+                }
             }
         }
     }

@@ -6,12 +6,12 @@
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. Both give the same quotients, since N moves
 //! exponents only; and because N is a function of the row alone, so are the bits of the result.
 
-use super::passes::{Exps, Quotient, V, exp_sum, map, map_streaming, max};
-use super::row::{InPlace, Pair, Read};
+use super::passes::{Exps, Quotient, V, exp_sum, map, max};
+use super::row::{Pair, Read};
 use super::{Buffers, Kernel, Place, short_rows};
-use crate::arch::memory::{Scratch, as_output, assume_written};
+use crate::arch::memory::{Cells, Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
-use crate::lanes::Memory;
+use crate::lanes::{Memory, STREAM_ALIGN};
 use crate::layout::Layout;
 use crate::math::exp::{Shift, exp};
 use crate::sizes::Sizes;
@@ -98,11 +98,11 @@ impl<T: Element> Kernel<T> for FindSum<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let shift = guess(self.x, L::FUSED);
-        let exps = exp_sum::<T, T, L, false>(lanes, Read(self.x), &shift);
+        let exps = exp_sum::<T, T, L, false, false>(lanes, Read(self.x), &shift);
         if accepts(&exps) {
             *self.found = Some((shift, exps.sum));
         } else if let Some(shift) = shift_of_max(lanes, self.x) {
-            let exps = exp_sum::<T, T, L, true>(lanes, Read(self.x), &shift);
+            let exps = exp_sum::<T, T, L, true, true>(lanes, Read(self.x), &shift);
             *self.found = (!exps.sum.is_nan()).then_some((shift, exps.sum));
         }
     }
@@ -134,11 +134,11 @@ impl<T: Element> Kernel<T> for StoreExps<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { x, e, found } = self;
-        let exps = exp_sum::<T, T::Compute, L, false>(lanes, Pair(x, &mut *e), &guess(x, L::FUSED));
+        let exps = exp_sum::<T, T::Compute, L, false, false>(lanes, Pair(x, &mut *e), &guess(x, L::FUSED));
         if accepts(&exps) {
             *found = Some(exps.sum);
         } else if let Some(shift) = shift_of_max(lanes, x) {
-            let exps = exp_sum::<T, T::Compute, L, true>(lanes, Pair(x, e), &shift);
+            let exps = exp_sum::<T, T::Compute, L, true, true>(lanes, Pair(x, e), &shift);
             *found = (!exps.sum.is_nan()).then_some(exps.sum);
         }
     }
@@ -155,10 +155,7 @@ impl<T: Element> Kernel<T> for Again<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let f = again::<T, L>(lanes, &self.shift, self.sum);
-        match self.place {
-            Place::Apart(x, y) => map::<T, T, L>(lanes, Pair(x, y), f),
-            Place::InPlace(x) => map::<T, T, L>(lanes, InPlace(x), f),
-        }
+        map::<T, T, L>(lanes, self.place.cells(), f);
     }
 }
 
@@ -170,6 +167,33 @@ fn again<T: Element, L: Memory<T>>(lanes: L, shift: &Shift<T::Compute>, sum: Sum
     let quotient = Quotient::new(lanes, sum);
     #[inline(always)]
     move |x| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [x]).0[0])
+}
+
+/// [`Again`] from `x` to `y` with stores past the caches.
+#[inline(always)]
+fn stream<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    y: &mut [MaybeUninit<T>],
+    (shift, sum): (Shift<T::Compute>, SumOf<T>),
+) {
+    let n = T::Compute::LANES;
+    // Where y reaches the alignment; the results are elementwise, so that a row may be cut anywhere.
+    let head = y.as_ptr().align_offset(STREAM_ALIGN).min(x.len());
+    let whole = (x.len() - head) / n * n;
+    let (x_head, x) = x.split_at(head);
+    let (y_head, y) = y.split_at_mut(head);
+    let (x, x_tail) = x.split_at(whole);
+    let (y, y_tail) = y.split_at_mut(whole);
+    let f = again::<T, L>(lanes, &shift, sum);
+    for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+        lanes.stream(y, f(Memory::<T>::load(lanes, x)));
+    }
+    Memory::<T>::stream_end(lanes);
+    for (x, y) in [(x_head, y_head), (x_tail, y_tail)] {
+        let place = Place::Apart(x, y);
+        lanes.call(Again { place, shift, sum });
+    }
 }
 
 /// Every element of `y` the canonical NaN.
@@ -197,7 +221,7 @@ pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: 
 fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
     if <L as Memory<T>>::STREAMS && size_of_val(x) > Sizes::get().l3 / 2 {
         return match sum(lanes, x) {
-            Some((shift, sum)) => map_streaming(lanes, x, y, again::<T, L>(lanes, &shift, sum)),
+            Some(terms) => stream(lanes, x, y, terms),
             None => fill(y, T::NAN),
         };
     }
@@ -217,7 +241,7 @@ pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit
     let e = unsafe { assume_written(e) };
     map(
         lanes,
-        InPlace(e),
+        Cells::in_place(e),
         #[inline(always)]
         |e| quotient.of(lanes, e),
     );
@@ -311,7 +335,7 @@ fn certain_shift<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<Shift<T:
 /// One row in place under a shift that needs no check.
 #[inline(always)]
 fn overwrite<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T], shift: &Shift<T::Compute>) {
-    let exps = exp_sum::<T, T, L, true>(lanes, InPlace(&mut *x), shift);
+    let exps = exp_sum::<T, T, L, true, false>(lanes, Cells::in_place(x), shift);
     let x = as_output(x);
     match T::as_compute(x) {
         Some(e) if !exps.sum.is_nan() => quotients_in_place(lanes, e, exps.sum),

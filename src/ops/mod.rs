@@ -16,12 +16,12 @@ pub use sampling::*;
 use crate::element::{Element, Float, Output};
 use crate::error::Error;
 use crate::isa::Isa;
+use crate::kernel::Buffers;
 use crate::kernel::argmax::ArgMax;
 use crate::kernel::exp::Exp;
-use crate::kernel::log_softmax::{LogSoftmax, LogSoftmaxInPlace, LogSumExp};
+use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
 use crate::kernel::softmax::Softmax;
 use crate::kernel::top_k::TopK;
-use crate::kernel::{Buffers, Place};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
@@ -92,13 +92,7 @@ pub fn softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<
 pub fn softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
     if !x.is_empty() {
-        T::softmax(
-            Isa::detect(),
-            Softmax(Buffers {
-                place: Place::InPlace(x),
-                rows: rows.into(),
-            }),
-        );
+        T::softmax(Isa::detect(), Softmax(Buffers::in_place(x, rows)));
     }
 }
 
@@ -168,7 +162,7 @@ pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Res
 #[inline]
 pub fn log_softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
-    T::log_softmax_in_place(Isa::detect(), LogSoftmaxInPlace { x, rows: rows.into() });
+    T::log_softmax(Isa::detect(), LogSoftmax(Buffers::in_place(x, rows)));
 }
 
 /// [`log_softmax`] of each of many rows.
@@ -380,13 +374,7 @@ impl Isa {
         let rows = same_length(x.len(), y.len())?;
         self.require()?;
         if !rows.is_empty() {
-            T::softmax(
-                self,
-                Softmax(Buffers {
-                    place: Place::Apart(x, y),
-                    rows: rows.into(),
-                }),
-            );
+            T::softmax(self, Softmax(Buffers::apart(x, y, rows)));
         }
         Ok(())
     }
@@ -404,13 +392,7 @@ impl Isa {
         let y = checked(x, y, rows)?;
         self.require()?;
         if !rows.is_empty() {
-            T::softmax(
-                self,
-                Softmax(Buffers {
-                    place: Place::Apart(x, y),
-                    rows: rows.into(),
-                }),
-            );
+            T::softmax(self, Softmax(Buffers::apart(x, y, rows)));
         }
         Ok(())
     }
@@ -421,13 +403,7 @@ impl Isa {
         rows.check_input(x.len())?;
         self.require()?;
         if !rows.is_empty() {
-            T::softmax(
-                self,
-                Softmax(Buffers {
-                    place: Place::InPlace(x),
-                    rows: rows.into(),
-                }),
-            );
+            T::softmax(self, Softmax(Buffers::in_place(x, rows)));
         }
         Ok(())
     }
@@ -438,14 +414,7 @@ impl Isa {
         let y = y.as_uninit();
         let rows = same_length(x.len(), y.len())?;
         self.require()?;
-        T::log_softmax(
-            self,
-            LogSoftmax {
-                x,
-                y,
-                rows: rows.into(),
-            },
-        );
+        T::log_softmax(self, LogSoftmax(Buffers::apart(x, y, rows)));
         Ok(())
     }
 
@@ -467,14 +436,7 @@ impl Isa {
         let y = checked(x, y, rows)?;
         self.require()?;
         if !rows.is_empty() {
-            T::log_softmax(
-                self,
-                LogSoftmax {
-                    x,
-                    y,
-                    rows: rows.into(),
-                },
-            );
+            T::log_softmax(self, LogSoftmax(Buffers::apart(x, y, rows)));
         }
         Ok(())
     }
@@ -485,7 +447,7 @@ impl Isa {
         rows.check_input(x.len())?;
         self.require()?;
         if !rows.is_empty() {
-            T::log_softmax_in_place(self, LogSoftmaxInPlace { x, rows: rows.into() });
+            T::log_softmax(self, LogSoftmax(Buffers::in_place(x, rows)));
         }
         Ok(())
     }

@@ -190,7 +190,7 @@ impl OnlineSoftmax {
         let before = *self;
         match self.grow(isa, x) {
             Some(frame) => {
-                self.add(isa, Pass::InPlace(&mut *x), &frame);
+                self.add(isa, Pass::Write(Place::InPlace(&mut *x)), &frame);
                 weigh(isa, x, &frame);
             }
             None => x.fill(T::narrow(self.special_weight())),
@@ -396,7 +396,11 @@ impl Isa {
         let before = *state;
         match state.grow(self, x) {
             Some(frame) => {
-                state.add(self, Pass::Apart(x, crate::arch::memory::as_output(&mut *e)), &frame);
+                state.add(
+                    self,
+                    Pass::Write(Place::Apart(x, crate::arch::memory::as_output(&mut *e))),
+                    &frame,
+                );
                 weigh(self, e, &frame);
             }
             None => e.fill(T::narrow(state.special_weight())),

@@ -3,9 +3,9 @@
 use crate::element::{Element, Output};
 use crate::error::Error;
 use crate::isa::Isa;
-use crate::kernel::log_softmax::{LogSoftmax, LogSoftmaxInPlace, LogSumExp};
+use crate::kernel::Buffers;
+use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
 use crate::kernel::softmax::Softmax;
-use crate::kernel::{Buffers, Place};
 use crate::layout::{Layout, check_offsets};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
@@ -115,13 +115,7 @@ impl Isa {
     ) -> Result<(), Error> {
         let y = checked(x, y, offsets)?;
         self.require()?;
-        T::softmax(
-            self,
-            Softmax(Buffers {
-                place: Place::Apart(x, y),
-                rows: Layout::Ragged(offsets),
-            }),
-        );
+        T::softmax(self, Softmax(Buffers::apart(x, y, Layout::Ragged(offsets))));
         Ok(())
     }
 
@@ -130,13 +124,7 @@ impl Isa {
     pub fn softmax_ragged_in_place<T: Element>(self, x: &mut [T], offsets: &[usize]) -> Result<(), Error> {
         check_input(x, offsets)?;
         self.require()?;
-        T::softmax(
-            self,
-            Softmax(Buffers {
-                place: Place::InPlace(x),
-                rows: Layout::Ragged(offsets),
-            }),
-        );
+        T::softmax(self, Softmax(Buffers::in_place(x, Layout::Ragged(offsets))));
         Ok(())
     }
 
@@ -151,7 +139,7 @@ impl Isa {
         let y = checked(x, y, offsets)?;
         self.require()?;
         let rows = Layout::Ragged(offsets);
-        T::log_softmax(self, LogSoftmax { x, y, rows });
+        T::log_softmax(self, LogSoftmax(Buffers::apart(x, y, rows)));
         Ok(())
     }
 
@@ -161,7 +149,7 @@ impl Isa {
         check_input(x, offsets)?;
         self.require()?;
         let rows = Layout::Ragged(offsets);
-        T::log_softmax_in_place(self, LogSoftmaxInPlace { x, rows });
+        T::log_softmax(self, LogSoftmax(Buffers::in_place(x, rows)));
         Ok(())
     }
 

@@ -14,6 +14,7 @@
 use crate::element::{Element, Float, Sum};
 use crate::error::Error;
 use crate::isa::Isa;
+use crate::kernel::Place;
 use crate::kernel::primitives::{ExpSubMax, Pass, RowMax, Scale};
 
 /// The largest element of `x`.
@@ -79,7 +80,7 @@ pub fn exp_sub_max_sum<T: Element>(x: &[T], y: Option<&mut [T]>, max: T::Compute
 /// ```
 #[inline]
 pub fn exp_sub_max_sum_in_place<T: Element>(x: &mut [T], max: T::Compute) -> f64 {
-    exp_sub_max_on(Isa::detect(), Pass::InPlace(x), max)
+    exp_sub_max_on(Isa::detect(), Pass::Write(Place::InPlace(x)), max)
 }
 
 #[inline]
@@ -124,7 +125,7 @@ impl Isa {
         let row = match y {
             Some(y) => {
                 super::same_length(x.len(), y.len())?;
-                Pass::Apart(x, crate::arch::memory::as_output(y))
+                Pass::Write(Place::Apart(x, crate::arch::memory::as_output(y)))
             }
             None => Pass::Read(x),
         };
@@ -136,7 +137,7 @@ impl Isa {
     #[inline]
     pub fn row_exp_sub_max_sum_in_place<T: Element>(self, x: &mut [T], max: T::Compute) -> Result<f64, Error> {
         self.require()?;
-        Ok(exp_sub_max_on(self, Pass::InPlace(x), max))
+        Ok(exp_sub_max_on(self, Pass::Write(Place::InPlace(x)), max))
     }
 
     /// [`row::scale`](crate::row::scale()) on this ISA.

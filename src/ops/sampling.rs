@@ -7,6 +7,7 @@ use super::row::{exp_sub_max_on, max_on};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
+use crate::kernel::Place;
 use crate::kernel::gather::{Entry, Gather, before, heapify, sift_down};
 use crate::kernel::primitives::Pass;
 
@@ -172,7 +173,7 @@ impl<'a, T: Element<Compute = f32>> Row<'a, T> {
         for i in 0..x.len() {
             weights[i] = self.exponent(x[i].widen());
         }
-        let sum = exp_sub_max_on(self.isa, Pass::InPlace(&mut *weights), 0.0);
+        let sum = exp_sub_max_on(self.isa, Pass::Write(Place::InPlace(&mut *weights)), 0.0);
         (weights, sum)
     }
 
