@@ -54,12 +54,13 @@ ALLOWED = [
         "the logarithm of a row's sum, once per row",
     ),
     (r"kernel::cross_entropy::", r"^memset$", "the gradient of an ignored row, once per row"),
-    (r"kernel::axis::", r"^(memset|libm::math::log::log|[re]?[a-z0-9]{2,3})$", "once per slab (a register holds memset)"),
+    (r"kernel::axis::", r"^(memset|libm::math::log::log)$", "once per tile"),
     (r"kernel::masked::", r"^memset$", "what a row does not see, filled once per row"),
     (
         r"",
-        r"arch::\w+::enter|^kernel::([a-z_]+::)?(FindSum|StoreExps|Again|SumRow|Results)<",
-        "a pass over a row that operators share, once per row",
+        r"arch::\w+::enter"
+        r"|^kernel::([a-z_]+::)?(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batch|ExpSums)<",
+        "a pass of its own: once per row, batch of rows, tile, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
 ]
@@ -216,6 +217,20 @@ def disassemble(objdump, path):
         yield architecture, symbol, insns
 
 
+def with_callees(insns):
+    """The same instructions, where a call through a register names what alone was loaded there by name."""
+    loaded = {}
+    for insn in insns:
+        if insn.op == "mov" and insn.symbol and "[rip" in insn.args:
+            loaded.setdefault(insn.args.split(",")[0], set()).add(insn.symbol)
+    return [
+        insn._replace(symbol=next(iter(loaded[insn.args])))
+        if insn.op == "call" and len(loaded.get(insn.args, ())) == 1
+        else insn
+        for insn in insns
+    ]
+
+
 def target(insn):
     """The address a direct jump names."""
     found = re.search(r"(?:^|, )([0-9a-f]+)(?: <.*)?$", insn.args)
@@ -327,6 +342,7 @@ def hot_loops(architecture, symbol, insns):
     if LEFT_OUT.search(symbol):
         return
     arch = architecture(insns)
+    insns = with_callees(insns)
     backend = re.search(r"\barch::(avx512|avx2|neon|portable)::", symbol)
     blocks, successors = graph(arch, insns)
     found = loops(successors)
