@@ -5,7 +5,7 @@
 //! fused multiply-add computes the same bits. All rules of rounding, ties and NaN are stated here and nowhere else.
 
 use crate::arch::memory::{as_output, copy_first};
-use crate::element::{Element, Float};
+use crate::element::{Element, Float, Sum};
 use crate::kernel::Kernel;
 use core::mem::MaybeUninit;
 
@@ -53,6 +53,12 @@ pub trait Lanes<F: Float>: Copy {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// `+0` where `key < limit`, else `v`; false on NaN, so that with `v` as key a NaN stays.
     fn zero_below(self, v: Self::V, key: Self::V, limit: Self::V) -> Self::V;
+    /// `fma(v, high, v·low)`, and `+0` where `v < limit`: there nothing is multiplied, so that no product is subnormal.
+    #[inline(always)]
+    fn product_from(self, v: Self::V, [high, low]: [Self::V; 2], limit: Self::V) -> Self::V {
+        let v = self.zero_below(v, v, limit);
+        self.mul_add(v, high, self.mul(v, low))
+    }
     /// `below` where `key < limit`, else `v`; false on NaN.
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V;
     /// The first `count` lanes of `v`, `+0` in the others.
@@ -90,9 +96,21 @@ pub trait Lanes<F: Float>: Copy {
     fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc;
     /// The sum of the sixteen: `i + (i + 8)`, then 4, 2, 1.
     fn acc_sum(self, acc: Self::Acc) -> F::Sum;
-    /// The same tree over each of `P` equal parts of `v`, as if lanes that a part lacks were 0.
-    fn sum_groups<const P: usize>(self, v: Self::V) -> [F::Sum; P];
+    /// [`acc_sum`](Self::acc_sum) of each of eight; side by side where that takes fewer steps.
+    #[inline(always)]
+    fn acc_sums(self, acc: &[Self::Acc; 8]) -> [F::Sum; 8] {
+        let mut sums = [F::Sum::ZERO; 8];
+        for i in 0..8 {
+            sums[i] = self.acc_sum(acc[i]);
+        }
+        sums
+    }
+    /// The same tree over each of the first eight of `P` equal parts of each of `v`, as if lanes that a part lacks were 0.
+    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [F::Sum; 8];
 }
+
+/// How far ahead of a pass [`Memory::prefetch`] looks: a page, which is where the prefetchers of CPUs stop.
+pub const AHEAD: usize = 4096;
 
 /// Bytes to which [`Memory::stream`] wants its destination aligned.
 pub const STREAM_ALIGN: usize = 64;
@@ -129,6 +147,12 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     }
     /// Stores as many lanes as `dst` has elements (at most `LANES`). Writes nothing behind `dst`.
     fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V);
+    /// Hints that the vector [`AHEAD`] bytes behind the beginning of `src` is soon read; it need not exist.
+    #[inline(always)]
+    fn prefetch(self, _src: &[T]) {}
+    /// Hints that the vector [`AHEAD`] bytes behind the beginning of `dst` is soon written; it need not exist.
+    #[inline(always)]
+    fn prefetch_output(self, _dst: &mut [MaybeUninit<T>]) {}
     /// [`store`](Self::store) past the caches where `STREAMS` and `dst` is aligned to [`STREAM_ALIGN`] bytes.
     #[inline(always)]
     fn stream(self, dst: &mut [MaybeUninit<T>], v: Self::V) {

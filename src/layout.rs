@@ -40,6 +40,15 @@ impl Layout<'_> {
         }
     }
 
+    /// Where row `r` starts in input and output.
+    #[inline(always)]
+    pub(crate) fn starts(&self, r: usize) -> (usize, usize) {
+        match self {
+            Self::Strided(rows) => (r * rows.x_stride(), r * rows.y_stride()),
+            Self::Ragged(offsets) => (offsets[r], offsets[r]),
+        }
+    }
+
     /// Row `r` of the input.
     #[inline(always)]
     pub(crate) fn input<'a, T>(&self, x: &'a [T], r: usize) -> &'a [T] {

@@ -248,22 +248,40 @@ impl Lanes<f32> for Avx2 {
         self.sum8(f._mm256_add_pd(acc[0], acc[2]), f._mm256_add_pd(acc[1], acc[3]))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: Self::V) -> [f64; P] {
+    fn acc_sums(self, acc: &[Self::Acc; 8]) -> [f64; 8] {
         let f = self.0.avx;
-        let widen = |v| {
-            let low = f._mm256_cvtps_pd(f._mm256_castps256_ps128(v));
-            (low, f._mm256_cvtps_pd(f._mm256_extractf128_ps::<1>(v)))
+        let sums4 = each!(0 1 2 3 4 5 6 7; I => {
+            let [a, b, c, d] = acc[I];
+            f._mm256_add_pd(f._mm256_add_pd(a, c), f._mm256_add_pd(b, d))
+        });
+        // Two rows to a vector, two sums of each.
+        let sums2 = |a: usize, b: usize| {
+            let low = f._mm256_permute2f128_pd::<0x20>(sums4[a], sums4[b]);
+            f._mm256_add_pd(low, f._mm256_permute2f128_pd::<0x31>(sums4[a], sums4[b]))
         };
-        let mut sums = [0.0; P];
-        for (g, sum) in sums.iter_mut().enumerate() {
-            let (mut low, mut high) = widen(v[g * 4 / P]);
-            if P == 2 {
-                let (l, h) = widen(v[2 * g + 1]);
-                (low, high) = (f._mm256_add_pd(low, l), f._mm256_add_pd(high, h));
-            }
-            *sum = self.sum8(low, high);
-        }
-        sums
+        let sums = |first: usize| {
+            let (even, odd) = (sums2(first, first + 2), sums2(first + 1, first + 3));
+            f._mm256_add_pd(f._mm256_unpacklo_pd(even, odd), f._mm256_unpackhi_pd(even, odd))
+        };
+        pulp::bytemuck::cast([sums(0), sums(4)])
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
+        let f = self.0.avx;
+        let widened = |v| {
+            let low = f._mm256_cvtps_pd(f._mm256_castps256_ps128(v));
+            [low, f._mm256_cvtps_pd(f._mm256_extractf128_ps::<1>(v))]
+        };
+        let acc = each!(0 1 2 3 4 5 6 7; I => {
+            let first = I % P * 4 / P;
+            let [a, b] = widened(v[I / P][first]);
+            let [c, d] = match P {
+                4 => [f._mm256_setzero_pd(); 2],
+                _ => widened(v[I / P][first + 1]),
+            };
+            [a, b, c, d]
+        });
+        Lanes::<f32>::acc_sums(self, &acc)
     }
 }
 
@@ -465,8 +483,8 @@ impl Lanes<f64> for Avx2 {
         super::sum_pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: Self::V) -> [DoubleDouble; P] {
-        super::sum_parts(&pulp::bytemuck::cast::<_, [f64; 16]>(v))
+    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [DoubleDouble; 8] {
+        super::sum_parts::<_, P>(&pulp::bytemuck::cast::<_, [f64; 64]>(v))
     }
 }
 

@@ -4,7 +4,7 @@ use super::avx2::put8;
 use super::each;
 use crate::element::{DoubleDouble, Element};
 use crate::kernel::Kernel;
-use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
+use crate::lanes::{AHEAD, Lanes, Memory, STREAM_ALIGN};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use pulp::x86::V4;
@@ -143,6 +143,15 @@ impl Lanes<f32> for Avx512 {
         each!(0 1; I => f._mm512_maskz_mov_ps(f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(key[I], limit[I]), v[I]))
     }
     #[inline(always)]
+    fn product_from(self, v: Self::V, [high, low]: [Self::V; 2], limit: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => {
+            let k = f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(v[I], limit[I]);
+            let product = f._mm512_maskz_mul_ps(k, v[I], low[I]);
+            f._mm512_maskz_fmadd_ps(k, v[I], high[I], product)
+        })
+    }
+    #[inline(always)]
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         let f = self.0.avx512f;
         each!(0 1; I => f._mm512_mask_mov_ps(v[I], f._mm512_cmp_ps_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
@@ -233,24 +242,55 @@ impl Lanes<f32> for Avx512 {
         self.sum8(self.0.avx512f._mm512_add_pd(acc[0], acc[1]))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: Self::V) -> [f64; P] {
+    fn acc_sums(self, acc: &[Self::Acc; 8]) -> [f64; 8] {
         let f = self.0.avx512f;
-        let mut sums = [0.0; P];
-        for (g, sum) in sums.iter_mut().enumerate() {
-            let v = v[g * 2 / P];
+        let sums8 = each!(0 1 2 3 4 5 6 7; I => f._mm512_add_pd(acc[I][0], acc[I][1]));
+        // Two rows to a vector, four sums of each; then four rows, two sums of each.
+        let sums4 = |a: usize, b: usize| {
+            let low = f._mm512_shuffle_f64x2::<0x44>(sums8[a], sums8[b]);
+            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xee>(sums8[a], sums8[b]))
+        };
+        let sums2 = |a, b| {
+            let low = f._mm512_shuffle_f64x2::<0x88>(a, b);
+            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xdd>(a, b))
+        };
+        let even = sums2(sums4(0, 2), sums4(4, 6));
+        let odd = sums2(sums4(1, 3), sums4(5, 7));
+        let sums = f._mm512_add_pd(f._mm512_unpacklo_pd(even, odd), f._mm512_unpackhi_pd(even, odd));
+        pulp::bytemuck::cast(sums)
+    }
+    #[inline(always)]
+    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
+        let f = self.0.avx512f;
+        let widened = |v| {
             let low = f._mm512_cvtps_pd(f._mm512_castps512_ps256(v));
-            let high = f._mm512_cvtps_pd(self.0.avx512dq._mm512_extractf32x8_ps::<1>(v));
-            *sum = self.sum8(match (P, g % 2) {
-                (4, 0) => low,
-                (4, _) => high,
-                _ => f._mm512_add_pd(low, high),
-            });
-        }
-        sums
+            [low, f._mm512_cvtps_pd(self.0.avx512dq._mm512_extractf32x8_ps::<1>(v))]
+        };
+        let acc = each!(0 1 2 3 4 5 6 7; I => {
+            let [low, high] = widened(v[I / P][I % P * 2 / P]);
+            match (P, I % 2) {
+                (4, 0) => [low, f._mm512_setzero_pd()],
+                (4, _) => [high, f._mm512_setzero_pd()],
+                _ => [low, high],
+            }
+        });
+        Lanes::<f32>::acc_sums(self, &acc)
     }
 }
 
 impl Memory<f32> for Avx512 {
+    #[inline(always)]
+    fn prefetch(self, src: &[f32]) {
+        // SAFETY: a hint for any address.
+        let _ =
+            each!(0 64; I => unsafe { _mm_prefetch::<_MM_HINT_T0>(src.as_ptr().wrapping_byte_add(AHEAD + I).cast()) });
+    }
+    #[inline(always)]
+    fn prefetch_output(self, dst: &mut [MaybeUninit<f32>]) {
+        // SAFETY: a hint for any address.
+        let _ =
+            each!(0 64; I => unsafe { _mm_prefetch::<_MM_HINT_ET0>(dst.as_ptr().wrapping_byte_add(AHEAD + I).cast()) });
+    }
     const STREAMS: bool = true;
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
@@ -382,6 +422,15 @@ impl Lanes<f64> for Avx512 {
         each!(0 1; I => f._mm512_maskz_mov_pd(f._mm512_cmp_pd_mask::<_CMP_NLT_UQ>(key[I], limit[I]), v[I]))
     }
     #[inline(always)]
+    fn product_from(self, v: Self::V, [high, low]: [Self::V; 2], limit: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        each!(0 1; I => {
+            let k = f._mm512_cmp_pd_mask::<_CMP_NLT_UQ>(v[I], limit[I]);
+            let product = f._mm512_maskz_mul_pd(k, v[I], low[I]);
+            f._mm512_maskz_fmadd_pd(k, v[I], high[I], product)
+        })
+    }
+    #[inline(always)]
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         let f = self.0.avx512f;
         each!(0 1; I => f._mm512_mask_mov_pd(v[I], f._mm512_cmp_pd_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
@@ -467,8 +516,8 @@ impl Lanes<f64> for Avx512 {
         super::sum_pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: Self::V) -> [DoubleDouble; P] {
-        super::sum_parts(&pulp::bytemuck::cast::<_, [f64; 16]>(v))
+    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [DoubleDouble; 8] {
+        super::sum_parts::<_, P>(&pulp::bytemuck::cast::<_, [f64; 64]>(v))
     }
 }
 

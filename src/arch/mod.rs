@@ -31,11 +31,11 @@ use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
 use memory::{as_output, copy_first};
 
-/// [`Lanes::sum_groups`] of a vector in memory.
+/// [`Lanes::sum_groups`] of vectors in memory.
 #[inline(always)]
-fn sum_parts<F: Float, const P: usize>(v: &[F]) -> [F::Sum; P] {
-    let mut sums = [F::Sum::ZERO; P];
-    for (sum, part) in sums.iter_mut().zip(v.chunks_exact(v.len() / P)) {
+fn sum_parts<F: Float, const P: usize>(v: &[F]) -> [F::Sum; 8] {
+    let mut sums = [F::Sum::ZERO; 8];
+    for (sum, part) in sums.iter_mut().zip(v.chunks_exact(F::LANES / P)) {
         let mut s = [F::Sum::ZERO; 16];
         for (s, &v) in s.iter_mut().zip(part) {
             *s = F::Sum::of(v);

@@ -155,8 +155,8 @@ impl Lanes<f32> for Portable {
         crate::element::tree(cast::<_, [f64; 16]>(acc))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: Self::V) -> [f64; P] {
-        super::sum_parts(&cast::<_, [f32; 32]>(v))
+    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
+        super::sum_parts::<_, P>(&cast::<_, [f32; 128]>(v))
     }
 }
 
@@ -304,8 +304,8 @@ impl Lanes<f64> for Portable {
         super::sum_pairs(cast(acc[0]), cast(acc[1]))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: Self::V) -> [DoubleDouble; P] {
-        super::sum_parts(&cast::<_, [f64; 16]>(v))
+    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [DoubleDouble; 8] {
+        super::sum_parts::<_, P>(&cast::<_, [f64; 64]>(v))
     }
 }
 

@@ -176,6 +176,7 @@ where
     L: Memory<T> + Memory<U>,
     C: Chunk<T, U>,
 {
+    chunk.prefetch(lanes, at);
     let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [z(chunk.load(lanes, at), base + at)]);
     *seen = lanes.seen(*seen, t);
     chunk.store(lanes, at, e);
@@ -376,22 +377,6 @@ fn lower<F: Float>() -> F {
 }
 
 impl<V: Copy> Quotient<V> {
-    /// One sum for each of `P` equal parts of the vector.
-    #[inline(always)]
-    pub fn grouped<F: Float, L: Lanes<F, V = V>, const P: usize>(lanes: L, sums: &[F::Sum; P]) -> Self {
-        let (mut high, mut low, mut threshold) = ([F::ZERO; P], [F::ZERO; P], [F::ZERO; P]);
-        for g in 0..P {
-            (high[g], low[g]) = terms::<F, L>(sums[g]);
-            threshold[g] = sums[g].threshold();
-        }
-        Self {
-            high: lanes.splat_groups(high),
-            low: lanes.splat_groups(low),
-            lower: lanes.splat(lower()),
-            threshold: lanes.splat_groups(threshold),
-        }
-    }
-
     /// One sum for each lane: its two [`terms`] and its threshold.
     #[inline(always)]
     pub fn by_lane<F: Float, L: Lanes<F, V = V>>(lanes: L, [high, low, threshold]: [V; 3]) -> Self {
@@ -416,12 +401,11 @@ impl<V: Copy> Quotient<V> {
 
     #[inline(always)]
     pub fn of<F: Float, L: Lanes<F, V = V>>(&self, lanes: L, e: V) -> V {
-        // Before the products, so that none of them is subnormal either.
-        let e = lanes.zero_below(e, e, self.threshold);
         if L::FUSED {
-            lanes.mul(lanes.mul_add(e, self.high, lanes.mul(e, self.low)), self.lower)
+            let raised = lanes.product_from(e, [self.high, self.low], self.threshold);
+            lanes.mul(raised, self.lower)
         } else {
-            lanes.div(e, self.high)
+            lanes.div(lanes.zero_below(e, e, self.threshold), self.high)
         }
     }
 }

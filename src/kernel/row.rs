@@ -24,6 +24,9 @@ pub trait Row<T: Element, U: Element> {
 /// Part of a row. `at` counts elements and is a multiple of the lanes.
 pub trait Chunk<T: Element, U: Element> {
     fn len(&self) -> usize;
+    /// Hints for the vector at `at` of what comes a page later.
+    #[inline(always)]
+    fn prefetch<L: Memory<T> + Memory<U>>(&mut self, _: L, _at: usize) {}
     fn load<L: Memory<T>>(&self, lanes: L, at: usize) -> L::V;
     fn load_or<L: Memory<T>>(&self, lanes: L, at: usize, fill: T::Compute) -> L::V;
     fn store<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V);
@@ -91,6 +94,11 @@ impl<'a, T: Element, U: Element<Compute = T::Compute>> Row<T, U> for Pair<'a, T,
 }
 
 impl<T: Element, U: Element<Compute = T::Compute>> Chunk<T, U> for Pair<'_, T, U> {
+    #[inline(always)]
+    fn prefetch<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
+        lanes.prefetch(&self.0[at..]);
+        lanes.prefetch_output(&mut self.1[at..]);
+    }
     #[inline(always)]
     fn len(&self) -> usize {
         self.0.len()

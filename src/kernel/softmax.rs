@@ -34,21 +34,37 @@ pub fn guess<T: Element>(row: &[T], fused: bool) -> Shift<T::Compute> {
 /// The element (or 0) that [`guess`] takes for the maximum, and the shift.
 #[inline(always)]
 fn guess_near<T: Element>(row: &[T], fused: bool) -> (T::Compute, Shift<T::Compute>) {
+    guess_at(largest_looked_at(row), fused)
+}
+
+/// The largest of the first, the middle and the last element; 0 for rows of up to 16.
+#[inline(always)]
+pub fn largest_looked_at<T: Element>(row: &[T]) -> T::Compute {
     if let (&[first, ..], &[.., last]) = (row, row)
         && row.len() > 16
     {
-        guess_of([first.widen(), row[row.len() / 2].widen(), last.widen()], fused)
+        largest([first.widen(), row[row.len() / 2].widen(), last.widen()])
     } else {
-        guess_of([T::Compute::ZERO; 3], fused)
+        T::Compute::ZERO
     }
 }
 
-/// The same from the three elements.
 #[inline(always)]
-pub fn guess_of<F: Float>([first, middle, last]: [F; 3], fused: bool) -> (F, Shift<F>) {
-    let core = F::core(fused);
+fn largest<F: Float>([first, middle, last]: [F; 3]) -> F {
     let m = if middle > first { middle } else { first };
-    let m = if last > m { last } else { m };
+    if last > m { last } else { m }
+}
+
+/// [`guess`] from the three elements.
+#[inline(always)]
+pub fn guess_of<F: Float>(three: [F; 3], fused: bool) -> (F, Shift<F>) {
+    guess_at(largest(three), fused)
+}
+
+/// The same from the largest of them.
+#[inline(always)]
+pub fn guess_at<F: Float>(m: F, fused: bool) -> (F, Shift<F>) {
+    let core = F::core(fused);
     let logit = m > F::from_f64(MASKED) && m < core.offset_from;
     let g = if logit { m } else { F::ZERO };
     (g, Shift::new(g, GUESS_BIAS, F::ZERO, core))
