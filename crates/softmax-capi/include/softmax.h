@@ -41,14 +41,13 @@
  * 2^-1022) are 0, except for f16, which keeps its subnormals. All bits are the same on "avx512", "avx2", "neon" and
  * "scalar".
  *
- * Special rows.
+ * Special rows. One finite entry, or one beside which all others vanish, has a probability of exactly 1.
  *
- *   the row has            softmax                     log_softmax                 logsumexp  argmax
- *   one finite, else -inf  exactly 1, 0 at -inf        0, -inf at -inf             itself     its index
- *   some -inf              0 there, rest as if absent  -inf there, rest the same   the same   the same
- *   any NaN                the whole row NaN           the whole row NaN           NaN        the first NaN
- *   any +inf, no NaN       the whole row NaN           the whole row NaN           +inf       the first +inf
- *   nothing but -inf       the whole row NaN           the whole row NaN           -inf       0
+ *   the row has       softmax                     log_softmax                 logsumexp  argmax
+ *   some -inf         0 there, rest as if absent  -inf there, rest the same   the same   the same
+ *   any NaN           the whole row NaN           the whole row NaN           NaN        the first NaN
+ *   any +inf, no NaN  the whole row NaN           the whole row NaN           +inf       the first +inf
+ *   nothing but -inf  the whole row NaN           the whole row NaN           -inf       0
  */
 #ifndef SOFTMAX_H
 #define SOFTMAX_H
