@@ -121,8 +121,8 @@ typedef struct smx_cross_entropy_params {   /* PyTorch's rules */
  *     k > cols is SMX_ERR_SHAPE, k == 0 writes nothing. A row with NaN: its first NaN first, all probabilities NaN.
  *
  * smx_softmax_ragged_T
- *     Row r is elements offsets[r] to offsets[r + 1] - 1 of x -> the same elements of y. offsets: rows + 1 entries, the
- *     first need not be 0; one that decreases is SMX_ERR_SHAPE. An empty row writes nothing. In place if x == y.
+ *     Row r is elements offsets[r] to offsets[r + 1] - 1 of x -> the same elements of y. offsets: rows + 1 entries; the
+ *     first need not be 0, and what precedes it is not touched; one that decreases is SMX_ERR_SHAPE. An empty row writes nothing. In place if x == y.
  *
  * smx_masked_softmax_T, smx_masked_log_softmax_T
  *     x: rows x cols at x_stride -> y: rows x cols at y_stride, under *mask. Masked entries give 0 (log_softmax: -inf).
@@ -203,10 +203,11 @@ int smx_online_finish_f32(const smx_online_f32 *state, const float *x, float *y,
 float smx_online_logsumexp_f32(const smx_online_f32 *state);
 
 /* Rows [begin, end) by the caller's own threads: parallel_for(context, tasks, task) must call task(data, i) once for each
- * i < tasks, in any order, on any thread. It must return after the last of them has returned, and not throw. The bits
- * are those of smx_softmax_f32 whatever the threads; the errors too, and SMX_ERR_NULL if parallel_for is NULL. If it did
- * not call each task once, SMX_ERR_PARAM is returned and rows of y are missing. A task is some whole rows, of 32768
- * elements together at least unless there are fewer; parallel_for is not called where there is no element. */
+ * i < tasks, in any order, on any thread. It must return after the last of them has returned, and not throw: an exception
+ * that leaves it ends the program. The bits are those of smx_softmax_f32 whatever the threads; the errors too, and
+ * SMX_ERR_NULL if parallel_for is NULL. If it did not call each task once, SMX_ERR_PARAM is returned, and y is wrong. A
+ * task is some whole rows, of 32768 elements together at least unless there are fewer; parallel_for is not called where
+ * there is no element. */
 typedef void (*smx_task)(void *data, size_t i);
 typedef void (*smx_parallel_for)(void *context, size_t tasks, smx_task task, void *data);
 int smx_softmax_parallel_f32(const float *x, float *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride,

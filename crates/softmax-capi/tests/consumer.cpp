@@ -1,9 +1,12 @@
 // A program in C++17 that links libsoftmax: overloads over the element types, an engine's own threads, a flash-style loop.
 #include <softmax.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <limits>
 #include <string_view>
@@ -66,6 +69,23 @@ void same_bits_on_any_threads() {
   }
 }
 
+// An exception that leaves parallel_for must not unwind the library: it ends the program.
+void exceptions_do_not_pass() {
+  const pid_t child = fork();
+  if (child == 0) {
+    float x[4] = {};
+    auto throws = [](void *, size_t, smx_task, void *) { throw 1; };
+    if (!std::freopen("/dev/null", "w", stderr)) _exit(1);
+    try {
+      smx_softmax_parallel_f32(x, x, 1, 4, 4, 4, throws, nullptr);
+    } catch (...) {
+    }
+    _exit(0);
+  }
+  int status = 0;
+  check(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "no unwinding");
+}
+
 // exp and sum tile by tile with the row primitives, as an engine's own loop does, against the streaming state.
 void row_loop_and_stream_agree() {
   std::vector<float> x(5000), e(x.size());
@@ -91,6 +111,7 @@ int main() {
   sums_to_one<float>();
   sums_to_one<double>();
   same_bits_on_any_threads();
+  exceptions_do_not_pass();
   row_loop_and_stream_agree();
   smx_mask mask{};
   mask.size = sizeof mask;
