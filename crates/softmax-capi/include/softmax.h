@@ -58,7 +58,14 @@
 extern "C" {
 #endif
 
-enum smx_status { SMX_OK = 0, SMX_ERR_NULL = 1, SMX_ERR_SHAPE = 2, SMX_ERR_OVERLAP = 3, SMX_ERR_PARAM = 4, SMX_ERR_ISA = 5 };
+enum smx_status {
+  SMX_OK = 0,
+  SMX_ERR_NULL = 1,
+  SMX_ERR_SHAPE = 2,
+  SMX_ERR_OVERLAP = 3,
+  SMX_ERR_PARAM = 4,
+  SMX_ERR_ISA = 5
+};
 /* What a row gives in which nothing is visible, or nothing but -inf: 0 (log_softmax: -inf), or NaN. */
 enum smx_fully_masked { SMX_FULLY_MASKED_ZERO = 0, SMX_FULLY_MASKED_NAN = 1 };
 enum smx_reduction { SMX_REDUCTION_NONE = 0, SMX_REDUCTION_MEAN = 1, SMX_REDUCTION_SUM = 2 };
@@ -122,7 +129,8 @@ typedef struct smx_cross_entropy_params {   /* PyTorch's rules */
  *
  * smx_softmax_ragged_T
  *     Row r is elements offsets[r] to offsets[r + 1] - 1 of x -> the same elements of y. offsets: rows + 1 entries; the
- *     first need not be 0, and what precedes it is not touched; one that decreases is SMX_ERR_SHAPE. An empty row writes nothing. In place if x == y.
+ *     first need not be 0, and what precedes it is not touched; one that decreases is SMX_ERR_SHAPE. An empty row
+ *     writes nothing. In place if x == y.
  *
  * smx_masked_softmax_T, smx_masked_log_softmax_T
  *     x: rows x cols at x_stride -> y: rows x cols at y_stride, under *mask. Masked entries give 0 (log_softmax: -inf).
@@ -144,25 +152,25 @@ typedef struct smx_cross_entropy_params {   /* PyTorch's rules */
  *     (1 - s)*w_t*l_t + s/cols * sum_c w_c*l_c; MEAN divides the sum by that of the w_t.
  *     -inf at the label: loss +inf. NaN, +inf, or nothing but -inf in a row that counts: loss and gradient NaN.
  *     With rows == 0 or cols == 0 a reduced loss is that of nothing: SUM 0, MEAN NaN. */
-#define SMX_DECLARE(T, SMX_T, SMX_P)                                                                                        \
-  int smx_softmax_##T(const SMX_T *x, SMX_T *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride);                \
-  int smx_log_softmax_##T(const SMX_T *x, SMX_T *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride);            \
-  int smx_logsumexp_##T(const SMX_T *x, SMX_T *out, size_t rows, size_t cols, size_t x_stride);                             \
-  int smx_softmax_axis_##T(const SMX_T *x, SMX_T *y, size_t outer, size_t len, size_t inner);                               \
-  int smx_log_softmax_axis_##T(const SMX_T *x, SMX_T *y, size_t outer, size_t len, size_t inner);                           \
-  int smx_logsumexp_axis_##T(const SMX_T *x, SMX_T *out, size_t outer, size_t len, size_t inner);                           \
-  int smx_argmax_##T(const SMX_T *x, size_t *index, size_t rows, size_t cols, size_t x_stride);                             \
-  int smx_top_k_##T(const SMX_T *x, size_t rows, size_t cols, size_t x_stride, size_t k, size_t *index, SMX_P *prob);       \
-  int smx_softmax_ragged_##T(const SMX_T *x, SMX_T *y, const size_t *offsets, size_t rows);                                 \
-  int smx_masked_softmax_##T(const SMX_T *x, SMX_T *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride,          \
-                             const smx_mask *mask);                                                                         \
-  int smx_masked_log_softmax_##T(const SMX_T *x, SMX_T *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride,      \
-                                 const smx_mask *mask);                                                                     \
-  int smx_softmax_backward_##T(const SMX_T *y, const SMX_T *dy, SMX_T *dx, size_t rows, size_t cols, size_t y_stride,       \
-                               size_t dy_stride, size_t dx_stride);                                                         \
+#define SMX_DECLARE(T, SMX_T, SMX_P)                                                                                   \
+  int smx_softmax_##T(const SMX_T *x, SMX_T *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride);           \
+  int smx_log_softmax_##T(const SMX_T *x, SMX_T *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride);       \
+  int smx_logsumexp_##T(const SMX_T *x, SMX_T *out, size_t rows, size_t cols, size_t x_stride);                        \
+  int smx_softmax_axis_##T(const SMX_T *x, SMX_T *y, size_t outer, size_t len, size_t inner);                          \
+  int smx_log_softmax_axis_##T(const SMX_T *x, SMX_T *y, size_t outer, size_t len, size_t inner);                      \
+  int smx_logsumexp_axis_##T(const SMX_T *x, SMX_T *out, size_t outer, size_t len, size_t inner);                      \
+  int smx_argmax_##T(const SMX_T *x, size_t *index, size_t rows, size_t cols, size_t x_stride);                        \
+  int smx_top_k_##T(const SMX_T *x, size_t rows, size_t cols, size_t x_stride, size_t k, size_t *index, SMX_P *prob);  \
+  int smx_softmax_ragged_##T(const SMX_T *x, SMX_T *y, const size_t *offsets, size_t rows);                            \
+  int smx_masked_softmax_##T(const SMX_T *x, SMX_T *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride,     \
+                             const smx_mask *mask);                                                                    \
+  int smx_masked_log_softmax_##T(const SMX_T *x, SMX_T *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride, \
+                                 const smx_mask *mask);                                                                \
+  int smx_softmax_backward_##T(const SMX_T *y, const SMX_T *dy, SMX_T *dx, size_t rows, size_t cols, size_t y_stride,  \
+                               size_t dy_stride, size_t dx_stride);                                                    \
   int smx_log_softmax_backward_##T(const SMX_T *y, const SMX_T *dy, SMX_T *dx, size_t rows, size_t cols, size_t y_stride,   \
-                                   size_t dy_stride, size_t dx_stride);                                                     \
-  int smx_cross_entropy_##T(const SMX_T *x, const int64_t *labels, SMX_P *loss, SMX_T *dx /* or NULL */, size_t rows,       \
+                                   size_t dy_stride, size_t dx_stride);                                                \
+  int smx_cross_entropy_##T(const SMX_T *x, const int64_t *labels, SMX_P *loss, SMX_T *dx /* or NULL */, size_t rows,  \
                             size_t cols, size_t x_stride, size_t dx_stride, const smx_cross_entropy_params *params);
 SMX_DECLARE(f32, float, float)
 SMX_DECLARE(f64, double, double)
@@ -202,11 +210,11 @@ int smx_online_finish_f32(const smx_online_f32 *state, const float *x, float *y,
 /* ln sum e^x: -inf of nothing, +inf after +inf, NaN after NaN or if state is NULL. */
 float smx_online_logsumexp_f32(const smx_online_f32 *state);
 
-/* Rows [begin, end) by the caller's own threads: parallel_for(context, tasks, task) must call task(data, i) once for each
- * i < tasks, in any order, on any thread. It must return after the last of them has returned, and not throw: an exception
- * that leaves it ends the program. The bits are those of smx_softmax_f32 whatever the threads; the errors too, and
- * SMX_ERR_NULL if parallel_for is NULL. If it did not call each task once, SMX_ERR_PARAM is returned, and y is wrong. A
- * task is some whole rows, of 32768 elements together at least unless there are fewer; parallel_for is not called where
+/* Rows [begin, end) by the caller's own threads: parallel_for(context, tasks, task, data) must call task(data, i) once
+ * for each i < tasks, in any order, on any thread. It must return after the last of them has returned, and not throw: an
+ * exception that leaves it ends the program. The bits are those of smx_softmax_f32 whatever the threads; the errors too,
+ * and SMX_ERR_NULL if parallel_for is NULL. If it did not call each task once, SMX_ERR_PARAM is returned, and y is wrong.
+ * A task is some whole rows, of 32768 elements together at least unless there are fewer; parallel_for is not called where
  * there is no element. */
 typedef void (*smx_task)(void *data, size_t i);
 typedef void (*smx_parallel_for)(void *context, size_t tasks, smx_task task, void *data);
@@ -217,8 +225,8 @@ int smx_softmax_parallel_f32(const float *x, float *y, size_t rows, size_t cols,
 const char *smx_status_message(int status);
 /* The instruction set that runs: "avx512", "avx2", "neon", "portable", "scalar". */
 const char *smx_isa_name(void);
-/* Caps the instruction set of the process from now on. SMX_ERR_ISA if the name is unknown or the CPU lacks it, and nothing
- * changes then; "scalar" and "portable" always work; the highest is restored by its own name. SMX_ERR_NULL. */
+/* Caps the instruction set of the process from now on. SMX_ERR_ISA if the name is unknown or the CPU lacks it, and
+ * nothing changes then; "scalar" and "portable" always work; the highest is restored by its own name. SMX_ERR_NULL. */
 int smx_set_max_isa(const char *name);
 /* The version of the library, such as "0.1.0". */
 const char *smx_version(void);

@@ -180,7 +180,8 @@ static void online(void) {
   REFUSED(SMX_ERR_SHAPE, y, smx_online_finish_f32(&left, x, y, SIZE_MAX));
   CHECK(smx_online_update_f32(NULL, x, N) == SMX_ERR_NULL);
   smx_online_f32 before = left;
-  CHECK(smx_online_update_f32(&left, NULL, N) == SMX_ERR_NULL && smx_online_update_f32(&left, x, SIZE_MAX) == SMX_ERR_SHAPE);
+  CHECK(smx_online_update_f32(&left, NULL, N) == SMX_ERR_NULL);
+  CHECK(smx_online_update_f32(&left, x, SIZE_MAX) == SMX_ERR_SHAPE);
   smx_online_merge_f32(&left, NULL);
   smx_online_merge_f32(NULL, &left);
   smx_online_init_f32(NULL);
@@ -299,7 +300,8 @@ int main(void) {
     printf("C: %s\n", names[i]);
   }
   CHECK(smx_set_max_isa(best) == SMX_OK && strcmp(smx_isa_name(), best) == 0);
-  CHECK(smx_set_max_isa("AVX2") == SMX_ERR_ISA && smx_set_max_isa("") == SMX_ERR_ISA && smx_set_max_isa("\xff") == SMX_ERR_ISA);
+  CHECK(smx_set_max_isa("AVX2") == SMX_ERR_ISA && smx_set_max_isa("") == SMX_ERR_ISA);
+  CHECK(smx_set_max_isa("\xff") == SMX_ERR_ISA);
   CHECK(smx_set_max_isa(NULL) == SMX_ERR_NULL && strcmp(smx_isa_name(), best) == 0);
   if (failures) fprintf(stderr, "%d checks failed\n", failures);
   return failures != 0;

@@ -1,4 +1,4 @@
-// A program in C++17 that links libsoftmax: overloads over the element types, an engine's own threads, a flash-style loop.
+// A program in C++17 that links libsoftmax: overloads over the types, an engine's own threads, a flash-style loop.
 #include <softmax.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -132,7 +132,8 @@ def check(t, rng):
         must(name("top_k"), stored, rows, cols, cols, k, index, prob)
         order = np.argsort(-x, -1, kind="stable")[:, :k]
         assert (index == order).all()
-        np.testing.assert_allclose(prob, np.take_along_axis(softmax(x), order, -1), rtol=max(t.tolerance / 8, 1e-14), atol=2e-7)
+        best = np.take_along_axis(softmax(x), order, -1)  # probabilities of a half type are not rounded to it
+        np.testing.assert_allclose(prob, best, rtol=1e-14 if t.suffix == "f64" else 2e-6)
 
         d = t.store(rng.normal(0, 1, (rows, cols)))
         dy, dx = t.load(d), np.empty_like(d)

@@ -105,7 +105,10 @@ macro_rules! declarations {
     ([$($t:ident)*] $each:tt [$($path:ident($($any:tt),*))*]) => {
         [
             $(declarations!(@element $t $each),)*
-            vec![$((stringify!($path).to_string(), ($path as unsafe extern "C" fn($($any),*) -> _).declaration(stringify!($path)))),*],
+            vec![$({
+                let name = stringify!($path);
+                (name.to_string(), ($path as unsafe extern "C" fn($($any),*) -> _).declaration(name))
+            }),*],
         ]
         .concat()
     };

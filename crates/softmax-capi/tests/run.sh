@@ -23,7 +23,7 @@ export PKG_CONFIG_PATH=$lib/pkgconfig LD_LIBRARY_PATH=$lib
 version=$(pkg-config --modversion softmax)
 
 # Files and names. The functions of the header, and nothing else, are exported, all under one version.
-"${make[@]}" install PREFIX=/usr LIBDIR=/usr/lib/multiarch DESTDIR="$work/stage"
+"${make[@]}" install-strip PREFIX=/usr LIBDIR=/usr/lib/multiarch DESTDIR="$work/stage"
 grep -qx "libdir=/usr/lib/multiarch" "$work/stage/usr/lib/multiarch/pkgconfig/softmax.pc"
 "${make[@]}" uninstall PREFIX=/usr LIBDIR=/usr/lib/multiarch DESTDIR="$work/stage"
 [ -z "$(find "$work/stage" ! -type d)" ] || fail "uninstall leaves files"
