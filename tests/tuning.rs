@@ -45,33 +45,29 @@ fn a_wrong_profile_is_refused() {
         }
     };
     wrong(
-        "batch_rows = 16",
+        "batch_rows = 8",
         "bach_rows = 8",
         &["line ", "unknown key `bach_rows`", "batch_rows"],
     );
-    wrong("batch_rows = 16\n", "", &["`batch_rows` is missing"]);
+    wrong("batch_rows = 8\n", "", &["`batch_rows` is missing"]);
     wrong(
-        "batch_rows = 16",
-        "batch_rows = 16\nbatch_rows = 16",
+        "batch_rows = 8",
+        "batch_rows = 8\nbatch_rows = 8",
         &["`batch_rows`", "twice"],
     );
+    wrong("batch_rows = 8", "batch_rows = 0", &["batch_rows = 0", "not in 1..=32"]);
+    wrong("batch_rows = 8", "batch_rows = 33", &["not in 1..=32"]);
+    wrong("batch_rows = 8", "batch_rows = -1", &["not an integer"]);
+    wrong("batch_rows = 8", "batch_rows = \"8\"", &["not an integer"]);
     wrong(
-        "batch_rows = 16",
-        "batch_rows = 0",
-        &["batch_rows = 0", "not in 1..=32"],
-    );
-    wrong("batch_rows = 16", "batch_rows = 33", &["not in 1..=32"]);
-    wrong("batch_rows = 16", "batch_rows = -1", &["not an integer"]);
-    wrong("batch_rows = 16", "batch_rows = \"8\"", &["not an integer"]);
-    wrong(
-        "batch_rows = 16",
+        "batch_rows = 8",
         "batch_rows 8",
         &["`batch_rows 8` is not `key = value`"],
     );
-    wrong("batch_rows = 16", "[rows]", &["`[rows]` is not"]);
-    wrong("batch_rows = 16", "batch_rows = 16\nshort_row_vectors = 16", &["twice"]);
+    wrong("batch_rows = 8", "[rows]", &["`[rows]` is not"]);
+    wrong("batch_rows = 8", "batch_rows = 8\nshort_row_vectors = 16", &["twice"]);
     wrong(
-        "batch_rows = 16",
+        "batch_rows = 8",
         "batch_rows = 32",
         &["batch_rows 32 × short_row_vectors 8", "scratch_bytes 16384"],
     );
@@ -99,7 +95,7 @@ fn every_count_becomes_a_constant() {
         let constant = format!("pub const {}:", key.name.to_uppercase());
         assert_eq!(rust.contains(&constant), !matches!(key.kind, Kind::Cpus), "{rust}");
     }
-    assert!(rust.contains("pub const BATCH_ROWS: usize = 16;"), "{rust}");
+    assert!(rust.contains("pub const BATCH_ROWS: usize = 8;"), "{rust}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ Faults are
   alone, of what does not change in the loop, are no worse than constants in memory: counted, not refused;
 - too many instructions to an exp in a hot loop of f32 over whole blocks (each exp looks up a table once): more than
   MAX_PER_EXP. The core is 13 instructions to a register (clamp, 3 of reduction and rounding, lookup, shift and add
-  of the exponent, 5 of the polynomial); load, store, checks and sums come to it;
+  of the exponent, 5 of the polynomial); load, store, prefetch, checks and sums come to it;
 - no hot loop at all for an ISA in --expect: nothing was checked there.
 
 Two backends are left out: scalar, the exact reference, not a fast one; and portable, whose exp core is a function of its
@@ -43,7 +43,7 @@ SPILLS_OF = [(r"kernel::cross_entropy::", 1)]
 
 # Instructions to an exp (one register of them) in a loop over whole blocks of f32, at most, and the registers of a
 # block of 128.
-MAX_PER_EXP = {"avx512": 24, "avx2": 25, "neon": 37}
+MAX_PER_EXP = {"avx512": 24, "avx2": 26, "neon": 37}
 BLOCK = {"avx512": 8, "avx2": 16, "neon": 32}
 
 # What a loop around hot loops may call: (regular expression on the caller, on the callee, reason).
@@ -55,6 +55,7 @@ ALLOWED = [
     ),
     (r"kernel::cross_entropy::", r"^memset$", "the gradient of an ignored row, once per row"),
     (r"kernel::axis::", r"^(memset|libm::math::log::log)$", "once per tile"),
+    (r"kernel::short_rows::Batch", r"^memset$", "the sums of a batch, zeroed once per batch"),
     (r"kernel::masked::", r"^memset$", "what a row does not see, filled once per row"),
     (
         r"",
@@ -218,14 +219,14 @@ def disassemble(objdump, path):
 
 
 def with_callees(insns):
-    """The same instructions, where a call through a register names what alone was loaded there by name."""
+    """The same instructions, where a call through a register names what is loaded there."""
     loaded = {}
     for insn in insns:
         if insn.op == "mov" and insn.symbol and "[rip" in insn.args:
             loaded.setdefault(insn.args.split(",")[0], set()).add(insn.symbol)
     return [
-        insn._replace(symbol=next(iter(loaded[insn.args])))
-        if insn.op == "call" and len(loaded.get(insn.args, ())) == 1
+        insn._replace(symbol=" or ".join(sorted(loaded[insn.args])))
+        if insn.op == "call" and insn.args in loaded
         else insn
         for insn in insns
     ]

@@ -90,6 +90,14 @@ fn first4(count: usize) -> __m256i {
 }
 
 impl Avx2 {
+    /// The lanes in f64.
+    #[inline(always)]
+    fn widened(self, v: __m256) -> [__m256d; 2] {
+        let f = self.0.avx;
+        let low = f._mm256_cvtps_pd(f._mm256_castps256_ps128(v));
+        [low, f._mm256_cvtps_pd(f._mm256_extractf128_ps::<1>(v))]
+    }
+
     /// `i + (i + 4)`, `i + (i + 2)`, `i + (i + 1)`.
     #[inline(always)]
     fn sum8(self, low: __m256d, high: __m256d) -> f64 {
@@ -250,34 +258,27 @@ impl Lanes<f32> for Avx2 {
     #[inline(always)]
     fn acc_sums(self, acc: &[Self::Acc; 8]) -> [f64; 8] {
         let f = self.0.avx;
-        let sums4 = each!(0 1 2 3 4 5 6 7; I => {
+        let four = each!(0 1 2 3 4 5 6 7; I => {
             let [a, b, c, d] = acc[I];
             f._mm256_add_pd(f._mm256_add_pd(a, c), f._mm256_add_pd(b, d))
         });
-        // Two rows to a vector, two sums of each.
-        let sums2 = |a: usize, b: usize| {
-            let low = f._mm256_permute2f128_pd::<0x20>(sums4[a], sums4[b]);
-            f._mm256_add_pd(low, f._mm256_permute2f128_pd::<0x31>(sums4[a], sums4[b]))
-        };
-        let sums = |first: usize| {
-            let (even, odd) = (sums2(first, first + 2), sums2(first + 1, first + 3));
-            f._mm256_add_pd(f._mm256_unpacklo_pd(even, odd), f._mm256_unpackhi_pd(even, odd))
-        };
-        pulp::bytemuck::cast([sums(0), sums(4)])
+        // Two rows to a vector, two sums of each; then four rows.
+        let two = each!(0 1 4 5; I => {
+            let low = f._mm256_permute2f128_pd::<0x20>(four[I], four[I + 2]);
+            f._mm256_add_pd(low, f._mm256_permute2f128_pd::<0x31>(four[I], four[I + 2]))
+        });
+        pulp::bytemuck::cast(each!(0 2; I => f._mm256_add_pd(
+            f._mm256_unpacklo_pd(two[I], two[I + 1]), f._mm256_unpackhi_pd(two[I], two[I + 1]))))
     }
     #[inline(always)]
     fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
         let f = self.0.avx;
-        let widened = |v| {
-            let low = f._mm256_cvtps_pd(f._mm256_castps256_ps128(v));
-            [low, f._mm256_cvtps_pd(f._mm256_extractf128_ps::<1>(v))]
-        };
         let acc = each!(0 1 2 3 4 5 6 7; I => {
             let first = I % P * 4 / P;
-            let [a, b] = widened(v[I / P][first]);
+            let [a, b] = self.widened(v[I / P][first]);
             let [c, d] = match P {
                 4 => [f._mm256_setzero_pd(); 2],
-                _ => widened(v[I / P][first + 1]),
+                _ => self.widened(v[I / P][first + 1]),
             };
             [a, b, c, d]
         });
@@ -286,6 +287,14 @@ impl Lanes<f32> for Avx2 {
 }
 
 impl Memory<f32> for Avx2 {
+    #[inline(always)]
+    fn prefetch(self, src: &[f32]) {
+        super::prefetch_page(src.as_ptr().cast());
+    }
+    #[inline(always)]
+    fn prefetch_output(self, dst: &mut [MaybeUninit<f32>]) {
+        super::prefetch_page(dst.as_ptr().cast());
+    }
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
         let src = &src[..32];
@@ -489,6 +498,14 @@ impl Lanes<f64> for Avx2 {
 }
 
 impl Memory<f64> for Avx2 {
+    #[inline(always)]
+    fn prefetch(self, src: &[f64]) {
+        super::prefetch_page(src.as_ptr().cast());
+    }
+    #[inline(always)]
+    fn prefetch_output(self, dst: &mut [MaybeUninit<f64>]) {
+        super::prefetch_page(dst.as_ptr().cast());
+    }
     #[inline(always)]
     fn load(self, src: &[f64]) -> Self::V {
         let src = &src[..16];

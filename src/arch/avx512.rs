@@ -4,7 +4,7 @@ use super::avx2::put8;
 use super::each;
 use crate::element::{DoubleDouble, Element};
 use crate::kernel::Kernel;
-use crate::lanes::{AHEAD, Lanes, Memory, STREAM_ALIGN};
+use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use pulp::x86::V4;
@@ -70,6 +70,14 @@ impl Avx512 {
         } else {
             put8(*self.0, dst, f._mm512_castps512_ps256(v));
         }
+    }
+
+    /// The lanes in f64.
+    #[inline(always)]
+    fn widened(self, v: __m512) -> [__m512d; 2] {
+        let f = self.0.avx512f;
+        let low = f._mm512_cvtps_pd(f._mm512_castps512_ps256(v));
+        [low, f._mm512_cvtps_pd(self.0.avx512dq._mm512_extractf32x8_ps::<1>(v))]
     }
 
     /// `i + (i + 4)`, `i + (i + 2)`, `i + (i + 1)`.
@@ -233,8 +241,7 @@ impl Lanes<f32> for Avx512 {
     #[inline(always)]
     fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
         let f = self.0.avx512f;
-        let low = f._mm512_cvtps_pd(f._mm512_castps512_ps256(v));
-        let high = f._mm512_cvtps_pd(self.0.avx512dq._mm512_extractf32x8_ps::<1>(v));
+        let [low, high] = self.widened(v);
         [f._mm512_add_pd(acc[0], low), f._mm512_add_pd(acc[1], high)]
     }
     #[inline(always)]
@@ -244,30 +251,23 @@ impl Lanes<f32> for Avx512 {
     #[inline(always)]
     fn acc_sums(self, acc: &[Self::Acc; 8]) -> [f64; 8] {
         let f = self.0.avx512f;
-        let sums8 = each!(0 1 2 3 4 5 6 7; I => f._mm512_add_pd(acc[I][0], acc[I][1]));
-        // Two rows to a vector, four sums of each; then four rows, two sums of each.
-        let sums4 = |a: usize, b: usize| {
-            let low = f._mm512_shuffle_f64x2::<0x44>(sums8[a], sums8[b]);
-            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xee>(sums8[a], sums8[b]))
-        };
-        let sums2 = |a, b| {
-            let low = f._mm512_shuffle_f64x2::<0x88>(a, b);
-            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xdd>(a, b))
-        };
-        let even = sums2(sums4(0, 2), sums4(4, 6));
-        let odd = sums2(sums4(1, 3), sums4(5, 7));
-        let sums = f._mm512_add_pd(f._mm512_unpacklo_pd(even, odd), f._mm512_unpackhi_pd(even, odd));
-        pulp::bytemuck::cast(sums)
+        let eight = each!(0 1 2 3 4 5 6 7; I => f._mm512_add_pd(acc[I][0], acc[I][1]));
+        // Two rows to a vector, four sums of each; then four rows, then eight.
+        let four = each!(0 1 4 5; I => {
+            let low = f._mm512_shuffle_f64x2::<0x44>(eight[I], eight[I + 2]);
+            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xee>(eight[I], eight[I + 2]))
+        });
+        let [even, odd] = each!(0 1; I => {
+            let low = f._mm512_shuffle_f64x2::<0x88>(four[I], four[I + 2]);
+            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xdd>(four[I], four[I + 2]))
+        });
+        pulp::bytemuck::cast(f._mm512_add_pd(f._mm512_unpacklo_pd(even, odd), f._mm512_unpackhi_pd(even, odd)))
     }
     #[inline(always)]
     fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
         let f = self.0.avx512f;
-        let widened = |v| {
-            let low = f._mm512_cvtps_pd(f._mm512_castps512_ps256(v));
-            [low, f._mm512_cvtps_pd(self.0.avx512dq._mm512_extractf32x8_ps::<1>(v))]
-        };
         let acc = each!(0 1 2 3 4 5 6 7; I => {
-            let [low, high] = widened(v[I / P][I % P * 2 / P]);
+            let [low, high] = self.widened(v[I / P][I % P * 2 / P]);
             match (P, I % 2) {
                 (4, 0) => [low, f._mm512_setzero_pd()],
                 (4, _) => [high, f._mm512_setzero_pd()],
@@ -281,15 +281,11 @@ impl Lanes<f32> for Avx512 {
 impl Memory<f32> for Avx512 {
     #[inline(always)]
     fn prefetch(self, src: &[f32]) {
-        // SAFETY: a hint for any address.
-        let _ =
-            each!(0 64; I => unsafe { _mm_prefetch::<_MM_HINT_T0>(src.as_ptr().wrapping_byte_add(AHEAD + I).cast()) });
+        super::prefetch_page(src.as_ptr().cast());
     }
     #[inline(always)]
     fn prefetch_output(self, dst: &mut [MaybeUninit<f32>]) {
-        // SAFETY: a hint for any address.
-        let _ =
-            each!(0 64; I => unsafe { _mm_prefetch::<_MM_HINT_ET0>(dst.as_ptr().wrapping_byte_add(AHEAD + I).cast()) });
+        super::prefetch_page(dst.as_ptr().cast());
     }
     const STREAMS: bool = true;
     #[inline(always)]
@@ -522,6 +518,14 @@ impl Lanes<f64> for Avx512 {
 }
 
 impl Memory<f64> for Avx512 {
+    #[inline(always)]
+    fn prefetch(self, src: &[f64]) {
+        super::prefetch_page(src.as_ptr().cast());
+    }
+    #[inline(always)]
+    fn prefetch_output(self, dst: &mut [MaybeUninit<f64>]) {
+        super::prefetch_page(dst.as_ptr().cast());
+    }
     const STREAMS: bool = true;
     #[inline(always)]
     fn load(self, src: &[f64]) -> Self::V {

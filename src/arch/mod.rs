@@ -31,6 +31,17 @@ use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
 use memory::{as_output, copy_first};
 
+/// Asks for the two lines of a vector [`AHEAD`](crate::lanes::AHEAD) bytes behind `p`, wherever that is.
+#[cfg(isa_x86)]
+#[inline(always)]
+fn prefetch_page(p: *const i8) {
+    use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in [0, 64] {
+        // SAFETY: a hint, for any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(crate::lanes::AHEAD + line)) }
+    }
+}
+
 /// [`Lanes::sum_groups`] of vectors in memory.
 #[inline(always)]
 fn sum_parts<F: Float, const P: usize>(v: &[F]) -> [F::Sum; 8] {

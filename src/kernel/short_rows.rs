@@ -10,7 +10,7 @@ use super::softmax::{SumOf, fill, guess, guess_at, largest_looked_at, shift_of_m
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Scratch, assume_written};
 use crate::element::{Element, Float, Sum};
-use crate::lanes::{AHEAD, Lanes, Memory};
+use crate::lanes::{Lanes, Memory};
 use crate::layout::Layout;
 use crate::math::exp::{Core, Splat, exp};
 use crate::rows::Rows;
@@ -42,9 +42,6 @@ pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: P
     };
     let (rows, cols) = (rows.rows(), rows.cols());
     let width = T::Compute::LANES;
-    // A batch of more than a page would push out what was prefetched for the next.
-    let bytes = cols.next_multiple_of(width) * size_of::<T::Compute>();
-    let most = (AHEAD / bytes).clamp(BATCH.min(8), BATCH);
     let mut start = 0;
     while start < rows {
         let next = if cols <= width / 4 {
@@ -54,7 +51,7 @@ pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: P
         } else {
             start
         };
-        let count = (rows - next).min(most);
+        let count = (rows - next).min(BATCH);
         if count > 0 {
             batch(lanes, &mut buffers, next, count);
         }
@@ -117,15 +114,17 @@ impl<T: Element> Kernel<T> for Batch<'_, '_, T> {
             near[i] = largest_looked_at(places.input(x, i));
         }
         let shifts = Shifts::new(&near, L::FUSED);
-        let mut accs = [lanes.acc_zero(); ROOM];
         let mut fits = [true; ROOM];
-        for i in 0..count {
-            let e = &mut scratch[i * pitch..][..pitch];
-            (accs[i], fits[i]) = exp_row(lanes, places.input(x, i), shifts.of_row(lanes, i), e);
-        }
         let mut sums = [SumOf::<T>::ZERO; ROOM];
-        for (sums, accs) in sums.as_chunks_mut::<8>().0.iter_mut().zip(accs.as_chunks::<8>().0) {
-            *sums = lanes.acc_sums(accs);
+        let mut first = 0;
+        while first < count {
+            let mut accs = [lanes.acc_zero(); 8];
+            for i in first..count.min(first + 8) {
+                let e = &mut scratch[i * pitch..][..pitch];
+                (accs[i - first], fits[i]) = exp_row(lanes, places.input(x, i), shifts.of_row(lanes, i), e);
+            }
+            sums[first..first + 8].copy_from_slice(&lanes.acc_sums(&accs));
+            first += 8;
         }
         let mut accepted = true;
         for i in 0..count {
