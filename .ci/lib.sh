@@ -83,9 +83,10 @@ has_toolchain() {
 # emulate_x86 CPU ISA: the tests, and the main job, which must run on ISA.
 emulate_x86() {
     local emulator="qemu-x86_64-static -cpu $1"
-    cargo test --quiet --locked --workspace --all-features --no-run
+    cargo test --quiet --locked --package softmax --all-features --no-run
     SOFTMAX_REQUIRE_ISA=$2 SOFTMAX_TEST_SCALE=$emulated_scale \
-        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$emulator cargo test --locked --workspace --all-features --lib --tests
+        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$emulator \
+        cargo test --locked --package softmax --all-features --lib --tests
     # shellcheck disable=SC2086 # two words and more
     main_job "$2" $emulator "$target_dir/debug/examples/classify"
 }

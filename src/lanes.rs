@@ -109,9 +109,6 @@ pub trait Lanes<F: Float>: Copy {
     fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [F::Sum; 8];
 }
 
-/// How far ahead of a pass [`Memory::prefetch`] looks: a page, which is where the prefetchers of CPUs stop.
-pub const AHEAD: usize = 4096;
-
 /// Bytes to which [`Memory::stream`] wants its destination aligned.
 pub const STREAM_ALIGN: usize = 64;
 
@@ -147,10 +144,11 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     }
     /// Stores as many lanes as `dst` has elements (at most `LANES`). Writes nothing behind `dst`.
     fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V);
-    /// Hints that the vector [`AHEAD`] bytes behind the beginning of `src` is soon read; it need not exist.
+    /// Hints that the vector a page behind the beginning of `src` is soon read; it need not exist. The prefetchers of CPUs
+    /// stop at the end of a page.
     #[inline(always)]
     fn prefetch(self, _src: &[T]) {}
-    /// Hints that the vector [`AHEAD`] bytes behind the beginning of `dst` is soon written; it need not exist.
+    /// Hints that the vector a page behind the beginning of `dst` is soon written; it need not exist.
     #[inline(always)]
     fn prefetch_output(self, _dst: &mut [MaybeUninit<T>]) {}
     /// [`store`](Self::store) past the caches where `STREAMS` and `dst` is aligned to [`STREAM_ALIGN`] bytes.

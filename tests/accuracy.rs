@@ -120,7 +120,7 @@ fn long_rows() {
 
 fn check_long_rows<T: TestElement>() {
     let mut tally = Tally::new(operators::<T>());
-    for d in DISTRIBUTIONS.iter().step_by(scale().min(5)) {
+    for d in DISTRIBUTIONS.iter().step_by(scale().min(12)) {
         let lengths = [65_536, 70_001, 131_072 + 33];
         lengths
             .iter()

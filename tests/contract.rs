@@ -4,7 +4,7 @@ use crate::common::element::{TestElement, for_each_element};
 use crate::common::inputs::DISTRIBUTIONS;
 use crate::common::ops::{Expect, Operator, operators};
 use crate::common::oracle::Oracle;
-use crate::common::{for_each_isa, isas, scale};
+use crate::common::{for_each_isa, isas, longest_emulated, scale};
 use softmax::Isa;
 
 /// Lengths, and at each the places to put a special value.
@@ -12,9 +12,16 @@ pub fn places() -> Vec<(usize, Vec<usize>)> {
     let short = (1..=130)
         .step_by(scale().min(7))
         .map(|n| (n, (0..n).step_by(scale()).collect()));
-    let long = [255, 256, 257, 512, 1000, 4099, 70_001].map(|n| {
+    let long = [255, 256, 257, 512, 1000, 4099, 70_001];
+    let long = long.into_iter().filter(|&n| n < longest_emulated()).map(|n| {
         let places = vec![0, 1, 31, 32, 127, 128, n / 2, n - 33, n - 32, n - 2, n - 1];
-        (n, places.into_iter().step_by(if n > 5000 { 5 } else { 1 }).collect())
+        (
+            n,
+            places
+                .into_iter()
+                .step_by(if n > 5000 { 5 } else { scale().min(3) })
+                .collect(),
+        )
     });
     short.chain(long).collect()
 }

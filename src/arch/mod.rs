@@ -31,14 +31,14 @@ use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
 use memory::{as_output, copy_first};
 
-/// Asks for the two lines of a vector [`AHEAD`](crate::lanes::AHEAD) bytes behind `p`, wherever that is.
+/// Asks for the two lines of a vector a page behind `p`, wherever that is.
 #[cfg(isa_x86)]
 #[inline(always)]
 fn prefetch_page(p: *const i8) {
     use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    for line in [0, 64] {
+    for line in [4096, 4096 + 64] {
         // SAFETY: a hint, for any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(crate::lanes::AHEAD + line)) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line)) }
     }
 }
 

@@ -23,6 +23,9 @@ const BATCH: usize = tuning::BATCH_ROWS;
 /// Vectors to a row, at most.
 const VECTORS: usize = tuning::SHORT_ROW_VECTORS;
 
+/// Rows that are worth a batch: fewer are done sooner one by one.
+const FEWEST: usize = 3;
+
 /// Elements to a row, at most.
 pub const fn longest<T: Element>() -> usize {
     VECTORS * T::Compute::LANES
@@ -44,7 +47,9 @@ pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: P
     let width = T::Compute::LANES;
     let mut start = 0;
     while start < rows {
-        let next = if cols <= width / 4 {
+        let next = if rows < FEWEST {
+            start
+        } else if cols <= width / 4 {
             packed::<T, L, 4>(lanes, &mut buffers, start, rows)
         } else if cols <= width / 2 {
             packed::<T, L, 2>(lanes, &mut buffers, start, rows)
@@ -77,6 +82,34 @@ pub fn ragged<T: Element, L: Memory<T> + Memory<T::Compute>>(
     count
 }
 
+/// One row of at most a block, and whether its guess was accepted; nothing is written otherwise. A function of its own,
+/// whose frame is small: a call on so short a row is mostly overhead and waiting.
+struct Single<'b, T> {
+    place: Place<'b, T>,
+    accepted: &'b mut bool,
+}
+
+impl<T: Element> Kernel<T> for Single<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let mut cells = self.place.cells();
+        let x = cells.input();
+        let mut e = [MaybeUninit::uninit(); 128];
+        // Not the guess from the row itself, which takes as long as the exps: any accepted shift gives the same bits.
+        let shift = guess::<T>(&[], L::FUSED);
+        let (acc, fits) = exp_row(lanes, x, shift.splat(lanes), &mut e);
+        let sum = lanes.acc_sum(acc);
+        *self.accepted = fits && sum.in_range();
+        if *self.accepted {
+            let e = &mut e[..x.len().next_multiple_of(T::Compute::LANES)];
+            #[allow(unsafe_code)]
+            // SAFETY: `exp_row` stored every vector of the row.
+            let e = unsafe { assume_written(e) };
+            divide(lanes, e, cells.output(), &Quotient::new(lanes, sum));
+        }
+    }
+}
+
 /// Rows `start..start + count`, each in vectors of its own.
 #[inline(always)]
 fn batch<T: Element, L: Memory<T> + Memory<T::Compute>>(
@@ -85,7 +118,22 @@ fn batch<T: Element, L: Memory<T> + Memory<T::Compute>>(
     start: usize,
     count: usize,
 ) {
-    lanes.call(Batch { buffers, start, count });
+    let mut done = 0;
+    while count < FEWEST && done < count && buffers.rows.len(start + done) <= block::<T>() {
+        let (place, mut accepted) = (buffers.row(start + done), false);
+        lanes.call(Single {
+            place,
+            accepted: &mut accepted,
+        });
+        if !accepted {
+            break;
+        }
+        done += 1;
+    }
+    if done < count {
+        let (start, count) = (start + done, count - done);
+        lanes.call(Batch { buffers, start, count });
+    }
 }
 
 /// [`batch`], a function of its own.

@@ -92,6 +92,11 @@ pub fn longest(isa: Isa, longest: usize) -> usize {
     }
 }
 
+/// What rows are shorter than in tests of many rows each, where the CPU is emulated.
+pub fn longest_emulated() -> usize {
+    if scale() < 10 { usize::MAX } else { 2000 }
+}
+
 /// This program once more with these arguments and, set or removed, these variables; `None` where no process can be
 /// started.
 pub fn child(arguments: &[&str], variables: &[(&str, Option<&str>)]) -> Option<Output> {
