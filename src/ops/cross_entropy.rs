@@ -207,7 +207,7 @@ pub fn on_rows<T: Element>(
     }
     let mut sum = 0.0;
     if !rows.is_empty() {
-        let each_loss = (!is_reduced).then(|| Results(&mut *loss, 1));
+        let each_loss = (!is_reduced).then_some(Results(&mut *loss, 1));
         let dx = dx.map(|dx| Results(crate::arch::memory::as_output(dx), rows.y_stride()));
         let inputs = (Input(x, rows.x_stride()), Input(labels, 1));
         sum = each((inputs, (each_loss, dx)), &terms);
