@@ -68,11 +68,7 @@ pub use ops::{
 pub use rows::{Rows, split_rows};
 
 #[cfg(feature = "rayon")]
-pub use ops::parallel::{
-    par_argmax_rows, par_log_softmax, par_log_softmax_in_place, par_log_softmax_rows, par_log_softmax_rows_in_place,
-    par_logsumexp, par_logsumexp_rows, par_softmax, par_softmax_in_place, par_softmax_rows, par_softmax_rows_in_place,
-    par_top_k_rows,
-};
+pub use ops::parallel::*;
 
 /// The README's examples are tests.
 #[cfg(doctest)]

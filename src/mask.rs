@@ -184,6 +184,8 @@ pub struct Mask<'a, T: Element> {
     pub(crate) softcap: T::Compute,
     pub(crate) slope: T::Compute,
     pub(crate) additive: Option<(MaskValues<'a, T>, Broadcast)>,
+    /// Which row of the masks row 0 of the call is.
+    pub(crate) first: usize,
     causal: Option<isize>,
     /// 0: all rows.
     queries: usize,
@@ -210,6 +212,7 @@ impl<'a, T: Element> Mask<'a, T> {
             softcap: T::Compute::ZERO,
             slope: T::Compute::from_i32(1),
             additive: None,
+            first: 0,
             causal: None,
             queries: 0,
             window: 0,
@@ -337,6 +340,29 @@ impl<'a, T: Element> Mask<'a, T> {
         Self { sinks, ..self }
     }
 
+    /// The mask for a part of the rows that begins at row `first` of those that the mask is for: row r of the call is
+    /// row `first` + r of every mask, and query (`first` + r) % queries. For rows that are cut between threads.
+    ///
+    /// ```
+    /// use softmax::{Mask, Rows, masked_softmax, split_rows};
+    /// let (x, mut y) = ([1.0_f32; 16], [0.0; 16]);
+    /// let mask = Mask::new().with_causal(0);
+    /// let [(x0, y0, rows0), (x1, y1, rows1)] = split_rows(&x, &mut y, Rows::new(4, 4), 2)?;
+    /// let rest = mask.with_first_row(rows0.rows());
+    /// std::thread::scope(|threads| {
+    ///     let first = threads.spawn(|| masked_softmax(x0, y0, rows0, &mask));
+    ///     masked_softmax(x1, y1, rows1, &rest)?;
+    ///     first.join().expect("nothing panics")
+    /// })?;
+    /// assert_eq!(y[4..8], [0.5, 0.5, 0.0, 0.0]);
+    /// assert_eq!(y[12..], [0.25; 4]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_first_row(self, first: usize) -> Self {
+        Self { first, ..self }
+    }
+
     /// What a row gives that has nothing visible, or nothing but −∞, with a sink or without.
     #[must_use]
     pub fn with_fully_masked(self, fully_masked: FullyMasked) -> Self {
@@ -346,6 +372,7 @@ impl<'a, T: Element> Mask<'a, T> {
     /// The columns that row `r` of `cols` sees, the keep mask aside.
     #[inline(always)]
     pub(crate) fn visible(&self, r: usize, cols: usize) -> core::ops::Range<usize> {
+        let r = self.first + r;
         let mut end = cols;
         if let Some(offset) = self.causal {
             let query = if self.queries == 0 { r } else { r % self.queries };
@@ -373,7 +400,7 @@ impl<'a, T: Element> Mask<'a, T> {
     pub(crate) fn additive_of(&self, r: usize, start: usize, end: usize) -> Option<MaskValues<'a, T>> {
         match &self.additive {
             Some((values, rows)) => {
-                let row = rows.start(r);
+                let row = rows.start(self.first + r);
                 Some(values.part(row + start, row + end))
             }
             None => None,
@@ -383,7 +410,7 @@ impl<'a, T: Element> Mask<'a, T> {
     /// The keep mask of row `r`, from column `start`, a multiple of 8, to `end`.
     #[inline(always)]
     pub(crate) fn keep_of(&self, r: usize, start: usize, end: usize) -> Keep<'a> {
-        let row = self.keep_rows.start(r);
+        let row = self.keep_rows.start(self.first + r);
         match self.keep {
             Keep::All => Keep::All,
             Keep::Bytes(keep) => Keep::Bytes(&keep[row + start..row + end]),
@@ -395,7 +422,7 @@ impl<'a, T: Element> Mask<'a, T> {
     #[inline(always)]
     pub(crate) fn sink_of(&self, r: usize) -> T::Compute {
         match &self.sinks {
-            Some((values, rows)) => values.get(rows.start(r)),
+            Some((values, rows)) => values.get(rows.start(self.first + r)),
             None => -T::Compute::INFINITY,
         }
     }
@@ -433,7 +460,14 @@ impl<'a, T: Element> Mask<'a, T> {
         if rows.is_empty() {
             return Ok(());
         }
-        let (n, cols) = (rows.rows(), rows.cols());
+        let cols = rows.cols();
+        let Some(n) = self.first.checked_add(rows.rows()) else {
+            return Err(Error::Overflow {
+                rows: rows.rows(),
+                cols,
+                stride: rows.x_stride(),
+            });
+        };
         if let Some((values, rows)) = &self.additive {
             rows.check("additive mask", values.len(), n, cols)?;
         }
@@ -451,9 +485,10 @@ impl<'a, T: Element> Mask<'a, T> {
             return Ok(());
         };
         rows.check("lengths", lengths.len(), n, 1)?;
-        match (0..n).find(|&r| lengths[rows.start(r)] > cols) {
+        match (self.first..n).find(|&r| lengths[rows.start(r)] > cols) {
             Some(row) => {
                 let length = lengths[rows.start(row)];
+                let row = row - self.first;
                 Err(Error::RowLength { row, length, cols })
             }
             None => Ok(()),

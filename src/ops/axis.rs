@@ -194,7 +194,7 @@ fn run<T: Element>(isa: Isa, along: Along, place: Place<'_, T>, axis: Axis) {
 
 /// The output, once input and output hold the tensor.
 #[inline(always)]
-fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
+pub(super) fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
     x: &[T],
     y: &'y mut Y,
     axis: Axis,

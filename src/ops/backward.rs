@@ -58,9 +58,28 @@ impl BackwardRows {
         Self { dx_stride, ..self }
     }
 
+    /// The same of `rows` rows.
+    #[cfg(feature = "rayon")]
+    pub(super) const fn with_rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
+    }
+
+    #[cfg(feature = "rayon")]
+    pub(super) const fn y_stride(&self) -> usize {
+        self.y_stride
+    }
+
+    /// [`check`](Self::check), and that dx holds the rows.
+    #[inline]
+    pub(super) fn check_apart(&self, y: usize, dy: usize, dx: usize) -> Result<Rows, Error> {
+        let rows = self.check(y, dy)?;
+        rows.check("dx", dx, self.dx_stride)?;
+        Ok(rows)
+    }
+
     /// dy and dx as input and output, once y and dy hold the rows.
     #[inline]
-    fn check(&self, y: usize, dy: usize) -> Result<Rows, Error> {
+    pub(super) fn check(&self, y: usize, dy: usize) -> Result<Rows, Error> {
         let rows = Rows::new(self.rows, self.cols);
         rows.check("y", y, self.y_stride)?;
         rows.check("dy", dy, self.dy_stride)?;
@@ -318,8 +337,7 @@ impl Isa {
             Shape::Row(n) => same_length(n, dx.len()).map(|_| BackwardRows::new(1, n))?,
             Shape::Rows(rows) => rows,
         };
-        let rows = shape.check(y.len(), dy.len())?;
-        rows.check("dx", dx.len(), shape.dx_stride)?;
+        let rows = shape.check_apart(y.len(), dy.len(), dx.len())?;
         let place = Place::Apart(dy, dx);
         self.run_backward(y, shape.y_stride, place, rows, log)
     }

@@ -1,11 +1,13 @@
 //! Cross-entropy of logits and labels, with its gradient.
 
+use super::cut::{Cut, Input, Results};
 use crate::element::{Element, Float, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::cross_entropy::{CrossEntropy as Kernel, Terms};
 use crate::kernel::softmax::fill;
 use crate::rows::Rows;
+use core::mem::MaybeUninit;
 
 /// The parameters of [`cross_entropy`], with PyTorch's names, meanings and defaults.
 ///
@@ -66,7 +68,7 @@ impl Default for CrossEntropy<'_> {
 /// With u = 2^−24 (f64: 2^−53) and weights that are not negative, the loss of a row is never negative and within
 /// 12u·((1 − ε)·w_t·max(1, l_t) + (ε/C)·Σ_c w_c·max(1, l_c)), and dx_c within s·u·(16·(w_t + (ε/C)·Σ_j w_j)·softmax(x)_c +
 /// 8·(w_t·[c = t] + (ε/C)·w_c)) (`Portable`: 24 for the 12 and the 16); in a half type its rounding comes on top, and what
-/// underflows. Losses are added in f64; a Σ_c w_c·l_c beyond the largest number of the arithmetic is +∞. The same bits
+/// underflows. Losses are added in f64, by halves of the rows from 8192 elements on; a Σ_c w_c·l_c beyond the largest number of the arithmetic is +∞. The same bits
 /// on every ISA but `Portable`.
 ///
 /// | the row has | loss | gradient |
@@ -143,6 +145,81 @@ impl CrossEntropy<'_> {
     }
 }
 
+/// Rows of at least so many elements are added by halves: the sum of the first half of the rows (rounded down) and that
+/// of the rest, each found in the same way. Fewer are added one after the other. So a sum does not depend on threads.
+pub const LEAF: usize = 8192;
+
+/// Logits and labels; places for losses, where each is wanted, and gradients.
+type Memory<'a, T> = (
+    (Input<'a, T>, Input<'a, i64>),
+    (Option<Places<'a, <T as Element>::Compute>>, Option<Places<'a, T>>),
+);
+type Places<'a, T> = Results<'a, MaybeUninit<T>>;
+
+/// The losses and gradients of rows whose memory and terms are checked, and the sum of the losses.
+pub fn total<T: Element>(isa: Isa, memory: Memory<'_, T>, rows: Rows, terms: &Terms<'_>) -> f64 {
+    if rows.rows() >= 2 && rows.rows().saturating_mul(rows.cols()) >= LEAF {
+        let middle = rows.rows() / 2;
+        let ((a, b), (rows_a, rows_b)) = (memory.cut(middle), rows.split_at(middle));
+        return total(isa, a, rows_a, terms) + total(isa, b, rows_b, terms);
+    }
+    let ((x, labels), (loss, dx)) = memory;
+    let mut total = 0.0;
+    T::cross_entropy(
+        isa,
+        Kernel {
+            x: x.0,
+            labels: labels.0,
+            loss: loss.map(|loss| loss.0),
+            total: &mut total,
+            dx: dx.map(|dx| dx.0),
+            rows,
+            terms: *terms,
+        },
+    );
+    total
+}
+
+/// Checks the call, finds the losses and gradients by `each`, which gives their sum, and stores what becomes of that.
+pub fn on_rows<T: Element>(
+    x: &[T],
+    labels: &[i64],
+    loss: &mut [MaybeUninit<T::Compute>],
+    dx: Option<&mut [T]>,
+    rows: Rows,
+    params: &CrossEntropy<'_>,
+    each: impl FnOnce(Memory<'_, T>, &Terms<'_>) -> f64,
+) -> Result<(), Error> {
+    rows.check_input(x.len())?;
+    rows.check_results("labels", labels.len(), 1)?;
+    let is_reduced = params.reduction != Reduction::None;
+    let losses = Rows::new(if is_reduced { 1 } else { rows.rows() }, rows.cols());
+    losses.check_results("loss", loss.len(), 1)?;
+    if let Some(dx) = &dx {
+        rows.check("dx", dx.len(), rows.y_stride())?;
+    }
+    let (loss, labels) = (&mut loss[..losses.rows()], &labels[..rows.rows()]);
+    let (terms, counted) = params.check(labels, rows.cols())?;
+    if rows.is_empty() && !is_reduced {
+        // Without columns every label is an ignored one.
+        fill(loss, Float::from_f64(0.0));
+        return Ok(());
+    }
+    let mut sum = 0.0;
+    if !rows.is_empty() {
+        let each_loss = (!is_reduced).then_some(Results(&mut *loss, 1));
+        let dx = dx.map(|dx| Results(crate::arch::memory::as_output(dx), rows.y_stride()));
+        let inputs = (Input(x, rows.x_stride()), Input(labels, 1));
+        sum = each((inputs, (each_loss, dx)), &terms);
+    }
+    match params.reduction {
+        Reduction::None => {}
+        Reduction::Sum => fill(loss, Float::from_f64(sum)),
+        Reduction::Mean => fill(loss, Float::from_f64(sum / counted)),
+    }
+    Ok(())
+}
+
 impl Isa {
     /// [`cross_entropy`] on this ISA.
     pub fn cross_entropy<T: Element, Y: Output<T::Compute> + ?Sized>(
@@ -154,47 +231,8 @@ impl Isa {
         rows: Rows,
         params: &CrossEntropy<'_>,
     ) -> Result<(), Error> {
-        let each = params.reduction == Reduction::None;
-        let loss = loss.as_uninit();
-        rows.check_input(x.len())?;
-        rows.check_results("labels", labels.len(), 1)?;
-        let losses = Rows::new(if each { rows.rows() } else { 1 }, rows.cols());
-        losses.check_results("loss", loss.len(), 1)?;
-        if let Some(dx) = &dx {
-            rows.check("dx", dx.len(), rows.y_stride())?;
-        }
-        let labels = &labels[..rows.rows()];
-        let (terms, counted) = params.check(labels, rows.cols())?;
         self.require()?;
-        let mut total = 0.0;
-        if rows.is_empty() {
-            // Without columns every label is an ignored one.
-            fill(&mut loss[..if each { rows.rows() } else { 0 }], Float::from_f64(0.0));
-        } else {
-            let loss = each.then_some(&mut *loss);
-            let dx = dx.map(crate::arch::memory::as_output);
-            let total = &mut total;
-            T::cross_entropy(
-                self,
-                Kernel {
-                    x,
-                    labels,
-                    loss,
-                    total,
-                    dx,
-                    rows,
-                    terms,
-                },
-            );
-        }
-        let value = if params.reduction == Reduction::Mean {
-            total / counted
-        } else {
-            total
-        };
-        if !each {
-            fill(&mut loss[..1], Float::from_f64(value));
-        }
-        Ok(())
+        let each = |memory: Memory<'_, T>, terms: &Terms<'_>| total(self, memory, rows, terms);
+        on_rows(x, labels, loss.as_uninit(), dx, rows, params, each)
     }
 }

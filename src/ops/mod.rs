@@ -2,6 +2,7 @@
 
 mod backward;
 mod cross_entropy;
+mod cut;
 mod online;
 #[cfg(feature = "rayon")]
 pub mod parallel;
@@ -9,9 +10,9 @@ pub mod row;
 mod sampling;
 
 pub use backward::*;
-pub use cross_entropy::*;
+pub use cross_entropy::{CrossEntropy, Reduction, cross_entropy};
 pub use online::*;
-pub use sampling::*;
+pub use sampling::{Sampler, sample_gumbel};
 
 use crate::element::{Element, Float, Output};
 use crate::error::Error;

@@ -163,7 +163,7 @@ impl Isa {
     ) -> Result<(), Error> {
         let rows = check_input(x, offsets)?;
         let out = out.as_uninit();
-        Rows::new(rows, 1).check_output(out.len())?;
+        check_results(rows, out.len())?;
         self.require()?;
         let (out, rows) = (&mut out[..rows], Layout::Ragged(offsets));
         T::logsumexp(self, LogSumExp { x, out, rows });
@@ -173,10 +173,16 @@ impl Isa {
 
 /// How many rows there are, once the input holds them.
 #[inline(always)]
-fn check_input<T>(x: &[T], offsets: &[usize]) -> Result<usize, Error> {
+pub(super) fn check_input<T>(x: &[T], offsets: &[usize]) -> Result<usize, Error> {
     let (rows, end) = check_offsets(offsets)?;
     ends_within("input", x.len(), end)?;
     Ok(rows)
+}
+
+/// Checks that there is a place for one result of each row.
+#[inline(always)]
+pub(super) fn check_results(rows: usize, len: usize) -> Result<(), Error> {
+    Rows::new(rows, 1).check_output(len)
 }
 
 #[inline(always)]
@@ -189,7 +195,7 @@ fn ends_within(what: &'static str, len: usize, end: usize) -> Result<(), Error> 
 
 /// The output, once input and output hold the rows.
 #[inline(always)]
-fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
+pub(super) fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
     x: &[T],
     y: &'y mut Y,
     offsets: &[usize],

@@ -112,6 +112,27 @@ impl Sampler {
     }
 }
 
+/// The entries of workspace that a row needs, once the parameters are valid, `n` logits are not too many, and there are
+/// that many entries for each of the rows.
+#[inline]
+pub fn check_call(sampler: &Sampler, rows: usize, n: usize, workspace: usize) -> Result<usize, Error> {
+    sampler.check()?;
+    let overflow = Error::Overflow {
+        rows,
+        cols: n,
+        stride: n,
+    };
+    if u32::try_from(n).is_err() {
+        return Err(overflow);
+    }
+    let per_row = sampler.workspace_len(n);
+    let needed = rows.checked_mul(per_row).ok_or(overflow)?;
+    if needed > workspace {
+        return Err(Error::Workspace { len: workspace, needed });
+    }
+    Ok(per_row)
+}
+
 #[inline]
 fn check_temperature(temperature: f32) -> Result<(), Error> {
     if (0.0..f32::INFINITY).contains(&temperature) {
@@ -399,19 +420,7 @@ impl Isa {
         workspace: &mut [(f32, u32)],
         mut rng: impl FnMut() -> u64,
     ) -> Result<usize, Error> {
-        sampler.check()?;
-        let (n, len) = (logits.len(), workspace.len());
-        if u32::try_from(n).is_err() {
-            return Err(Error::Overflow {
-                rows: 1,
-                cols: n,
-                stride: n,
-            });
-        }
-        let needed = sampler.workspace_len(n);
-        if needed > len {
-            return Err(Error::Workspace { len, needed });
-        }
+        let needed = check_call(sampler, 1, logits.len(), workspace.len())?;
         self.require()?;
         if sampler.temperature == 0.0 {
             return most_probable(self, logits);

@@ -1,70 +1,15 @@
-//! The operators on the rayon pool of the caller, with the same bits for any number of threads.
-//!
-//! Rows are halved until a task has about [`GRAIN`] elements. A single row longer than two segments of the sum is
-//! shared by segments: their sums are added in order, as one thread does.
+//! Rows at strides, one row, and elements.
 
-use super::checked;
-use crate::element::{Element, Float, Output, Sum};
+use super::super::cut::{Input, Results};
+use super::super::{check_top_k, checked, same_length};
+use super::long::{is_long, long_log_softmax, long_softmax, long_sum};
+use super::share_rows;
+use crate::element::{Element, Float, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
 use crate::kernel::log_softmax::{log, special};
-use crate::kernel::passes::{Exps, SEGMENT};
-use crate::kernel::segments::Segment;
-use crate::kernel::softmax::{accepts, fill, guess, shift_at};
-use crate::math::exp::Shift;
 use crate::rows::Rows;
-use rayon::join;
-
-/// Elements to a task, at least: a few microseconds of work.
-const GRAIN: usize = crate::tuning::TASK_ELEMENTS;
-
-/// Memory of rows that can be cut between two rows.
-trait Cut: Sized + Send {
-    fn cut(self, row: usize) -> (Self, Self);
-}
-
-/// `stride` elements from a row to the next.
-struct Input<'a, T>(&'a [T], usize);
-struct Results<'a, T>(&'a mut [T], usize);
-
-impl<T: Sync> Cut for Input<'_, T> {
-    fn cut(self, row: usize) -> (Self, Self) {
-        let (a, b) = self.0.split_at(self.0.len().min(row * self.1));
-        (Self(a, self.1), Self(b, self.1))
-    }
-}
-
-impl<T: Send> Cut for Results<'_, T> {
-    fn cut(self, row: usize) -> (Self, Self) {
-        let (a, b) = self.0.split_at_mut(self.0.len().min(row * self.1));
-        (Self(a, self.1), Self(b, self.1))
-    }
-}
-
-impl<A: Cut, B: Cut> Cut for (A, B) {
-    fn cut(self, row: usize) -> (Self, Self) {
-        let ((a0, a1), (b0, b1)) = (self.0.cut(row), self.1.cut(row));
-        ((a0, b0), (a1, b1))
-    }
-}
-
-/// Runs `f` on parts of the rows, halved until they are small.
-fn share<M: Cut>(memory: M, rows: Rows, f: &(impl Fn(M, Rows) -> Result<(), Error> + Sync)) -> Result<(), Error> {
-    if rows.rows() < 2 || rows.rows().saturating_mul(rows.cols()) < 2 * GRAIN {
-        return f(memory, rows);
-    }
-    let middle = rows.rows() / 2;
-    let (a, b) = memory.cut(middle);
-    let (rows_a, rows_b) = rows.split_at(middle);
-    let (a, b) = join(|| share(a, rows_a, f), || share(b, rows_b, f));
-    a.and(b)
-}
-
-/// Whether a single row is worth sharing.
-fn is_long(rows: Rows) -> bool {
-    rows.rows() == 1 && rows.cols() > 2 * SEGMENT
-}
 
 /// [`softmax`](crate::softmax()) of one row on the current rayon pool: the same bits.
 ///
@@ -80,7 +25,7 @@ fn is_long(rows: Rows) -> bool {
 /// ```
 pub fn par_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
     let y = y.as_uninit();
-    let rows = super::same_length(x.len(), y.len())?;
+    let rows = same_length(x.len(), y.len())?;
     par_softmax_rows(x, y, rows)
 }
 
@@ -112,7 +57,7 @@ pub fn par_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, r
         long_softmax(isa, Place::Apart(&x[..rows.cols()], &mut y[..rows.cols()]));
         return Ok(());
     }
-    share(
+    share_rows(
         (Input(x, rows.x_stride()), Results(y, rows.y_stride())),
         rows,
         &|(x, y), rows| isa.softmax_rows(x.0, y.0, rows),
@@ -130,7 +75,7 @@ pub fn par_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<
         long_softmax(isa, Place::InPlace(&mut x[..rows.cols()]));
         return Ok(());
     }
-    share(Results(x, rows.x_stride()), rows, &|x, rows| {
+    share_rows(Results(x, rows.x_stride()), rows, &|x, rows| {
         isa.softmax_rows_in_place(x.0, rows)
     })
 }
@@ -141,7 +86,7 @@ pub fn par_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<
 /// As [`log_softmax`](crate::log_softmax).
 pub fn par_log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
     let y = y.as_uninit();
-    let rows = super::same_length(x.len(), y.len())?;
+    let rows = same_length(x.len(), y.len())?;
     par_log_softmax_rows(x, y, rows)
 }
 
@@ -165,7 +110,7 @@ pub fn par_log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut 
         long_log_softmax(isa, Place::Apart(&x[..rows.cols()], &mut y[..rows.cols()]));
         return Ok(());
     }
-    share(
+    share_rows(
         (Input(x, rows.x_stride()), Results(y, rows.y_stride())),
         rows,
         &|(x, y), rows| isa.log_softmax_rows(x.0, y.0, rows),
@@ -183,7 +128,7 @@ pub fn par_log_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Res
         long_log_softmax(isa, Place::InPlace(&mut x[..rows.cols()]));
         return Ok(());
     }
-    share(Results(x, rows.x_stride()), rows, &|x, rows| {
+    share_rows(Results(x, rows.x_stride()), rows, &|x, rows| {
         isa.log_softmax_rows_in_place(x.0, rows)
     })
 }
@@ -214,7 +159,7 @@ pub fn par_logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut 
         out[0].write(par_logsumexp(&x[..rows.cols()]));
         return Ok(());
     }
-    share((Input(x, rows.x_stride()), Results(out, 1)), rows, &|(x, out), rows| {
+    share_rows((Input(x, rows.x_stride()), Results(out, 1)), rows, &|(x, out), rows| {
         isa.logsumexp_rows(x.0, out.0, rows)
     })
 }
@@ -227,7 +172,7 @@ pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> 
     rows.check_input(x.len())?;
     rows.check_results("index", index.len(), 1)?;
     let isa = Isa::detect();
-    share(
+    share_rows(
         (Input(x, rows.x_stride()), Results(index, 1)),
         rows,
         &|(x, index), rows| isa.argmax_rows(x.0, index.0, rows),
@@ -245,114 +190,31 @@ pub fn par_top_k_rows<T: Element>(
     prob: &mut [T::Compute],
     rows: Rows,
 ) -> Result<(), Error> {
-    super::check_top_k(x.len(), k, index.len(), prob.len(), rows)?;
+    check_top_k(x.len(), k, index.len(), prob.len(), rows)?;
     let isa = Isa::detect();
     let places = (Results(index, k), Results(prob, k));
-    share(
+    share_rows(
         (Input(x, rows.x_stride()), places),
         rows,
         &|(x, (index, prob)), rows| isa.top_k_rows(x.0, k, index.0, prob.0, rows),
     )
 }
 
-/// The sum of a row of `T`.
-type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
-
-/// Segments whose sums stand on the stack at a time.
-const GROUP: usize = 64;
-
-/// The shift and the sum of a row, as `kernel::softmax::sum` finds them.
-fn long_sum<T: Element>(isa: Isa, x: &[T]) -> Option<(Shift<T::Compute>, SumOf<T>)> {
-    let shift = guess(x, isa.is_fused());
-    let exps = sums(isa, x, shift);
-    if accepts(&exps) {
-        return Some((shift, exps.sum));
-    }
-    let shift = shift_at(maximum(isa, x), isa.is_fused())?;
-    let exps = sums(isa, x, shift);
-    (!exps.sum.is_nan()).then_some((shift, exps.sum))
-}
-
-/// Σe of the segments, in order.
-fn sums<T: Element>(isa: Isa, x: &[T], shift: Shift<T::Compute>) -> Exps<T::Compute> {
-    let mut all: Exps<T::Compute> = Exps {
-        sum: SumOf::<T>::ZERO,
-        fits: true,
-    };
-    for group in x.chunks(GROUP * SEGMENT) {
-        let mut parts = [const { None }; GROUP];
-        let count = group.len().div_ceil(SEGMENT);
-        each_sum(isa, group, shift, &mut parts[..count]);
-        for part in parts.into_iter().flatten() {
-            let Exps { sum, fits } = part;
-            all = Exps {
-                sum: all.sum.add(sum),
-                fits: all.fits && fits,
-            };
-        }
-    }
-    all
-}
-
-fn each_sum<T: Element>(isa: Isa, x: &[T], shift: Shift<T::Compute>, parts: &mut [Option<Exps<T::Compute>>]) {
-    if let [part] = parts {
-        return T::segment(isa, Segment::Sum(x, shift, part));
-    }
-    let middle = parts.len() / 2;
-    let (a, b) = parts.split_at_mut(middle);
-    let (x_a, x_b) = x.split_at(middle * SEGMENT);
-    join(|| each_sum(isa, x_a, shift, a), || each_sum(isa, x_b, shift, b));
-}
-
-/// The largest element; if one is NaN, any.
-fn maximum<T: Element>(isa: Isa, x: &[T]) -> T::Compute {
-    if x.len() <= SEGMENT {
-        let mut m = -T::Compute::INFINITY;
-        T::segment(isa, Segment::Max(x, &mut m));
-        return m;
-    }
-    let (a, b) = x.split_at(x.len() / 2);
-    let (a, b) = join(|| maximum(isa, a), || maximum(isa, b));
-    if b > a { b } else { a }
-}
-
-fn long_softmax<T: Element>(isa: Isa, mut part: Place<'_, T>) {
-    match long_sum(isa, part.input()) {
-        Some((shift, sum)) => each_part(part, &|part| T::segment(isa, Segment::Quotient(part, shift, sum))),
-        None => fill(part.output(), T::NAN),
-    }
-}
-
-fn long_log_softmax<T: Element>(isa: Isa, mut part: Place<'_, T>) {
-    match long_sum(isa, part.input()) {
-        Some((shift, sum)) => {
-            let log = log::<T::Compute>(&shift, sum);
-            each_part(part, &|part| T::segment(isa, Segment::Subtract(part, log)))
-        }
-        None => fill(part.output(), T::NAN),
-    }
-}
-
-/// Runs `f`, which works on each element alone, on parts of the row.
-fn each_part<T: Element>(part: Place<'_, T>, f: &(impl Fn(Place<'_, T>) + Sync)) {
-    if part.input().len() <= SEGMENT {
-        return f(part);
-    }
-    let (a, b) = part.halves();
-    join(|| each_part(a, f), || each_part(b, f));
-}
-
-impl<T: Element> Place<'_, T> {
-    fn halves(self) -> (Self, Self) {
-        match self {
-            Self::Apart(x, y) => {
-                let ((x0, x1), (y0, y1)) = (x.split_at(x.len() / 2), y.split_at_mut(x.len() / 2));
-                (Self::Apart(x0, y0), Self::Apart(x1, y1))
-            }
-            Self::InPlace(x) => {
-                let (a, b) = x.split_at_mut(x.len() / 2);
-                (Self::InPlace(a), Self::InPlace(b))
-            }
-        }
-    }
+/// [`exp`](crate::exp) on the current rayon pool: the same bits.
+///
+/// # Errors
+/// As [`exp`](crate::exp).
+///
+/// ```
+/// let mut y = [7.0_f32; 2];
+/// softmax::par_exp(&[0.0, f32::NEG_INFINITY], &mut y)?;
+/// assert_eq!(y, [1.0, 0.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+pub fn par_exp<T: Float, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
+    let (isa, y) = (Isa::detect(), y.as_uninit());
+    let elements = same_length(x.len(), y.len())?.cols();
+    share_rows((Input(x, 1), Results(y, 1)), Rows::new(elements, 1), &|(x, y), _| {
+        isa.exp(x.0, y.0)
+    })
 }

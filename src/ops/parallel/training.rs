@@ -1,0 +1,136 @@
+//! Gradients and cross-entropy of many rows.
+
+use super::super::cross_entropy::{on_rows, total};
+use super::super::cut::{Input, Results};
+use super::{Strided, share, share_rows};
+use crate::element::{Element, Output};
+use crate::error::Error;
+use crate::isa::Isa;
+use crate::rows::Rows;
+use crate::{BackwardRows, CrossEntropy};
+
+/// [`softmax_backward_rows`](crate::softmax_backward_rows) on the current rayon pool: the same bits.
+///
+/// # Errors
+/// As [`softmax_backward_rows`](crate::softmax_backward_rows).
+///
+/// ```
+/// use softmax::{BackwardRows, par_softmax_backward_rows};
+/// let mut dx = [0.0; 4];
+/// par_softmax_backward_rows(&[0.5_f32; 4], &[1.0, 0.0, 0.0, 1.0], &mut dx, BackwardRows::new(2, 2))?;
+/// assert_eq!(dx, [0.25, -0.25, -0.25, 0.25]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+pub fn par_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
+    y: &[T],
+    dy: &[T],
+    dx: &mut D,
+    rows: BackwardRows,
+) -> Result<(), Error> {
+    let isa = Isa::detect();
+    backward(y, dy, dx, rows, &|y, dy, dx, rows| {
+        isa.softmax_backward_rows(y, dy, dx, rows)
+    })
+}
+
+/// [`softmax_backward_rows_in_place`](crate::softmax_backward_rows_in_place) on the current rayon pool: the same bits.
+///
+/// # Errors
+/// As [`softmax_backward_rows`](crate::softmax_backward_rows).
+pub fn par_softmax_backward_rows_in_place<T: Element>(y: &[T], dy: &mut [T], rows: BackwardRows) -> Result<(), Error> {
+    let isa = Isa::detect();
+    backward_in_place(y, dy, rows, &|y, dy, rows| {
+        isa.softmax_backward_rows_in_place(y, dy, rows)
+    })
+}
+
+/// [`log_softmax_backward_rows`](crate::log_softmax_backward_rows) on the current rayon pool: the same bits.
+///
+/// # Errors
+/// As [`softmax_backward_rows`](crate::softmax_backward_rows).
+pub fn par_log_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
+    y: &[T],
+    dy: &[T],
+    dx: &mut D,
+    rows: BackwardRows,
+) -> Result<(), Error> {
+    let isa = Isa::detect();
+    backward(y, dy, dx, rows, &|y, dy, dx, rows| {
+        isa.log_softmax_backward_rows(y, dy, dx, rows)
+    })
+}
+
+/// [`log_softmax_backward_rows_in_place`](crate::log_softmax_backward_rows_in_place) on the current rayon pool: the same
+/// bits.
+///
+/// # Errors
+/// As [`softmax_backward_rows`](crate::softmax_backward_rows).
+pub fn par_log_softmax_backward_rows_in_place<T: Element>(
+    y: &[T],
+    dy: &mut [T],
+    rows: BackwardRows,
+) -> Result<(), Error> {
+    let isa = Isa::detect();
+    backward_in_place(y, dy, rows, &|y, dy, rows| {
+        isa.log_softmax_backward_rows_in_place(y, dy, rows)
+    })
+}
+
+type Uninit<T> = [core::mem::MaybeUninit<T>];
+
+fn backward<T: Element, D: Output<T> + ?Sized>(
+    y: &[T],
+    dy: &[T],
+    dx: &mut D,
+    rows: BackwardRows,
+    f: &(impl Fn(&[T], &[T], &mut Uninit<T>, BackwardRows) -> Result<(), Error> + Sync),
+) -> Result<(), Error> {
+    let dx = dx.as_uninit();
+    let all = rows.check_apart(y.len(), dy.len(), dx.len())?;
+    let memory = (Input(y, rows.y_stride()), Input(dy, all.x_stride()));
+    share_rows((memory, Results(dx, all.y_stride())), all, &|((y, dy), dx), part| {
+        f(y.0, dy.0, dx.0, rows.with_rows(part.rows()))
+    })
+}
+
+fn backward_in_place<T: Element>(
+    y: &[T],
+    dy: &mut [T],
+    rows: BackwardRows,
+    f: &(impl Fn(&[T], &mut [T], BackwardRows) -> Result<(), Error> + Sync),
+) -> Result<(), Error> {
+    let all = rows.check(y.len(), dy.len())?;
+    let memory = (Input(y, rows.y_stride()), Results(dy, all.x_stride()));
+    share_rows(memory, all, &|(y, dy), part| f(y.0, dy.0, rows.with_rows(part.rows())))
+}
+
+/// [`cross_entropy`](crate::cross_entropy()) on the current rayon pool: the same bits, those of a sum or mean too, since
+/// losses are always added by the same halves.
+///
+/// # Errors
+/// As [`cross_entropy`](crate::cross_entropy()).
+///
+/// ```
+/// use softmax::{CrossEntropy, Rows, par_cross_entropy};
+/// let (x, mut loss) = ([0.0_f32; 4], [0.0]);
+/// par_cross_entropy(&x, &[0, 1], &mut loss, None, Rows::new(2, 2), &CrossEntropy::default())?;
+/// assert!((loss[0] - core::f32::consts::LN_2).abs() < 1e-6);
+/// # Ok::<(), softmax::Error>(())
+/// ```
+pub fn par_cross_entropy<T: Element, Y: Output<T::Compute> + ?Sized>(
+    x: &[T],
+    labels: &[i64],
+    loss: &mut Y,
+    dx: Option<&mut [T]>,
+    rows: Rows,
+    params: &CrossEntropy<'_>,
+) -> Result<(), Error> {
+    let isa = Isa::detect();
+    on_rows(x, labels, loss.as_uninit(), dx, rows, params, |memory, terms| {
+        share(
+            Strided(memory, rows),
+            &|Strided(memory, rows)| total(isa, memory, rows, terms),
+            &|a, b| a + b,
+        )
+    })
+}
