@@ -16,6 +16,8 @@
 //!   not on its dimension, layout, neighbours or the number of threads.
 //! * Large tensors are shared by the threads of the current rayon pool, as candle's own operators are.
 
+#![warn(missing_docs)]
+
 mod attention;
 mod backward;
 mod element;
