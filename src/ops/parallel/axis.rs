@@ -45,6 +45,14 @@ pub fn par_softmax_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, a
 ///
 /// # Errors
 /// As [`softmax_axis`](crate::softmax_axis).
+///
+/// ```
+/// use softmax::{Axis, par_softmax_axis_in_place};
+/// let mut x = [3.0_f32, 4.0, 3.0, 4.0];
+/// par_softmax_axis_in_place(&mut x, Axis::new(1, 2, 2))?;
+/// assert_eq!(x, [0.5; 4]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_softmax_axis_in_place<T: Element>(x: &mut [T], axis: Axis) -> Result<(), Error> {
     axis.check("input", x.len())?;
     match axis.as_rows() {
@@ -57,6 +65,14 @@ pub fn par_softmax_axis_in_place<T: Element>(x: &mut [T], axis: Axis) -> Result<
 ///
 /// # Errors
 /// As [`softmax_axis`](crate::softmax_axis).
+///
+/// ```
+/// use softmax::{Axis, par_log_softmax_axis};
+/// let mut y = [0.0_f32; 4];
+/// par_log_softmax_axis(&[3.0_f32, 4.0, 3.0, 4.0], &mut y, Axis::new(1, 2, 2))?;
+/// assert!(y.iter().all(|y| (y + core::f32::consts::LN_2).abs() < 4e-7));
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_log_softmax_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, axis: Axis) -> Result<(), Error> {
     let y = checked(x, y, axis)?;
     match axis.as_rows() {
@@ -69,6 +85,14 @@ pub fn par_log_softmax_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut 
 ///
 /// # Errors
 /// As [`softmax_axis`](crate::softmax_axis).
+///
+/// ```
+/// use softmax::{Axis, par_log_softmax_axis_in_place};
+/// let mut x = [3.0_f32, 4.0, 3.0, 4.0];
+/// par_log_softmax_axis_in_place(&mut x, Axis::new(1, 2, 2))?;
+/// assert!(x.iter().all(|y| (y + core::f32::consts::LN_2).abs() < 4e-7));
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_log_softmax_axis_in_place<T: Element>(x: &mut [T], axis: Axis) -> Result<(), Error> {
     axis.check("input", x.len())?;
     match axis.as_rows() {
@@ -81,6 +105,14 @@ pub fn par_log_softmax_axis_in_place<T: Element>(x: &mut [T], axis: Axis) -> Res
 ///
 /// # Errors
 /// As [`logsumexp_axis`](crate::logsumexp_axis).
+///
+/// ```
+/// use softmax::{Axis, par_logsumexp_axis};
+/// let mut out = [0.0_f32; 2];
+/// par_logsumexp_axis(&[3.0_f32, 4.0], &mut out, Axis::new(1, 1, 2))?;
+/// assert_eq!(out, [3.0, 4.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_logsumexp_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, axis: Axis) -> Result<(), Error> {
     axis.check("input", x.len())?;
     let (isa, out) = (Isa::detect(), out.as_uninit());

@@ -37,6 +37,14 @@ pub fn par_masked_softmax<T: Element, Y: Output<T> + ?Sized>(
 ///
 /// # Errors
 /// As [`masked_softmax`](crate::masked_softmax).
+///
+/// ```
+/// use softmax::{Mask, Rows, par_masked_softmax_in_place};
+/// let mut x = [3.0_f32, 9.0, 3.0, 3.0];
+/// par_masked_softmax_in_place(&mut x, Rows::new(2, 2), &Mask::new().with_causal(0))?;
+/// assert_eq!(x, [1.0, 0.0, 0.5, 0.5]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_masked_softmax_in_place<T: Element>(x: &mut [T], rows: Rows, mask: &Mask<'_, T>) -> Result<(), Error> {
     rows.check_input(x.len())?;
     let isa = Isa::detect();
@@ -49,6 +57,14 @@ pub fn par_masked_softmax_in_place<T: Element>(x: &mut [T], rows: Rows, mask: &M
 ///
 /// # Errors
 /// As [`masked_softmax`](crate::masked_softmax).
+///
+/// ```
+/// use softmax::{Mask, Rows, par_masked_log_softmax};
+/// let mut y = [0.0; 4];
+/// par_masked_log_softmax(&[7.0_f32; 4], &mut y, Rows::new(2, 2), &Mask::new().with_causal(0))?;
+/// assert!(y[0].abs() < 1e-6 && y[1] == f32::NEG_INFINITY);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_masked_log_softmax<T: Element, Y: Output<T> + ?Sized>(
     x: &[T],
     y: &mut Y,
@@ -65,6 +81,14 @@ pub fn par_masked_log_softmax<T: Element, Y: Output<T> + ?Sized>(
 ///
 /// # Errors
 /// As [`masked_softmax`](crate::masked_softmax).
+///
+/// ```
+/// use softmax::{Mask, Rows, par_masked_log_softmax_in_place};
+/// let mut x = [7.0_f32, f32::NAN];
+/// par_masked_log_softmax_in_place(&mut x, Rows::new(1, 2), &Mask::new().with_causal(0))?;
+/// assert!(x[0].abs() < 1e-6 && x[1] == f32::NEG_INFINITY);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_masked_log_softmax_in_place<T: Element>(x: &mut [T], rows: Rows, mask: &Mask<'_, T>) -> Result<(), Error> {
     rows.check_input(x.len())?;
     let isa = Isa::detect();

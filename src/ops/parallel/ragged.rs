@@ -39,6 +39,13 @@ pub fn par_softmax_ragged<T: Element, Y: Output<T> + ?Sized>(
 ///
 /// # Errors
 /// As [`softmax_ragged`](crate::softmax_ragged).
+///
+/// ```
+/// let mut x = [1.0_f32, 1.0, 7.0];
+/// softmax::par_softmax_ragged_in_place(&mut x, &[0, 2, 3])?;
+/// assert_eq!(x, [0.5, 0.5, 1.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_softmax_ragged_in_place<T: Element>(x: &mut [T], offsets: &[usize]) -> Result<(), Error> {
     check_input(x, offsets)?;
     softmax(Place::InPlace(x), offsets);
@@ -49,6 +56,13 @@ pub fn par_softmax_ragged_in_place<T: Element>(x: &mut [T], offsets: &[usize]) -
 ///
 /// # Errors
 /// As [`softmax_ragged`](crate::softmax_ragged).
+///
+/// ```
+/// let mut y = [0.0_f32; 3];
+/// softmax::par_log_softmax_ragged(&[1.0_f32, 1.0, 7.0], &mut y, &[0, 2, 3])?;
+/// assert!((y[0] + core::f32::consts::LN_2).abs() < 1e-7 && y[2].abs() < 1e-7);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_log_softmax_ragged<T: Element, Y: Output<T> + ?Sized>(
     x: &[T],
     y: &mut Y,
@@ -63,6 +77,13 @@ pub fn par_log_softmax_ragged<T: Element, Y: Output<T> + ?Sized>(
 ///
 /// # Errors
 /// As [`softmax_ragged`](crate::softmax_ragged).
+///
+/// ```
+/// let mut x = [1.0_f32, 1.0, 7.0];
+/// softmax::par_log_softmax_ragged_in_place(&mut x, &[0, 2, 3])?;
+/// assert!((x[0] + core::f32::consts::LN_2).abs() < 1e-7 && x[2].abs() < 1e-7);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_log_softmax_ragged_in_place<T: Element>(x: &mut [T], offsets: &[usize]) -> Result<(), Error> {
     check_input(x, offsets)?;
     log_softmax(Place::InPlace(x), offsets);
@@ -73,6 +94,13 @@ pub fn par_log_softmax_ragged_in_place<T: Element>(x: &mut [T], offsets: &[usize
 ///
 /// # Errors
 /// As [`logsumexp_ragged`](crate::logsumexp_ragged).
+///
+/// ```
+/// let mut out = [0.0_f32; 3];
+/// softmax::par_logsumexp_ragged(&[3.0_f32, 5.0], &mut out, &[0, 1, 1, 2])?;
+/// assert_eq!(out, [3.0, f32::NEG_INFINITY, 5.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_logsumexp_ragged<T: Element, Y: Output<T> + ?Sized>(
     x: &[T],
     out: &mut Y,

@@ -30,6 +30,12 @@ pub fn par_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Res
 }
 
 /// [`softmax_in_place`](crate::softmax_in_place) of one row on the current rayon pool: the same bits.
+///
+/// ```
+/// let mut x = [0.0_f32, f32::NEG_INFINITY, 0.0];
+/// softmax::par_softmax_in_place(&mut x);
+/// assert_eq!(x, [0.5, 0.0, 0.5]);
+/// ```
 pub fn par_softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
     if is_long(rows) {
@@ -68,6 +74,14 @@ pub fn par_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, r
 ///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
+///
+/// ```
+/// use softmax::{Rows, par_softmax_rows_in_place};
+/// let mut x = [3.0_f32, 3.0, 7.0, 7.0];
+/// par_softmax_rows_in_place(&mut x, Rows::new(2, 2))?;
+/// assert_eq!(x, [0.5; 4]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<(), Error> {
     rows.check_input(x.len())?;
     let isa = Isa::detect();
@@ -84,6 +98,13 @@ pub fn par_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<
 ///
 /// # Errors
 /// As [`log_softmax`](crate::log_softmax).
+///
+/// ```
+/// let mut y = [0.0; 2];
+/// softmax::par_log_softmax(&[5.0_f32, 5.0], &mut y)?;
+/// assert!((y[0] + core::f32::consts::LN_2).abs() < 1e-7);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
     let y = y.as_uninit();
     let rows = same_length(x.len(), y.len())?;
@@ -91,6 +112,12 @@ pub fn par_log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) ->
 }
 
 /// [`log_softmax_in_place`](crate::log_softmax_in_place) of one row on the current rayon pool: the same bits.
+///
+/// ```
+/// let mut x = [100.0_f32, f32::NEG_INFINITY];
+/// softmax::par_log_softmax_in_place(&mut x);
+/// assert!(x[0].abs() < 1e-7 && x[1] == f32::NEG_INFINITY);
+/// ```
 pub fn par_log_softmax_in_place<T: Element>(x: &mut [T]) {
     let rows = Rows::new(1, x.len());
     if is_long(rows) {
@@ -104,6 +131,14 @@ pub fn par_log_softmax_in_place<T: Element>(x: &mut [T]) {
 ///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
+///
+/// ```
+/// use softmax::{Rows, par_log_softmax_rows};
+/// let mut y = [0.0_f32; 2];
+/// par_log_softmax_rows(&[1.0_f32, 2.0], &mut y, Rows::new(2, 1))?;
+/// assert!(y.iter().all(|y| y.abs() < 1e-7));
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, rows: Rows) -> Result<(), Error> {
     let (isa, y) = (Isa::detect(), checked(x, y, rows)?);
     if is_long(rows) {
@@ -121,6 +156,14 @@ pub fn par_log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut 
 ///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
+///
+/// ```
+/// use softmax::{Rows, par_log_softmax_rows_in_place};
+/// let mut x = [1.0_f32, 2.0];
+/// par_log_softmax_rows_in_place(&mut x, Rows::new(2, 1))?;
+/// assert!(x.iter().all(|y| y.abs() < 1e-7));
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_log_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<(), Error> {
     rows.check_input(x.len())?;
     let isa = Isa::detect();
@@ -134,6 +177,10 @@ pub fn par_log_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Res
 }
 
 /// [`logsumexp`](crate::logsumexp) of one row on the current rayon pool: the same bits.
+///
+/// ```
+/// assert_eq!(softmax::par_logsumexp(&[3.0_f32]), 3.0);
+/// ```
 pub fn par_logsumexp<T: Element>(x: &[T]) -> T {
     if !is_long(Rows::new(1, x.len())) {
         return crate::logsumexp(x);
@@ -151,6 +198,14 @@ pub fn par_logsumexp<T: Element>(x: &[T]) -> T {
 ///
 /// # Errors
 /// As [`logsumexp_rows`](crate::logsumexp_rows).
+///
+/// ```
+/// use softmax::{Rows, par_logsumexp_rows};
+/// let mut out = [0.0_f32; 2];
+/// par_logsumexp_rows(&[3.0_f32, 4.0], &mut out, Rows::new(2, 1))?;
+/// assert_eq!(out, [3.0, 4.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, rows: Rows) -> Result<(), Error> {
     rows.check_input(x.len())?;
     let (isa, out) = (Isa::detect(), out.as_uninit());
@@ -168,6 +223,14 @@ pub fn par_logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut 
 ///
 /// # Errors
 /// As [`argmax_rows`](crate::argmax_rows).
+///
+/// ```
+/// use softmax::{Rows, par_argmax_rows};
+/// let mut index = [0; 2];
+/// par_argmax_rows(&[0.0_f32, 1.0, 5.0, 4.0], &mut index, Rows::new(2, 2))?;
+/// assert_eq!(index, [1, 0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> Result<(), Error> {
     rows.check_input(x.len())?;
     rows.check_results("index", index.len(), 1)?;
@@ -183,6 +246,14 @@ pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> 
 ///
 /// # Errors
 /// As [`top_k_rows`](crate::top_k_rows).
+///
+/// ```
+/// use softmax::{Rows, par_top_k_rows};
+/// let (mut index, mut prob) = ([0; 2], [0.0; 2]);
+/// par_top_k_rows(&[0.0_f32, 9.0, 9.0, 0.0], 1, &mut index, &mut prob, Rows::new(2, 2))?;
+/// assert_eq!(index, [1, 0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_top_k_rows<T: Element>(
     x: &[T],
     k: usize,

@@ -37,6 +37,14 @@ pub fn par_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
 ///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
+///
+/// ```
+/// use softmax::{BackwardRows, par_softmax_backward_rows_in_place};
+/// let mut d = [1.0_f32, 0.0, 0.0, 1.0];
+/// par_softmax_backward_rows_in_place(&[0.5; 4], &mut d, BackwardRows::new(2, 2))?;
+/// assert_eq!(d, [0.25, -0.25, -0.25, 0.25]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_softmax_backward_rows_in_place<T: Element>(y: &[T], dy: &mut [T], rows: BackwardRows) -> Result<(), Error> {
     let isa = Isa::detect();
     backward_in_place(y, dy, rows, &|y, dy, rows| {
@@ -48,6 +56,14 @@ pub fn par_softmax_backward_rows_in_place<T: Element>(y: &[T], dy: &mut [T], row
 ///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
+///
+/// ```
+/// use softmax::{BackwardRows, par_log_softmax_backward_rows};
+/// let mut dx = [0.0; 2];
+/// par_log_softmax_backward_rows(&[0.0_f32; 2], &[1.0, 2.0], &mut dx, BackwardRows::new(2, 1))?;
+/// assert_eq!(dx, [0.0, 0.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_log_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
     y: &[T],
     dy: &[T],
@@ -65,6 +81,14 @@ pub fn par_log_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
 ///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
+///
+/// ```
+/// use softmax::{BackwardRows, par_log_softmax_backward_rows_in_place};
+/// let mut d = [1.0_f32, 2.0];
+/// par_log_softmax_backward_rows_in_place(&[0.0; 2], &mut d, BackwardRows::new(2, 1))?;
+/// assert_eq!(d, [0.0, 0.0]);
+/// # Ok::<(), softmax::Error>(())
+/// ```
 pub fn par_log_softmax_backward_rows_in_place<T: Element>(
     y: &[T],
     dy: &mut [T],
