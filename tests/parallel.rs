@@ -17,10 +17,7 @@ fn pools() -> Vec<ThreadPool> {
 }
 
 /// Runs the operator (`false`) and its twin (`true`), which must do the same for any number of threads.
-fn same<R: PartialEq>(what: &str, run: impl Fn(bool) -> R + Sync)
-where
-    R: Send,
-{
+fn same<R: PartialEq + Send>(what: &str, run: impl Fn(bool) -> R + Sync) {
     let want = run(false);
     for pool in pools() {
         let threads = pool.current_num_threads();

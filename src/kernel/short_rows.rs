@@ -4,6 +4,9 @@
 //! sums, divisions and thresholds of its rows are computed side by side. Rows of up to 16 (8) elements share a vector,
 //! two (four) to each. The bits are those of the row path: the same exp, the same order of additions.
 
+// Loops over indices: the methods of iterators are not always inlined under target features.
+#![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
+
 use super::passes::{Quotient, V, exp_sum, terms};
 use super::row::{Pair, block};
 use super::softmax::{SumOf, fill, guess, guess_at, largest_looked_at, shift_of_max};
@@ -446,8 +449,6 @@ const ROUND: usize = 8;
 
 /// The rows from `start` on, `P` of them to a vector, until a round's guess fails: its first row, or `end`. Absent rows
 /// are copies of the last one.
-///
-/// Loops over indices instead of `array::map` or `zip`: they are not always inlined, and a call here costs a row.
 #[inline(always)]
 fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
     lanes: L,
