@@ -71,8 +71,8 @@
 //! | 16 × 128,256 | softmax | 1627 (0.7) | 792 (4.8) | 2.06 | 1095 (696) |
 //! | | cross-entropy, gradient | 2327 (0.7) | 1080 (3.7) | 2.15 | 1776 (1179) |
 //!
-//! More than 2 comes of the caches: half a row in each. On all of these softmax was within 1 ULP of one process, and the
-//! loss had the same bits.
+//! The load moves these by tens of percent from run to run. In all of them softmax was within 1 ULP of one process, and
+//! the loss had the same bits.
 //!
 //! # Errors
 //! An error of one rank ends the call on all of them, before anything is written: the rank itself gets
