@@ -10,10 +10,10 @@ pub trait Group {
     /// How many there are.
     fn size(&self) -> usize;
 
-    /// global[i] = max over the ranks of local[i].
+    /// `global[i]` = max over the ranks of `local[i]`.
     fn all_max(&self, local: &[i32], global: &mut [i32]);
 
-    /// global[i] = Σ over the ranks of local[i].
+    /// `global[i]` = Σ over the ranks of `local[i]`.
     fn all_sum(&self, local: &[f64], global: &mut [f64]);
 }
 

@@ -59,7 +59,20 @@
 //! and the efficiency is the share of the first term: the slice of a rank should cost more than its latencies.
 //!
 //! # Measured
-//! See `README.md` beside the manifest.
+//! Microseconds of a call by the slowest rank, least of the repeats, and of that in the two allreduces (which includes
+//! waiting for slower ranks): `mpirun -n P target/release/examples/vocabulary ROWS CLASSES`, Open MPI 4.1.4 over shared
+//! memory, rustc 1.95, Intel Xeon, AVX-512, 2 cores that were shared with other programs. Four ranks therefore show what
+//! too few cores cost, not how four scale.
+//!
+//! | rows × classes | | 1 rank | 2 ranks | speed-up | 4 ranks on 2 cores |
+//! |---|---|---|---|---|---|
+//! | 1 × 128,256 | softmax | 56.5 (0.1) | 27.6 (0.7) | 2.05 | 57.2 (44.0) |
+//! | | cross-entropy, gradient | 93.7 (0.1) | 46.4 (0.7) | 2.02 | 86.1 (62.8) |
+//! | 16 × 128,256 | softmax | 1627 (0.7) | 792 (4.8) | 2.06 | 1095 (696) |
+//! | | cross-entropy, gradient | 2327 (0.7) | 1080 (3.7) | 2.15 | 1776 (1179) |
+//!
+//! The load moves these by tens of percent from run to run. In all of them softmax was within 1 ULP of one process, and
+//! the loss had the same bits.
 //!
 //! # Errors
 //! An error of one rank ends the call on all of them, before anything is written: the rank itself gets

@@ -249,7 +249,7 @@ fn share_columns<T: Element>(slice: Place<'_, T>, axis: Axis, in_place: &InPlace
     share(columns, &part, &Result::and)
 }
 
-/// Columns that are copied side by side: what a tile of the kernel holds.
+/// Columns that are copied side by side: whole vectors of every type, and about a tile of the kernel.
 const STRIP: usize = 64;
 
 /// Scratch memory for some columns at a time.

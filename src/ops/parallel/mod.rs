@@ -75,7 +75,7 @@ impl<M: Cut + Send> Work for Strided<M> {
     }
 }
 
-/// [`share`] of rows at strides, for an `f` that was made sure not to fail: the memory was checked.
+/// [`share`] of rows at strides whose memory is checked, so that `f` does not fail halfway.
 fn share_rows<M: Cut + Send>(
     memory: M,
     rows: Rows,

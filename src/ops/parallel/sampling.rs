@@ -25,7 +25,8 @@ impl Sampler {
     /// use softmax::{Error, Rows, Sampler};
     /// let logits = [0.0_f32, 50.0, f32::NAN, 0.0, 90.0, 0.0];
     /// let mut class = [Ok(0); 3];
-    /// Sampler::default().par_sample_rows(&logits, &[1, 2, 3], &mut [], &mut class, Rows::new(3, 2))?;
+    /// let random = [1 << 63; 3]; // of a real generator
+    /// Sampler::default().par_sample_rows(&logits, &random, &mut [], &mut class, Rows::new(3, 2))?;
     /// assert_eq!((class[0], class[2]), (Ok(1), Ok(0)));
     /// assert!(matches!(class[1], Err(Error::Logit { index: 0, .. })));
     /// # Ok::<(), softmax::Error>(())
