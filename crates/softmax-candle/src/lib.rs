@@ -35,7 +35,7 @@ use forward::{Forward, Operator};
 /// In the place of `candle_nn::ops::softmax_last_dim`, which has no gradient and takes contiguous tensors only.
 ///
 /// # Errors
-/// As [`softmax`].
+/// As [`softmax()`].
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -77,7 +77,7 @@ pub fn softmax<A: Dim>(xs: &Tensor, dim: A) -> Result<Tensor> {
 /// dy_i − e^{y_i}·Σ_j dy_j, is that of `softmax::log_softmax_backward`.
 ///
 /// # Errors
-/// As [`softmax`].
+/// As [`softmax()`].
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -91,13 +91,13 @@ pub fn log_softmax<A: Dim>(xs: &Tensor, dim: A) -> Result<Tensor> {
     xs.apply_op1(Forward::new(Operator::LogSoftmax, dim))
 }
 
-/// [`softmax`] in the storage of `xs`, without an allocation where `xs` is contiguous: the same bits.
+/// [`softmax()`] in the storage of `xs`, without an allocation where `xs` is contiguous: the same bits.
 ///
 /// Whatever shares that storage (a view, a clone) changes with it, and candle records no gradient: it is for
 /// inference.
 ///
 /// # Errors
-/// As [`softmax`], and if elements of `xs` share their place, as those of a broadcast do.
+/// As [`softmax()`], and if elements of `xs` share their place, as those of a broadcast do.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

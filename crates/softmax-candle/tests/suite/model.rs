@@ -174,6 +174,7 @@ fn bert() -> Result<()> {
         println!("{name}: {error:e}");
         // Outputs of a layer norm, of order 1, after three layers.
         assert!(error < 1e-4, "{name}: {error}");
+        assert!(distance(&y, &own)? < 1e-4, "{name}");
     }
     Ok(())
 }
