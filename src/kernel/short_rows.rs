@@ -100,9 +100,9 @@ impl<T: Element> Kernel<T> for Single<'_, T> {
         let mut e = [MaybeUninit::uninit(); 128];
         // Not the guess from the row itself, which takes as long as the exps: any accepted shift gives the same bits.
         let shift = guess::<T>(&[], L::FUSED);
-        let (acc, fits) = exp_row(lanes, x, shift.splat(lanes), &mut e);
-        let sum = lanes.acc_sum(acc);
-        *self.accepted = fits && sum.in_range();
+        let mut pass = Pass::new(lanes, shift.splat(lanes));
+        let sum = lanes.acc_sum(lanes.acc_add(lanes.acc_zero(), pass.part(x, &mut e)));
+        *self.accepted = pass.fits() && sum.in_range();
         if *self.accepted {
             let e = &mut e[..x.len().next_multiple_of(T::Compute::LANES)];
             #[allow(unsafe_code)]
@@ -349,13 +349,7 @@ fn exp_row<T: Element, L: Memory<T> + Memory<T::Compute>>(
     splat: Splat<V<T, L>>,
     e: &mut [MaybeUninit<T::Compute>],
 ) -> (Acc<T, L>, bool) {
-    let core = T::Compute::core(L::FUSED);
-    let mut pass = Pass {
-        lanes,
-        core,
-        splat,
-        seen: lanes.seen_none(),
-    };
+    let mut pass = Pass::new(lanes, splat);
     let mut acc = lanes.acc_zero();
     let (mut x, mut e) = (x, e);
     while x.len() > block::<T>() {
@@ -364,15 +358,8 @@ fn exp_row<T: Element, L: Memory<T> + Memory<T::Compute>>(
         acc = lanes.acc_add(acc, pass.vectors::<T, 4>(first, first_e));
         (x, e) = (rest, rest_e);
     }
-    let sums = match x.len().div_ceil(T::Compute::LANES) {
-        0 => return (acc, true),
-        1 => pass.vectors::<T, 1>(x, e),
-        2 => pass.vectors::<T, 2>(x, e),
-        3 => pass.vectors::<T, 3>(x, e),
-        _ => pass.vectors::<T, 4>(x, e),
-    };
-    acc = lanes.acc_add(acc, sums);
-    (acc, lanes.seen_none_of(pass.seen, core.forbidden))
+    acc = lanes.acc_add(acc, pass.part(x, e));
+    (acc, pass.fits())
 }
 
 /// The exp pass over a row.
@@ -384,6 +371,38 @@ struct Pass<F: Float, L: Lanes<F>> {
 }
 
 impl<F: Float, L: Lanes<F>> Pass<F, L> {
+    #[inline(always)]
+    fn new(lanes: L, splat: Splat<L::V>) -> Self {
+        Self {
+            lanes,
+            core: F::core(L::FUSED),
+            splat,
+            seen: lanes.seen_none(),
+        }
+    }
+
+    /// Whether every exponent fitted its field.
+    #[inline(always)]
+    fn fits(&self) -> bool {
+        self.lanes.seen_none_of(self.seen, self.core.forbidden)
+    }
+
+    /// The sums of a block, or of less.
+    #[inline(always)]
+    fn part<T>(&mut self, x: &[T], e: &mut [MaybeUninit<F>]) -> <L as Lanes<F>>::Half
+    where
+        T: Element<Compute = F>,
+        L: Memory<T> + Memory<F>,
+    {
+        match x.len().div_ceil(F::LANES) {
+            0 => self.lanes.fold(self.lanes.splat(F::ZERO)),
+            1 => self.vectors::<T, 1>(x, e),
+            2 => self.vectors::<T, 2>(x, e),
+            3 => self.vectors::<T, 3>(x, e),
+            _ => self.vectors::<T, 4>(x, e),
+        }
+    }
+
     /// The sums of `N` vectors, the last of which may lack lanes: those of a block whose other vectors are 0.
     #[inline(always)]
     fn vectors<T, const N: usize>(&mut self, x: &[T], e: &mut [MaybeUninit<F>]) -> <L as Lanes<F>>::Half
