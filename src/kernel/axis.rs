@@ -16,9 +16,9 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::log_softmax::{log, log_of, special_of};
-use super::passes::{Quotient, SEGMENT, V, terms};
+use super::passes::{Quotient, SEGMENT, V, load, store, terms};
 use super::row::block;
-use super::softmax::{guess_of, shift_at};
+use super::softmax::{SumOf, guess_of, shift_at};
 use super::{Kernel, Place};
 use crate::arch::memory::{Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
@@ -44,8 +44,6 @@ const fn widest<T: Element>() -> usize {
 const fn width<T: Element>() -> usize {
     widest::<T>() / T::Compute::LANES * T::Compute::LANES
 }
-
-type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
 
 /// Columns that are computed side by side.
 #[derive(Clone, Copy)]
@@ -136,26 +134,6 @@ impl Tile {
             }
             j += rows;
         }
-    }
-}
-
-/// The elements of `src`, a vector of them or fewer, and `fill`.
-#[inline(always)]
-fn load<T: Element, L: Memory<T>>(lanes: L, src: &[T], fill: T::Compute) -> V<T, L> {
-    if src.len() == T::Compute::LANES {
-        lanes.load(src)
-    } else {
-        lanes.load_or(src, fill)
-    }
-}
-
-/// As many lanes as `dst` has elements.
-#[inline(always)]
-fn store<T: Element, L: Memory<T>>(lanes: L, dst: &mut [MaybeUninit<T>], v: V<T, L>) {
-    if dst.len() == T::Compute::LANES {
-        lanes.store(dst, v);
-    } else {
-        lanes.store_partial(dst, v);
     }
 }
 

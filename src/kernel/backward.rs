@@ -8,11 +8,11 @@
 //! s is used in two terms, so that only the roundings of its own terms are left in it.
 
 use super::exp::of_difference;
-use super::passes::{load_at, map_sum};
+use super::passes::{load, map_sum};
 use super::row::Read;
 use super::{Buffers, Kernel};
 use crate::arch::memory::Cells;
-use crate::element::{Element, Sum};
+use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 
 /// The gradient of each row: `dy` holds dy and the place for dx, `y` what the forward pass gave.
@@ -55,7 +55,11 @@ fn sum<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, y: &[T], dy: &[T]) -
         Read(dy),
         #[inline(always)]
         |at, dy| {
-            let term = if LOG { dy } else { lanes.mul(load_at(lanes, y, at), dy) };
+            let term = if LOG {
+                dy
+            } else {
+                lanes.mul(load(lanes, &y[at..], T::Compute::ZERO), dy)
+            };
             (term, term)
         },
     )
@@ -76,7 +80,7 @@ fn gradient<T: Element, L: Memory<T>, const LOG: bool>(
         row,
         #[inline(always)]
         |at, dy| {
-            let y = load_at(lanes, y, at);
+            let y = load(lanes, &y[at..], T::Compute::ZERO);
             let dx = if LOG {
                 let p = of_difference(lanes, y);
                 lanes.neg_mul_add(p, low, lanes.neg_mul_add(p, high, dy))

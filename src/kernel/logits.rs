@@ -4,7 +4,7 @@
 //! every ISA; −∞ comes from selections after the arithmetic, so that what a masked place holds does not matter.
 
 use super::Kernel;
-use super::passes::V;
+use super::passes::{self, V};
 use super::row::block;
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float};
@@ -184,16 +184,31 @@ impl<T: Element> Logits<'_, '_, T> {
 
 /// The logits of at most a block of a row by all steps, −∞ behind the last: their many instructions are compiled once, as
 /// a function that every pass calls for each block.
-pub struct LogitsOf<'a, 'c, 'm, T: Element> {
-    pub logits: &'a Logits<'c, 'm, T>,
-    pub x: &'a [T],
+struct LogitsOf<'a, 'c, 'm, T: Element> {
+    logits: &'a Logits<'c, 'm, T>,
+    x: &'a [T],
     /// The first column, from the start of `logits`.
-    pub at: usize,
-    pub z: &'a mut Block<T>,
+    at: usize,
+    z: &'a mut Block<T>,
 }
 
 /// Room for a block of logits.
 pub type Block<T> = [<T as Element>::Compute; 128];
+
+/// The logits from column `at` on, at most a block of them, in `z`; `x` is the whole row. Where the next block begins.
+#[inline(always)]
+pub fn next_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    at: usize,
+    z: &mut Block<T>,
+) -> usize {
+    let end = x.len().min(at + block::<T>());
+    let x = &x[at..end];
+    lanes.call(LogitsOf { logits, x, at, z });
+    end
+}
 
 impl<T: Element> Kernel<T> for LogitsOf<'_, '_, '_, T> {
     #[inline(always)]
@@ -201,12 +216,7 @@ impl<T: Element> Kernel<T> for LogitsOf<'_, '_, '_, T> {
         let Self { logits, x, at, z } = self;
         let mut i = 0;
         while i < x.len() {
-            let rest = &x[i..];
-            let v = if rest.len() >= T::Compute::LANES {
-                Memory::<T>::load(lanes, rest)
-            } else {
-                Memory::<T>::load_or(lanes, rest, -T::Compute::INFINITY)
-            };
+            let v = passes::load(lanes, &x[i..], -T::Compute::INFINITY);
             Memory::<T::Compute>::store(lanes, as_output(&mut z[i..]), logits.all(lanes, v, at + i));
             i += T::Compute::LANES;
         }
@@ -224,8 +234,7 @@ fn masked_where<T: Element, L: Memory<T>>(lanes: L, z: V<T, L>, key: V<T, L>) ->
 fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mask: &MaskValues<'_, T>, at: usize) -> V<T, L> {
     match mask {
         MaskValues::Single(mask) => T::Compute::load_single(lanes, &mask[at..], 0.0),
-        MaskValues::Own(mask) if mask.len() - at >= T::Compute::LANES => Memory::<T>::load(lanes, &mask[at..]),
-        MaskValues::Own(mask) => Memory::<T>::load_or(lanes, &mask[at..], T::Compute::ZERO),
+        MaskValues::Own(mask) => passes::load(lanes, &mask[at..], T::Compute::ZERO),
     }
 }
 

@@ -9,9 +9,9 @@
 //! once more for its maximum. A sink is one more term of the sum.
 
 use super::log_softmax::log_of;
-use super::logits::{Call, Logits, LogitsOf, Steps};
+use super::logits::{Call, Logits, Steps, next_block};
 use super::passes::{Exps, Quotient, Sums, exp_part, exp_sum_of, itself, map};
-use super::row::{Pair, block};
+use super::row::Pair;
 use super::softmax::{SumOf, fill, quotients, quotients_in_place, shift_at};
 use super::{Buffers, Kernel, Place, short_rows};
 use crate::arch::memory::Scratch;
@@ -179,13 +179,7 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
         let mut dropped = [MaybeUninit::uninit(); 128];
         let mut at = 0;
         while at < x.len() {
-            let end = x.len().min(at + block::<T>());
-            lanes.call(LogitsOf {
-                logits,
-                x: &x[at..end],
-                at,
-                z: &mut z,
-            });
+            let end = next_block(lanes, logits, x, at, &mut z);
             let e = match &mut e {
                 Some(e) => &mut e[at..end],
                 None => &mut dropped[..end - at],
@@ -215,13 +209,7 @@ fn max<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, logits: &Logits<
     let mut m = lanes.splat(-T::Compute::INFINITY);
     let mut at = 0;
     while at < x.len() {
-        let end = x.len().min(at + block::<T>());
-        lanes.call(LogitsOf {
-            logits,
-            x: &x[at..end],
-            at,
-            z: &mut z,
-        });
+        let end = next_block(lanes, logits, x, at, &mut z);
         // −∞ stands behind the end.
         let mut i = 0;
         while i < end - at {
@@ -451,14 +439,7 @@ impl<T: Element> Kernel<T> for Results<'_, '_, T> {
         let mut z = [T::Compute::ZERO; 128];
         let (len, mut at) = (place.input().len(), 0);
         while at < len {
-            let end = len.min(at + block::<T>());
-            let x = &place.input()[at..end];
-            lanes.call(LogitsOf {
-                logits,
-                x,
-                at,
-                z: &mut z,
-            });
+            let end = next_block(lanes, logits, place.input(), at, &mut z);
             let y = Pair(&z[..end - at], &mut place.output()[at..end]);
             if log {
                 map(

@@ -9,6 +9,7 @@ use super::row::{BLOCK, Chunk, Row, block};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::math::exp::{Core, Shift, Splat, exp};
+use core::mem::MaybeUninit;
 
 /// Elements to a segment: a fixed part of the contract, not a tuning knob.
 pub const SEGMENT: usize = 65_536;
@@ -319,14 +320,23 @@ where
     sums.total(lanes)
 }
 
-/// The vector at element `at` of `row`, 0 behind its end.
+/// The first vector of `src`, `fill` behind its end.
 #[inline(always)]
-pub fn load_at<T: Element, L: Memory<T>>(lanes: L, row: &[T], at: usize) -> V<T, L> {
-    let rest = &row[at..];
-    if rest.len() >= T::Compute::LANES {
-        lanes.load(rest)
+pub fn load<T: Element, L: Memory<T>>(lanes: L, src: &[T], fill: T::Compute) -> V<T, L> {
+    if src.len() >= T::Compute::LANES {
+        lanes.load(src)
     } else {
-        lanes.load_or(rest, T::Compute::ZERO)
+        lanes.load_or(src, fill)
+    }
+}
+
+/// Stores `v`, or as many of its lanes as `dst` has elements.
+#[inline(always)]
+pub fn store<T: Element, L: Memory<T>>(lanes: L, dst: &mut [MaybeUninit<T>], v: V<T, L>) {
+    if dst.len() >= T::Compute::LANES {
+        lanes.store(dst, v);
+    } else {
+        lanes.store_partial(dst, v);
     }
 }
 

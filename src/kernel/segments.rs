@@ -5,14 +5,11 @@
 use super::log_softmax::subtract;
 use super::passes::{Exps, exp_sum, max};
 use super::row::Read;
-use super::softmax::Again;
+use super::softmax::{Again, SumOf};
 use super::{Kernel, Place};
-use crate::element::{Element, Float};
+use crate::element::Element;
 use crate::lanes::Memory;
 use crate::math::exp::Shift;
-
-/// The sum of a row of `T`.
-type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
 
 /// What is done to a segment.
 pub enum Segment<'a, T: Element> {

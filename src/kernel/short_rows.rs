@@ -7,7 +7,7 @@
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
-use super::passes::{Quotient, V, exp_sum, terms};
+use super::passes::{Quotient, V, exp_sum, store, terms};
 use super::row::{Pair, block};
 use super::softmax::{SumOf, fill, guess, guess_at, largest_looked_at, shift_of_max};
 use super::{Buffers, Kernel, Place};
@@ -285,11 +285,7 @@ fn divide<T: Element, L: Memory<T> + Memory<T::Compute>>(
         let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, &e[at..]));
         let y = &mut y[at..];
         lanes.prefetch_output(y);
-        if y.len() >= width {
-            lanes.store(y, v);
-        } else {
-            lanes.store_partial(y, v);
-        }
+        store(lanes, y, v);
         at += width;
     }
 }
