@@ -7,7 +7,7 @@ unset SOFTMAX_MAX_ISA # the tests must see the CPU as it is
 
 target_dir=${CARGO_TARGET_DIR:-target}
 debian=(env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo) # beside rustup's, never instead of it
-emulated_scale=40 # SOFTMAX_TEST_SCALE where the CPU is emulated: so many times less work
+emulated_scale=211 # SOFTMAX_TEST_SCALE where the CPU is emulated: so many times less work; a prime
 summary=()
 current=
 
@@ -80,15 +80,25 @@ has_toolchain() {
     rustup toolchain list 2>/dev/null | grep -q "^$1"
 }
 
-# emulate_x86 CPU ISA: the tests, and the main job, which must run on ISA.
+# emulate_x86 CPU ISA: the test programs of stage `native`, and the main job, which must run on ISA. Which rows a
+# thread takes does not depend on the CPU.
 emulate_x86() {
     local emulator="qemu-x86_64-static -cpu $1"
-    cargo test --quiet --locked --package softmax --all-features --no-run
+    cargo build --quiet --locked --workspace --all-features --profile test --example classify
     SOFTMAX_REQUIRE_ISA=$2 SOFTMAX_TEST_SCALE=$emulated_scale \
         CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$emulator \
-        cargo test --locked --package softmax --all-features --lib --tests
+        cargo test --locked --workspace --all-features --test suite -- --skip parallel::
     # shellcheck disable=SC2086 # two words and more
     main_job "$2" $emulator "$target_dir/debug/examples/classify"
+}
+
+# emulate_debian ISA OPTION...: the same for another architecture, by Debian's compiler and the runner that is set; the
+# caller runs the main job.
+emulate_debian() {
+    local isa=$1
+    shift
+    "${debian[@]}" build "$@" --profile test --example classify
+    SOFTMAX_REQUIRE_ISA=$isa SOFTMAX_TEST_SCALE=$emulated_scale "${debian[@]}" test "$@" --test suite
 }
 
 # main_job ISA COMMAND...: the command prints the digits, on that ISA and with the known accuracy.

@@ -2,9 +2,9 @@
 
 use crate::common::dd::{self, Dd};
 use crate::common::element::{TestElement, bits};
-use crate::common::inputs::{self, DISTRIBUTIONS, lengths};
+use crate::common::inputs::{self, DISTRIBUTIONS, lengths, rows_of};
 use crate::common::ops::Outcome;
-use crate::common::{for_each_isa, isas, longest, scale};
+use crate::common::{for_each_isa, isas, longest, thinned};
 use crate::errors::{WRAPPING, check_message, untouched, zeros};
 use softmax::{BackwardRows, Error, Isa};
 
@@ -134,28 +134,24 @@ fn closed_forms() {
 fn check_closed_forms<T: TestElement>() {
     for gradient in gradients::<T>() {
         let mut worst = vec![0.0_f64; isas().len()];
-        for (i, d) in DISTRIBUTIONS.iter().enumerate().step_by(scale().min(4)) {
-            for n in lengths(if i == 1 { 70_001 } else { 600 })
-                .filter(|&n| n > 0)
-                .step_by(scale().min(5))
-            {
-                let (x, dy) = (d.row::<T>(n, 81), upstream::<T>(n, 82 + n as u64));
-                // The same y for all, so that the bits can be compared.
-                let mut y = vec![T::canary(); n];
-                (gradient.forward)(isas()[0], &x, &mut y).expect("equal lengths");
-                let want = (n <= longest(Isa::Scalar, 9999)).then(|| bits(&gradient.run(Isa::Scalar, &y, &dy)));
-                for (&isa, worst) in isas().iter().zip(&mut worst) {
-                    let dx = gradient.run(isa, &y, &dy);
-                    *worst = worst.max(gradient.check(isa, &y, &dy, &dx, d.name));
-                    if isa != Isa::Portable
-                        && let Some(want) = &want
-                    {
-                        assert_eq!(&bits(&dx), want, "{} on {isa}, {}, n = {n}", gradient.name, d.name);
-                    }
-                    let mut same = dy.clone();
-                    (gradient.in_place)(isa, &y, &mut same).expect("equal lengths");
-                    assert_eq!(bits(&same), bits(&dx), "{} on {isa}, n = {n}: in place", gradient.name);
+        let long = thinned(lengths(70_001).filter(|&n| n > 600)).map(|n| (&DISTRIBUTIONS[1], n));
+        for (d, n) in rows_of(lengths(600).skip(1)).chain(long) {
+            let (x, dy) = (d.row::<T>(n, 81), upstream::<T>(n, 82 + n as u64));
+            // The same y for all, so that the bits can be compared.
+            let mut y = vec![T::canary(); n];
+            (gradient.forward)(isas()[0], &x, &mut y).expect("equal lengths");
+            let want = (n <= longest(Isa::Scalar, 9999)).then(|| bits(&gradient.run(Isa::Scalar, &y, &dy)));
+            for (&isa, worst) in isas().iter().zip(&mut worst) {
+                let dx = gradient.run(isa, &y, &dy);
+                *worst = worst.max(gradient.check(isa, &y, &dy, &dx, d.name));
+                if isa != Isa::Portable
+                    && let Some(want) = &want
+                {
+                    assert_eq!(&bits(&dx), want, "{} on {isa}, {}, n = {n}", gradient.name, d.name);
                 }
+                let mut same = dy.clone();
+                (gradient.in_place)(isa, &y, &mut same).expect("equal lengths");
+                assert_eq!(bits(&same), bits(&dx), "{} on {isa}, n = {n}: in place", gradient.name);
             }
         }
         for (isa, worst) in isas().iter().zip(worst) {

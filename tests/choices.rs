@@ -4,7 +4,7 @@ use crate::common::choices::pick;
 use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::inputs::{self, DISTRIBUTIONS};
 use crate::common::ops::{Outcome, operators};
-use crate::common::{for_each_isa, scale};
+use crate::common::{for_each_isa, repeated};
 use crate::contract::{cases, places, value};
 use crate::errors::{SHAPE, WRAPPING, check_message, untouched, zeros};
 use rand::RngExt;
@@ -59,7 +59,7 @@ fn argmax_and_top_k() {
 fn check_choices<T: TestElement>() {
     for_each_isa(|isa| {
         let mut rng = inputs::rng(41);
-        for i in 0..3000 / scale() {
+        for i in 0..repeated(3000) {
             let n = if i % 50 == 0 { 5000 } else { 1 + i % 300 };
             let x = row_with_ties::<T>(&mut rng, n, true);
             let (order, p) = (order(&x), operators::<T>()[0].run(isa, &x));

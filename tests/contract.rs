@@ -1,29 +1,27 @@
 //! The special rows of the contract, cell by cell.
 
 use crate::common::element::{TestElement, for_each_element};
-use crate::common::inputs::DISTRIBUTIONS;
+use crate::common::inputs::{DISTRIBUTIONS, rows_of};
 use crate::common::ops::{Expect, Operator, operators};
 use crate::common::oracle::Oracle;
-use crate::common::{for_each_isa, isas, longest_emulated, scale};
+use crate::common::{for_each_isa, isas, scale};
 use softmax::Isa;
 
 /// Lengths, and at each the places to put a special value.
 pub fn places() -> Vec<(usize, Vec<usize>)> {
-    let short = (1..=130)
-        .step_by(scale().min(7))
-        .map(|n| (n, (0..n).step_by(scale()).collect()));
-    let long = [255, 256, 257, 512, 1000, 4099, 70_001];
-    let long = long.into_iter().filter(|&n| n < longest_emulated()).map(|n| {
-        let places = vec![0, 1, 31, 32, 127, 128, n / 2, n - 33, n - 32, n - 2, n - 1];
-        (
-            n,
-            places
-                .into_iter()
-                .step_by(if n > 5000 { 5 } else { scale().min(3) })
-                .collect(),
-        )
+    let short = (1..=130).map(|n| (n, (0..n).collect()));
+    let long = [255, 256, 257, 512, 1000, 4099, 70_001].map(|n| {
+        let places = [0, 1, 31, 32, 127, 128, n / 2, n - 33, n - 32, n - 2, n - 1];
+        (n, places.into_iter().step_by(if n > 5000 { 5 } else { 1 }).collect())
     });
-    short.chain(long).collect()
+    let all: Vec<(usize, Vec<usize>)> = short.chain(long).collect();
+    // As many lengths fewer as places fewer at each.
+    let step = scale().isqrt();
+    let fewer = |places: Vec<usize>| places.into_iter().step_by(step).collect();
+    all.into_iter()
+        .step_by(step)
+        .map(|(n, places)| (n, fewer(places)))
+        .collect()
 }
 
 /// A row with a special value at `at`, the rest drawn or another special value.
@@ -213,14 +211,12 @@ fn results_stay_in_range() {
 fn check_range<T: TestElement>() {
     for_each_isa(|isa| {
         for op in operators::<T>() {
-            for d in DISTRIBUTIONS {
-                for n in (1..=130).step_by(scale()).chain([256, 1000, 4099]) {
-                    let y = op.run(isa, &d.row::<T>(n, 7));
-                    let (low, high) = op.range;
-                    let inside = |v: f64| low <= v && v <= high && !(low == 0.0 && v.is_sign_negative());
-                    let outside = y.iter().position(|v| !inside(v.to_f64()));
-                    assert_eq!(outside.map(|i| y[i]), None, "{} on {isa}: {}, n = {n}", op.name, d.name);
-                }
+            for (d, n) in rows_of((1..=130).chain([256, 1000, 4099])) {
+                let y = op.run(isa, &d.row::<T>(n, 7));
+                let (low, high) = op.range;
+                let inside = |v: f64| low <= v && v <= high && !(low == 0.0 && v.is_sign_negative());
+                let outside = y.iter().position(|v| !inside(v.to_f64()));
+                assert_eq!(outside.map(|i| y[i]), None, "{} on {isa}: {}, n = {n}", op.name, d.name);
             }
         }
     });

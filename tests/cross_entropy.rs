@@ -4,7 +4,7 @@ use crate::common::dd::Dd;
 use crate::common::element::{TestElement, bits};
 use crate::common::inputs::{self, DISTRIBUTIONS};
 use crate::common::oracle::Oracle;
-use crate::common::{for_each_isa, isas, longest_emulated, scale};
+use crate::common::{for_each_isa, isas, thinned};
 use crate::errors::{SHAPE, check_message, untouched};
 use rand::RngExt;
 use softmax::{CrossEntropy, Error, Isa, Reduction, Rows, cross_entropy};
@@ -160,63 +160,61 @@ fn against_the_formula() {
 fn check_formula<T: TestElement>() {
     let u = 2f64.powi(-T::FORMAT.digits);
     let mut worst = vec![[0.0_f64; 2]; isas().len()];
-    for distribution in (0..DISTRIBUTIONS.len()).step_by(scale().min(12)) {
-        let shapes = [(6, 1), (5, 2), (7, 10), (3, 33), (4, 129), (2, 1000), (1, 4099)];
-        for (rows, cols) in shapes.into_iter().filter(|shape| shape.1 < longest_emulated()) {
-            let case = case::<T>(distribution, rows, cols, -100, 101 + cols as u64);
-            // Logits of −∞ have their own test.
-            if case.x.iter().any(|x| x.to_f64() == f64::NEG_INFINITY) {
-                continue;
-            }
-            // Where Σ w·l may exceed the largest f32, it is +∞.
-            let huge = T::FORMAT.digits == 24 && case.x.iter().any(|x| x.to_f64().abs() > 1e34);
-            each_params(&case.weights, -100, |params| {
-                if huge && params.label_smoothing > 0.0 {
-                    return;
-                }
-                let mut scalar = None;
-                for (&isa, worst) in isas().iter().rev().zip(worst.iter_mut().rev()) {
-                    let what = format!(
-                        "{isa}, {}, {rows} × {cols}, {params:?}",
-                        DISTRIBUTIONS[distribution].name
-                    );
-                    let want = reference(isa, &case.x, &case.labels, cols, &params);
-                    let (loss, dx) = run(isa, &case, &params);
-                    let mut check = |kind: usize, got: f64, want: f64, bound: f64| {
-                        if want.is_nan() {
-                            return assert!(got.is_nan(), "{what}: {got}, not NaN");
-                        }
-                        if T::FORMAT.digits == 24 && want > f64::from(f32::MAX) {
-                            return assert!(got == f64::INFINITY, "{what}: {got}, not {want}");
-                        }
-                        let tiny = 1e-37_f64.max(u * 1e-30);
-                        let error = (got - want).abs();
-                        assert!(
-                            error <= u * bound + tiny,
-                            "{what}: {got}, not {want}: {error:e}, bound {:e}",
-                            u * bound
-                        );
-                        if bound > 0.0 {
-                            worst[kind] = worst[kind].max((error - tiny) / (u * bound));
-                        }
-                    };
-                    if params.reduction == Reduction::None {
-                        for (loss, (&want, &bound)) in loss.iter().zip(want.loss.iter().zip(&want.loss_bound)) {
-                            check(0, loss.to_f64(), want, bound);
-                        }
-                    } else {
-                        check(0, loss[0].to_f64(), want.reduced, want.reduced_bound);
-                    }
-                    for (dx, (&want, &bound)) in dx.iter().zip(want.dx.iter().zip(&want.dx_bound)) {
-                        check(1, dx.to_f64(), want, bound);
-                    }
-                    if isa != Isa::Portable {
-                        let got = (bits(&loss), bits(&dx));
-                        assert!(*scalar.get_or_insert_with(|| got.clone()) == got, "{what}: bits");
-                    }
-                }
-            });
+    let shapes = [(6, 1), (5, 2), (7, 10), (3, 33), (4, 129), (2, 1000), (1, 4099)];
+    for (distribution, (rows, cols)) in thinned((0..DISTRIBUTIONS.len()).flat_map(|d| shapes.map(|s| (d, s)))) {
+        let case = case::<T>(distribution, rows, cols, -100, 101 + cols as u64);
+        // Logits of −∞ have their own test.
+        if case.x.iter().any(|x| x.to_f64() == f64::NEG_INFINITY) {
+            continue;
         }
+        // Where Σ w·l may exceed the largest f32, it is +∞.
+        let huge = T::FORMAT.digits == 24 && case.x.iter().any(|x| x.to_f64().abs() > 1e34);
+        each_params(&case.weights, -100, |params| {
+            if huge && params.label_smoothing > 0.0 {
+                return;
+            }
+            let mut scalar = None;
+            for (&isa, worst) in isas().iter().rev().zip(worst.iter_mut().rev()) {
+                let what = format!(
+                    "{isa}, {}, {rows} × {cols}, {params:?}",
+                    DISTRIBUTIONS[distribution].name
+                );
+                let want = reference(isa, &case.x, &case.labels, cols, &params);
+                let (loss, dx) = run(isa, &case, &params);
+                let mut check = |kind: usize, got: f64, want: f64, bound: f64| {
+                    if want.is_nan() {
+                        return assert!(got.is_nan(), "{what}: {got}, not NaN");
+                    }
+                    if T::FORMAT.digits == 24 && want > f64::from(f32::MAX) {
+                        return assert!(got == f64::INFINITY, "{what}: {got}, not {want}");
+                    }
+                    let tiny = 1e-37_f64.max(u * 1e-30);
+                    let error = (got - want).abs();
+                    assert!(
+                        error <= u * bound + tiny,
+                        "{what}: {got}, not {want}: {error:e}, bound {:e}",
+                        u * bound
+                    );
+                    if bound > 0.0 {
+                        worst[kind] = worst[kind].max((error - tiny) / (u * bound));
+                    }
+                };
+                if params.reduction == Reduction::None {
+                    for (loss, (&want, &bound)) in loss.iter().zip(want.loss.iter().zip(&want.loss_bound)) {
+                        check(0, loss.to_f64(), want, bound);
+                    }
+                } else {
+                    check(0, loss[0].to_f64(), want.reduced, want.reduced_bound);
+                }
+                for (dx, (&want, &bound)) in dx.iter().zip(want.dx.iter().zip(&want.dx_bound)) {
+                    check(1, dx.to_f64(), want, bound);
+                }
+                if isa != Isa::Portable {
+                    let got = (bits(&loss), bits(&dx));
+                    assert!(*scalar.get_or_insert_with(|| got.clone()) == got, "{what}: bits");
+                }
+            }
+        });
     }
     for (isa, [loss, dx]) in isas().iter().zip(worst) {
         println!("{} {isa}: loss {loss:.3}, gradient {dx:.3} of the bound", T::NAME);
@@ -396,7 +394,8 @@ fn bad_calls() {
                 },
                 "{isa}"
             );
-            fails(Err(error), &[5, 13, label.unsigned_abs() as usize]);
+            assert!(error.to_string().contains(&label.to_string()), "{isa}: {error}");
+            fails(Err(error), &[5, 13]);
         }
         for bad in [1.0, -0.1, f64::NAN, f64::INFINITY] {
             let params = CrossEntropy {

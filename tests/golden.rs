@@ -8,7 +8,7 @@
 
 use crate::common::element::{TestElement, for_each_element};
 use crate::common::forms::subjects;
-use crate::common::{exact_isas, isas};
+use crate::common::{exact_isas, is_emulated, isas};
 use softmax::Isa;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -83,11 +83,19 @@ fn inputs_are_fixed() {
     assert_eq!(format!("{:016x}", fnv(&all.collect::<Vec<_>>(), 4)), "956db9122f13ca0a");
 }
 
+/// Where the CPU is emulated, one of the longest rows is enough.
+fn is_tried(element: &str, n: usize, distribution: &str) -> bool {
+    !is_emulated() || n < 2000 || (element == "f32" && distribution == "bell")
+}
+
 /// The key of each line, and the hash on an ISA.
 fn each<T: TestElement>(isas: &[Isa], mut each: impl FnMut(String, Isa, u64)) {
     for subject in subjects::<T>() {
         for n in LENGTHS {
             for (distribution, input) in INPUTS {
+                if !is_tried(T::NAME, n, distribution) {
+                    continue;
+                }
                 let x = row::<T>(input, n);
                 for &isa in isas.iter() {
                     let words = (subject.forms[0].run)(isa, &x).expect("the plain form always applies");
@@ -129,7 +137,7 @@ fn check_golden<T: TestElement>() {
     wrong.extend(
         known
             .iter()
-            .filter(|(_, (_, seen))| !seen)
+            .filter(|(key, (_, seen))| !seen && is_line_tried(key))
             .map(|(key, _)| format!("{key}: computed by nothing")),
     );
     assert!(
@@ -139,6 +147,11 @@ fn check_golden<T: TestElement>() {
         known.len(),
         wrong[..wrong.len().min(40)].join("\n")
     );
+}
+
+fn is_line_tried(key: &str) -> bool {
+    let fields: Vec<&str> = key.split(' ').collect();
+    is_tried(fields[1], fields[2].parse().expect("a length"), fields[3])
 }
 
 fn write_golden() {

@@ -2,12 +2,12 @@
 
 use crate::common::dd::{self, Dd};
 use crate::common::element::{TestElement, bits};
-use crate::common::inputs::{self, DISTRIBUTIONS, TestRng};
+use crate::common::inputs::{self, DISTRIBUTIONS, TestRng, rows_of};
 use crate::common::ops::LOG_MAX_ULP;
 use crate::common::oracle::Oracle;
 use crate::common::shape::Shape;
 use crate::common::ulp::Format;
-use crate::common::{exact_isas, for_each_isa, isas, longest_emulated, scale};
+use crate::common::{exact_isas, for_each_isa, isas, thinned};
 use crate::errors::{check_message, untouched};
 use rand::RngExt;
 use softmax::{Broadcast, Error, FullyMasked, Isa, Mask, Rows};
@@ -305,15 +305,10 @@ fn softcap(scale: f64, cap: f64, x: f64) -> f64 {
 }
 
 /// Lengths at which kernels change their ways, and some between.
-fn lengths() -> impl Iterator<Item = usize> {
-    let all = (1..=40).chain([
+fn lengths() -> impl Iterator<Item = usize> + Clone {
+    (1..=40).chain([
         63, 64, 65, 100, 127, 128, 129, 200, 255, 256, 257, 300, 511, 640, 1000, 4099, 5000,
-    ]);
-    all.step_by(match scale() {
-        1 => 1,
-        ..10 => 3,
-        _ => 7,
-    })
+    ])
 }
 
 #[test]
@@ -323,34 +318,34 @@ fn any_combination_within_its_bound() {
 
 fn check_combinations<T: TestElement>() {
     let rng = &mut inputs::rng(71);
-    for cols in lengths() {
-        for round in 0..(if cols > 300 { 4 } else { 16 }) {
-            let rows = if cols > 300 { 3 } else { 1 + round };
-            let mut case = Case::<T>::drawn(rng, rows, cols);
-            // Whatever a masked place holds.
-            for r in 0..rows {
-                for c in 0..cols {
-                    if case.z(Isa::Scalar, r, c) == f64::NEG_INFINITY && rng.random_ratio(1, 3) {
-                        let poison = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3e38][rng.random_range(0..4)];
-                        case.x[r * case.shape.x_stride + c] = T::from_f64(poison);
-                    }
+    for (cols, round) in
+        thinned(lengths().flat_map(|cols| (0..if cols > 300 { 4 } else { 16 }).map(move |r| (cols, r))))
+    {
+        let rows = if cols > 300 { 3 } else { 1 + round };
+        let mut case = Case::<T>::drawn(rng, rows, cols);
+        // Whatever a masked place holds.
+        for r in 0..rows {
+            for c in 0..cols {
+                if case.z(Isa::Scalar, r, c) == f64::NEG_INFINITY && rng.random_ratio(1, 3) {
+                    let poison = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3e38][rng.random_range(0..4)];
+                    case.x[r * case.shape.x_stride + c] = T::from_f64(poison);
                 }
             }
-            let what = format!("{}: {rows} × {cols}, round {round}", T::NAME);
-            for_each_isa(|isa| {
-                if isa != Isa::Scalar || round % 4 == 0 {
-                    case.check(isa, &what);
-                }
-            });
-            for log in [false, true] {
-                let results: Vec<_> = exact_isas().map(|isa| (isa, bits(&case.run(isa, log)))).collect();
-                for (isa, y) in &results[1..] {
-                    assert!(
-                        *y == results[0].1,
-                        "{what}, log {log}: {isa} and {} differ",
-                        results[0].0
-                    );
-                }
+        }
+        let what = format!("{}: {rows} × {cols}, round {round}", T::NAME);
+        for_each_isa(|isa| {
+            if isa != Isa::Scalar || round % 4 == 0 {
+                case.check(isa, &what);
+            }
+        });
+        for log in [false, true] {
+            let results: Vec<_> = exact_isas().map(|isa| (isa, bits(&case.run(isa, log)))).collect();
+            for (isa, y) in &results[1..] {
+                assert!(
+                    *y == results[0].1,
+                    "{what}, log {log}: {isa} and {} differ",
+                    results[0].0
+                );
             }
         }
     }
@@ -386,56 +381,54 @@ fn bits_of_softmax_of_z() {
 
 fn check_bits<T: TestElement>() {
     let half = T::Probability::from_f64(0.5);
-    for d in DISTRIBUTIONS.iter().step_by(scale().min(4)) {
-        for n in lengths().chain([70_001]).filter(|&n| n < longest_emulated()) {
-            let x: Vec<T> = d.row(n, 72);
-            let keep: Vec<bool> = (0..n).map(|i| i % 3 != 1 || i == n / 2).collect();
-            let additive: Vec<f32> = keep
-                .iter()
-                .map(|&keep| if keep { 0.0 } else { f32::NEG_INFINITY })
-                .collect();
-            let end = n - n / 3;
-            let with = |visible: &dyn Fn(usize) -> bool, factor: f64| -> Vec<T> {
-                let value = |i: usize| {
-                    if visible(i) {
-                        factor * x[i].to_f64()
-                    } else {
-                        f64::NEG_INFINITY
-                    }
-                };
-                (0..n).map(|i| T::from_f64(value(i))).collect()
+    for (d, n) in rows_of(lengths().chain([70_001])) {
+        let x: Vec<T> = d.row(n, 72);
+        let keep: Vec<bool> = (0..n).map(|i| i % 3 != 1 || i == n / 2).collect();
+        let additive: Vec<f32> = keep
+            .iter()
+            .map(|&keep| if keep { 0.0 } else { f32::NEG_INFINITY })
+            .collect();
+        let end = n - n / 3;
+        let with = |visible: &dyn Fn(usize) -> bool, factor: f64| -> Vec<T> {
+            let value = |i: usize| {
+                if visible(i) {
+                    factor * x[i].to_f64()
+                } else {
+                    f64::NEG_INFINITY
+                }
             };
-            // Of the mask, of z, and whether z has anything to see.
-            let cases = [
-                (Mask::new(), x.clone()),
-                (Mask::new().with_scale(half), with(&|_| true, 0.5)),
-                (Mask::new().with_keep(&keep, Broadcast::ONE), with(&|i| keep[i], 1.0)),
-                (
-                    Mask::new().with_additive(&additive, Broadcast::ONE),
-                    with(&|i| keep[i], 1.0),
-                ),
-                (Mask::new().with_causal(end as isize - 1), with(&|i| i < end, 1.0)),
-                (Mask::new().with_window(n / 2 + 1), with(&|i| i + n / 2 + 1 >= n, 1.0)),
-            ];
-            for (k, (mask, z)) in cases.iter().enumerate() {
-                let empty = z.iter().all(|z| z.to_f64() == f64::NEG_INFINITY);
-                for &isa in isas().iter().filter(|&&isa| !empty && (isa != Isa::Scalar || n < 300)) {
-                    // The shift is guessed from the visible places. It shows where the logarithm of a sum is rounded, and
-                    // without a fused multiply-add.
-                    if k >= 2 && isa == Isa::Portable {
-                        continue;
-                    }
-                    for &log in if k < 2 { &[false, true][..] } else { &[false] } {
-                        let (got, want) = (masked(isa, &x, mask, log), softmax_of(isa, z, log));
-                        let at = got.iter().zip(&want).position(|(a, b)| a != b);
-                        assert_eq!(
-                            at,
-                            None,
-                            "{} mask {k} on {isa}, log {log}: {}, n = {n}",
-                            T::NAME,
-                            d.name
-                        );
-                    }
+            (0..n).map(|i| T::from_f64(value(i))).collect()
+        };
+        // Of the mask, of z, and whether z has anything to see.
+        let cases = [
+            (Mask::new(), x.clone()),
+            (Mask::new().with_scale(half), with(&|_| true, 0.5)),
+            (Mask::new().with_keep(&keep, Broadcast::ONE), with(&|i| keep[i], 1.0)),
+            (
+                Mask::new().with_additive(&additive, Broadcast::ONE),
+                with(&|i| keep[i], 1.0),
+            ),
+            (Mask::new().with_causal(end as isize - 1), with(&|i| i < end, 1.0)),
+            (Mask::new().with_window(n / 2 + 1), with(&|i| i + n / 2 + 1 >= n, 1.0)),
+        ];
+        for (k, (mask, z)) in cases.iter().enumerate() {
+            let empty = z.iter().all(|z| z.to_f64() == f64::NEG_INFINITY);
+            for &isa in isas().iter().filter(|&&isa| !empty && (isa != Isa::Scalar || n < 300)) {
+                // The shift is guessed from the visible places. It shows where the logarithm of a sum is rounded, and
+                // without a fused multiply-add.
+                if k >= 2 && isa == Isa::Portable {
+                    continue;
+                }
+                for &log in if k < 2 { &[false, true][..] } else { &[false] } {
+                    let (got, want) = (masked(isa, &x, mask, log), softmax_of(isa, z, log));
+                    let at = got.iter().zip(&want).position(|(a, b)| a != b);
+                    assert_eq!(
+                        at,
+                        None,
+                        "{} mask {k} on {isa}, log {log}: {}, n = {n}",
+                        T::NAME,
+                        d.name
+                    );
                 }
             }
         }
@@ -538,29 +531,31 @@ fn sinks_and_rows_beyond_the_guess() {
 
 fn check_beyond<T: TestElement>() {
     let rng = &mut inputs::rng(73);
-    for cols in [7, 40, 256, 300, 5000] {
-        for (mean, peak, sink) in [
-            (0.0, 0.0, 200.0),
-            (0.0, 0.0, -200.0),
-            (1000.0, 0.0, 990.0),
-            (-1e5, 0.0, 0.0),
-            (0.0, 150.0, 3.0),
-            (0.0, 300.0, 299.0),
-            (1e6, 0.0, 1e6),
-        ] {
-            let shape = Shape {
-                rows: 2,
-                cols,
-                x_stride: cols,
-                y_stride: cols,
-            };
-            let mut x: Vec<T> = (0..2 * cols).map(|_| T::from_f64(mean + inputs::normal(rng))).collect();
-            x[cols / 3] = T::from_f64(mean + peak);
-            let mut case = Case::plain(shape, x);
-            case.sinks = Some(vec![sink, sink]);
-            case.scale = 0.5;
-            for_each_isa(|isa| case.check(isa, &format!("{mean} {peak} {sink}, n = {cols}")));
-        }
+    let levels = [
+        (0.0, 0.0, 200.0),
+        (0.0, 0.0, -200.0),
+        (1000.0, 0.0, 990.0),
+        (-1e5, 0.0, 0.0),
+        (0.0, 150.0, 3.0),
+        (0.0, 300.0, 299.0),
+        (1e6, 0.0, 1e6),
+    ];
+    let all = [7, 40, 256, 300, 5000]
+        .into_iter()
+        .flat_map(|cols| levels.map(|level| (cols, level)));
+    for (cols, (mean, peak, sink)) in thinned(all) {
+        let shape = Shape {
+            rows: 2,
+            cols,
+            x_stride: cols,
+            y_stride: cols,
+        };
+        let mut x: Vec<T> = (0..2 * cols).map(|_| T::from_f64(mean + inputs::normal(rng))).collect();
+        x[cols / 3] = T::from_f64(mean + peak);
+        let mut case = Case::plain(shape, x);
+        case.sinks = Some(vec![sink, sink]);
+        case.scale = 0.5;
+        for_each_isa(|isa| case.check(isa, &format!("{mean} {peak} {sink}, n = {cols}")));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::common::dd::{self, Dd, Exact, two_sum};
 use crate::common::element::{TestElement, bits};
-use crate::common::inputs::{self, DISTRIBUTIONS};
+use crate::common::inputs::{self, rows_of};
 use crate::common::oracle::Oracle;
 use crate::common::ulp::Format;
 use crate::common::{for_each_isa, scale};
@@ -36,35 +36,33 @@ fn any_cut_is_softmax() {
     for_each_isa(|isa| {
         let mut rng = inputs::rng(71);
         let (mut worst, mut worst_log) = (0.0_f64, 0.0_f64);
-        for d in DISTRIBUTIONS {
-            for n in [1, 2, 5, 33, 100, 257, 1000, 3000].into_iter().step_by(scale().min(3)) {
-                let x: Vec<f32> = d.row(n, 72);
-                let oracle = Oracle::precise(&x);
-                let state = cut(isa, &x, &mut rng);
-                let mut y = vec![f32::canary(); n];
-                isa.online_finish(&state, &x, &mut y[..]).expect("equal lengths");
-                let mut in_place = x.clone();
-                isa.online_finish_in_place(&state, &mut in_place).expect("available");
-                assert_eq!(bits(&y), bits(&in_place), "{}: in place", d.name);
-                for (x, y) in x.iter().zip(&y) {
-                    worst = worst.max(Format::F32.error(y.to_f64(), oracle.softmax(x.to_f64())));
-                    assert!(
-                        worst <= f64::from(isa.max_ulp()),
-                        "{isa}, {}, n = {n}: {x} gives {y}",
-                        d.name
-                    );
-                }
-                worst_log = worst_log.max(Format::F32.error_from_1(state.logsumexp().to_f64(), oracle.logsumexp()));
+        for (d, n) in rows_of([1, 2, 5, 33, 100, 257, 1000, 3000]) {
+            let x: Vec<f32> = d.row(n, 72);
+            let oracle = Oracle::precise(&x);
+            let state = cut(isa, &x, &mut rng);
+            let mut y = vec![f32::canary(); n];
+            isa.online_finish(&state, &x, &mut y[..]).expect("equal lengths");
+            let mut in_place = x.clone();
+            isa.online_finish_in_place(&state, &mut in_place).expect("available");
+            assert_eq!(bits(&y), bits(&in_place), "{}: in place", d.name);
+            for (x, y) in x.iter().zip(&y) {
+                worst = worst.max(Format::F32.error(y.to_f64(), oracle.softmax(x.to_f64())));
                 assert!(
-                    worst_log <= 4.0,
-                    "{isa}, {}, n = {n}: logsumexp {}",
-                    d.name,
-                    state.logsumexp()
+                    worst <= f64::from(isa.max_ulp()),
+                    "{isa}, {}, n = {n}: {x} gives {y}",
+                    d.name
                 );
-                let (sum, max, shift) = state.to_parts();
-                assert_eq!(OnlineSoftmax::from_parts(sum, max, shift), state);
-                assert_eq!(max, state.max());
             }
+            worst_log = worst_log.max(Format::F32.error_from_1(state.logsumexp().to_f64(), oracle.logsumexp()));
+            assert!(
+                worst_log <= 4.0,
+                "{isa}, {}, n = {n}: logsumexp {}",
+                d.name,
+                state.logsumexp()
+            );
+            let (sum, max, shift) = state.to_parts();
+            assert_eq!(OnlineSoftmax::from_parts(sum, max, shift), state);
+            assert_eq!(max, state.max());
         }
         println!("{isa}: softmax {worst:.3} ULP, logsumexp {worst_log:.3}");
     });

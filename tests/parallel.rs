@@ -1,8 +1,8 @@
 //! The `par_*` twins: the bits of one thread, for any number of threads.
 
 use crate::common::element::{TestElement, bits, for_each_element};
-use crate::common::inputs::{self, DISTRIBUTIONS};
-use crate::common::scale;
+use crate::common::inputs::{self, DISTRIBUTIONS, rows_of};
+use crate::common::thinned;
 use rand::RngExt;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use softmax::{
@@ -76,11 +76,9 @@ fn check_rows<T: TestElement>() {
 fn check_long_rows<T: TestElement>() {
     let pools = pools();
     // More than one group of segments; more than two segments; a segment and less.
-    let lengths = [4_260_000 / scale(), 200_001, 131_073, 131_072, 70_001, 100, 0];
-    for (i, d) in DISTRIBUTIONS.iter().enumerate() {
-        for &n in &lengths[usize::from(i % 4 != 1)..] {
-            check_long::<T>(&d.row(n, 62), &pools, d.name);
-        }
+    let longest = DISTRIBUTIONS.iter().skip(1).step_by(4).map(|d| (d, 4_260_000));
+    for (d, n) in rows_of([200_001, 131_073, 131_072, 70_001, 100, 0]).chain(thinned(longest)) {
+        check_long::<T>(&d.row(n, 62), &pools, d.name);
     }
     for special in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3e38] {
         for at in [0, 65_535, 140_000] {

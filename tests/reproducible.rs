@@ -4,8 +4,8 @@
 
 use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::forms::{Subject, subjects};
-use crate::common::inputs::{DISTRIBUTIONS, Distribution, lengths};
-use crate::common::{child, exact_isas, isas, longest, scale};
+use crate::common::inputs::{DISTRIBUTIONS, Distribution, lengths, rows_of};
+use crate::common::{child, exact_isas, is_emulated, isas, longest, scale, thinned};
 use softmax::Isa;
 
 #[test]
@@ -16,25 +16,19 @@ fn same_bits_on_every_backend() {
 /// The plain form, at all lengths: the scalar backend is the reference.
 fn check_backends<T: TestElement>() {
     let subjects = subjects::<T>();
-    for (i, d) in DISTRIBUTIONS.iter().enumerate() {
-        for n in lengths(if i % 5 == 1 {
-            (1 << 20) / scale().min(15)
-        } else {
-            5000 / scale().min(5)
-        })
-        .filter(|&n| n > 0)
-        {
-            let x: Vec<T> = d.row(n, 51);
-            for Subject { name, forms } in &subjects {
-                let on = |isa| (forms[0].run)(isa, &x);
-                let want = (n <= longest(Isa::Scalar, 1 << 18)).then(|| on(Isa::Scalar)).flatten();
-                let mut want = want.map(|bits| (Isa::Scalar, bits));
-                for isa in exact_isas().filter(|&isa| isa != Isa::Scalar) {
-                    let got = on(isa).expect("the plain form always applies");
-                    match &want {
-                        Some((other, want)) => assert_same(want, &got, &format!("{name} on {other} and {isa}"), d, n),
-                        None => want = Some((isa, got)),
-                    }
+    let long = DISTRIBUTIONS.iter().skip(1).step_by(5);
+    let long = long.flat_map(|d| lengths(1 << 20).filter(|&n| n > 5000).map(move |n| (d, n)));
+    for (d, n) in rows_of(lengths(5000).skip(1)).chain(thinned(long)) {
+        let x: Vec<T> = d.row(n, 51);
+        for Subject { name, forms } in &subjects {
+            let on = |isa| (forms[0].run)(isa, &x);
+            let want = (n <= longest(Isa::Scalar, 1 << 18)).then(|| on(Isa::Scalar)).flatten();
+            let mut want = want.map(|bits| (Isa::Scalar, bits));
+            for isa in exact_isas().filter(|&isa| isa != Isa::Scalar) {
+                let got = on(isa).expect("the plain form always applies");
+                match &want {
+                    Some((other, want)) => assert_same(want, &got, &format!("{name} on {other} and {isa}"), d, n),
+                    None => want = Some((isa, got)),
                 }
             }
         }
@@ -53,16 +47,18 @@ fn check_forms<T: TestElement>() {
     ];
     let long = [511, 512, 513, 1000, 1024, 4099];
     // Each distribution takes its share of the lengths.
-    for (i, d) in DISTRIBUTIONS.iter().enumerate().step_by(scale().clamp(3, 12)) {
-        let short = lengths.into_iter().skip(i / 3 % 3).step_by(scale().clamp(3, 6));
-        for n in short.chain(long.into_iter().skip(i / 3 % 3).step_by(3)) {
-            check_row(&subjects, &d.row(n, 53), d);
-        }
-    }
+    let shares = DISTRIBUTIONS.iter().step_by(3).enumerate();
+    let rows = shares.flat_map(|(i, d)| {
+        let lengths = lengths.into_iter().skip(i % 3).step_by(3);
+        lengths
+            .chain(long.into_iter().skip(i % 3).step_by(3))
+            .map(move |n| (d, n))
+    });
     // More than one segment of the sum, and than any cache block.
-    let longest = [70_001, 65_536, 65_537];
-    for n in longest.into_iter().take(if scale() > 2 { 1 } else { 3 }) {
-        check_row(&subjects, &DISTRIBUTIONS[1].row(n, 54), &DISTRIBUTIONS[1]);
+    let longest = [70_001, 65_536, 65_537].map(|n| (&DISTRIBUTIONS[1], n));
+    let rows = rows.chain(longest).filter(|&(_, n)| !is_emulated() || n < 200);
+    for (d, n) in thinned(rows) {
+        check_row(&subjects, &d.row(n, 53), d);
     }
 }
 
@@ -120,22 +116,23 @@ fn check_subnormals<T: TestElement>() {
         vec![-std::f64::consts::LN_2; 2],
         vec![-(3f64.ln()); 3],
     ];
-    for row in rows {
-        for n in [row.len(), 33, 100] {
-            let mut x: Vec<T> = row.iter().map(|&v| T::from_f64(v)).collect();
-            x.resize(
-                n,
-                T::from_f64(if n % 2 == 0 { f64::NEG_INFINITY } else { -2.0 * depth }),
-            );
-            check_row(&subjects(), &x, &DISTRIBUTIONS[0]);
-        }
+    for (row, n) in thinned(
+        rows.into_iter()
+            .flat_map(|row| [row.len(), 33, 100].map(|n| (row.clone(), n))),
+    ) {
+        let mut x: Vec<T> = row.iter().map(|&v| T::from_f64(v)).collect();
+        x.resize(
+            n,
+            T::from_f64(if n % 2 == 0 { f64::NEG_INFINITY } else { -2.0 * depth }),
+        );
+        check_row(&subjects(), &x, &DISTRIBUTIONS[0]);
     }
 }
 
 /// The paths of rows beyond the caches, taken by every row that has them.
 #[test]
 fn same_bits_beyond_the_caches() {
-    for sizes in [("1", "1"), ("1", "1000000000"), ("1000000000", "1000000000")] {
+    for sizes in thinned([("1", "1"), ("1", "1000000000"), ("1000000000", "1000000000")]) {
         let scale = (4 * scale()).to_string();
         let output = child(
             &["golden", "same_bits_in_every_form"],
@@ -143,6 +140,8 @@ fn same_bits_beyond_the_caches() {
                 ("SOFTMAX_L2_BYTES", Some(sizes.0)),
                 ("SOFTMAX_L3_BYTES", Some(sizes.1)),
                 ("SOFTMAX_TEST_SCALE", Some(&scale)),
+                // The child of an emulated process sees the CPU itself.
+                ("SOFTMAX_REQUIRE_ISA", None),
             ],
         );
         let Some(output) = output else { return };
@@ -166,20 +165,18 @@ fn check_around_the_guess<T: TestElement>() {
     let distances = (-400..=1000)
         .map(|i| f64::from(i) / 10.0)
         .chain([-2000.0, -710.0, 700.0, 710.0, 20_000.0]);
-    for distance in distances.step_by(scale().min(60)) {
-        for rest in [0.0, 20.0, 1000.0] {
-            let mut x = vec![T::from_f64(distance - rest); n];
-            // Guesses that stand above the rest of the row must be masked ones for the maximum to be below them.
-            for guess in [0, n / 2, n - 1] {
-                x[guess] = T::from_f64(if distance < 0.0 { -6000.0 } else { 0.0 });
-            }
-            x[n / 3] = T::from_f64(distance);
-            for &isa in isas() {
-                let (mut y, mut place) = (vec![T::canary(); n], x.clone());
-                isa.softmax(&x, &mut y).expect("same length");
-                isa.softmax_in_place(&mut place).expect("available");
-                assert_eq!(bits(&y), bits(&place), "{} on {isa}, {distance}, {rest}", T::NAME);
-            }
+    for (distance, rest) in thinned(distances.flat_map(|d| [0.0, 20.0, 1000.0].map(|rest| (d, rest)))) {
+        let mut x = vec![T::from_f64(distance - rest); n];
+        // Guesses that stand above the rest of the row must be masked ones for the maximum to be below them.
+        for guess in [0, n / 2, n - 1] {
+            x[guess] = T::from_f64(if distance < 0.0 { -6000.0 } else { 0.0 });
+        }
+        x[n / 3] = T::from_f64(distance);
+        for &isa in isas() {
+            let (mut y, mut place) = (vec![T::canary(); n], x.clone());
+            isa.softmax(&x, &mut y).expect("same length");
+            isa.softmax_in_place(&mut place).expect("available");
+            assert_eq!(bits(&y), bits(&place), "{} on {isa}, {distance}, {rest}", T::NAME);
         }
     }
 }

@@ -3,9 +3,9 @@
 use crate::common::dd::{self, Dd, Exact, two_sum};
 use crate::common::element::{TestElement, bits};
 use crate::common::host_flags::with_subnormals_flushed;
-use crate::common::inputs::{self, DISTRIBUTIONS, lengths};
+use crate::common::inputs::{self, DISTRIBUTIONS, lengths, rows_of};
 use crate::common::memory::{EDGES, Guarded};
-use crate::common::{exact_isas, for_each_isa, isas, longest, scale};
+use crate::common::{exact_isas, for_each_isa, isas, longest, thinned};
 use crate::errors::{check_message, untouched};
 use softmax::{Isa, row};
 
@@ -37,7 +37,7 @@ fn check_maxima<T: TestElement>() {
     for_each_isa(|isa| {
         assert_eq!(isa.row_max::<T>(&[]).map(|m| m.to_f64()), Ok(f64::NEG_INFINITY));
         let mut rng = inputs::rng(61);
-        for n in (1..300).step_by(scale().min(7)) {
+        for n in thinned(1..300) {
             let few = 1 + n % values.len();
             let mut x: Vec<T> = (0..n)
                 .map(|_| T::from_f64(values[(inputs::uniform(&mut rng, 0.0, 1.0) * few as f64) as usize]))
@@ -101,32 +101,30 @@ fn exponentials_and_sums() {
 }
 
 fn check_exponentials<T: TestElement<Compute = T, Probability = T>>() {
-    for d in DISTRIBUTIONS.iter().step_by(scale().min(3)) {
-        for n in lengths(5000 / scale()).step_by(scale().min(3)) {
-            let x: Vec<T> = d.row(n, 63);
-            let max = row::max(&x);
-            if n == 0 || !max.to_f64().is_finite() {
-                continue;
+    for (d, n) in rows_of(lengths(5000)) {
+        let x: Vec<T> = d.row(n, 63);
+        let max = row::max(&x);
+        if n == 0 || !max.to_f64().is_finite() {
+            continue;
+        }
+        let want = run(Isa::Scalar, &x, max);
+        for &isa in isas() {
+            let got = run(isa, &x, max);
+            check(isa, &x, max, &got, d.name);
+            let same = (bits(&got.0), got.1.to_bits());
+            if isa != Isa::Portable {
+                assert_eq!(same, (bits(&want.0), want.1.to_bits()), "{} on {isa}, n = {n}", d.name);
             }
-            let want = run(Isa::Scalar, &x, max);
-            for &isa in isas() {
-                let got = run(isa, &x, max);
-                check(isa, &x, max, &got, d.name);
-                let same = (bits(&got.0), got.1.to_bits());
-                if isa != Isa::Portable {
-                    assert_eq!(same, (bits(&want.0), want.1.to_bits()), "{} on {isa}, n = {n}", d.name);
-                }
-                let mut y = x.clone();
-                let sum = isa.row_exp_sub_max_sum_in_place(&mut y, max).expect("available");
-                assert_eq!(
-                    (bits(&y), sum.to_bits()),
-                    same,
-                    "{} on {isa}, n = {n}, in place",
-                    d.name
-                );
-                let sum = isa.row_exp_sub_max_sum(&x, None, max).expect("no output");
-                assert_eq!(sum.to_bits(), same.1, "{} on {isa}, n = {n}, no output", d.name);
-            }
+            let mut y = x.clone();
+            let sum = isa.row_exp_sub_max_sum_in_place(&mut y, max).expect("available");
+            assert_eq!(
+                (bits(&y), sum.to_bits()),
+                same,
+                "{} on {isa}, n = {n}, in place",
+                d.name
+            );
+            let sum = isa.row_exp_sub_max_sum(&x, None, max).expect("no output");
+            assert_eq!(sum.to_bits(), same.1, "{} on {isa}, n = {n}, no output", d.name);
         }
     }
     // More than one segment, beyond the caches.
@@ -179,7 +177,7 @@ fn products() {
 
 fn check_products<T: TestElement<Compute = T, Probability = T>>() {
     for_each_isa(|isa| {
-        for n in 0..300 / scale().min(3) {
+        for n in thinned(0..300) {
             let x: Vec<T> = DISTRIBUTIONS[2].row(n, 66);
             for s in [0.37, -1e-3, 0.0, f64::INFINITY] {
                 let (mut y, s) = (x.clone(), T::from_f64(s));

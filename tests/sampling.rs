@@ -1,7 +1,7 @@
 //! Sampling: the kept set against a sorted reference, distributions by chi-square, the same pick on every ISA, bad calls.
 
 use crate::common::inputs::{self, DISTRIBUTIONS};
-use crate::common::{for_each_isa, isas, scale};
+use crate::common::{for_each_isa, isas, scale, thinned};
 use rand::RngExt;
 use softmax::{Error, Isa, Sampler, sample_gumbel};
 use std::collections::BTreeSet;
@@ -82,7 +82,7 @@ fn kept_sets() {
     const DRAWS: u64 = 1 << 10;
     for_each_isa(|isa| {
         let mut rng = inputs::rng(131);
-        for round in 0..24 / scale().min(4) {
+        for round in thinned(0..24) {
             let n = [1, 2, 5, 30, 130, 300][round % 6];
             // Ties every other time.
             let grid = if round % 2 == 0 { 2.0_f64 } else { 1e6 };
@@ -117,7 +117,7 @@ fn kept_sets() {
 /// Vocabulary rows: every draw is in the kept set, and at least probability comes from the right end of it.
 #[test]
 fn vocabulary_rows() {
-    let n = 128_256 / scale().min(8);
+    let n = (128_256 / scale()).max(2000);
     for (d, seed) in [(1, 141), (0, 142), (14, 143), (19, 144)] {
         let x: Vec<f32> = DISTRIBUTIONS[d].row(n, seed);
         for (top_k, top_p, min_p) in [
@@ -198,7 +198,7 @@ const CHI_SQUARE_LIMIT: f64 = 55.0;
 
 #[test]
 fn distributions() {
-    let draws = 40_000 / scale().min(10);
+    let draws = (40_000 / scale()).max(1000);
     for_each_isa(|isa| {
         let mut rng = inputs::rng(161);
         let x: Vec<f32> = (0..12).map(|i| (i * 5 % 12) as f32 * 0.3).collect();

@@ -7,12 +7,12 @@ use crate::common::inputs::{DISTRIBUTIONS, lengths};
 use crate::common::memory::{EDGES, Edge, Guarded};
 use crate::common::ops::{InPlace, ManyRows, Operator, Width, operators};
 use crate::common::shape::Shape;
-use crate::common::{for_each_isa, longest, scale};
+use crate::common::{for_each_isa, longest, thinned};
 use softmax::Isa;
 
 /// Lengths worth trying on an ISA.
 fn tried(isa: Isa) -> impl Iterator<Item = usize> {
-    lengths(longest(isa, usize::MAX)).filter(|n| scale() == 1 || *n < 300 || n % 7 == 1)
+    thinned(lengths(longest(isa, usize::MAX)))
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn shapes() -> Vec<Shape> {
         ]
         .map(shape),
     );
-    all.into_iter().step_by(scale().min(11)).collect()
+    thinned(all).collect()
 }
 
 #[test]

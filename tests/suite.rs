@@ -27,4 +27,6 @@ mod reproducible;
 mod row;
 mod sampling;
 mod shapes;
+// The profiles are files.
+#[cfg(not(target_family = "wasm"))]
 mod tuning;

@@ -5,20 +5,15 @@ pub mod exp;
 pub mod half;
 pub mod tanh;
 
-/// `a · b + c` with one rounding, on every CPU.
+/// `a · b + c` with one rounding, on every CPU. Not `f64::mul_add`, which is that of the platform's C library: some round
+/// twice (wasi-libc without rounding modes, MinGW).
 #[inline(always)]
 pub(crate) fn fma(a: f64, b: f64, c: f64) -> f64 {
-    #[cfg(feature = "std")]
-    return a.mul_add(b, c);
-    #[cfg(not(feature = "std"))]
-    return libm::fma(a, b, c);
+    libm::fma(a, b, c)
 }
 
-/// `a · b + c` with one rounding, on every CPU.
+/// As [`fma`].
 #[inline(always)]
 pub(crate) fn fmaf(a: f32, b: f32, c: f32) -> f32 {
-    #[cfg(feature = "std")]
-    return a.mul_add(b, c);
-    #[cfg(not(feature = "std"))]
-    return libm::fmaf(a, b, c);
+    libm::fmaf(a, b, c)
 }

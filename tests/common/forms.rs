@@ -3,7 +3,7 @@
 
 use super::choices::{Choice, choices};
 use super::element::{TestElement, bits};
-use super::host_flags::with_subnormals_flushed;
+use super::host_flags::with_subnormals_flushed_for;
 use super::layouts::layout_forms;
 use super::ops::{InPlace, ManyRows, Operator, Outcome, Width, operators};
 use super::shape::Shape;
@@ -95,7 +95,7 @@ fn operator_forms<T: TestElement>(op: Operator<T>) -> Vec<Form<T>> {
         "subnormals flushed by the host".into(),
         Box::new(move |isa, x| {
             let mut y = vec![T::canary(); outputs(x.len())];
-            with_subnormals_flushed(|| row(isa, x, &mut y))
+            with_subnormals_flushed_for::<T, _>(|| row(isa, x, &mut y))
                 .map(done)
                 .map(|()| bits(&y))
         }),
@@ -140,7 +140,7 @@ fn operator_forms<T: TestElement>(op: Operator<T>) -> Vec<Form<T>> {
         form("in place on the detected ISA".into(), Box::new(run));
         let run = move |isa, x: &[T]| {
             let mut x = x.to_vec();
-            with_subnormals_flushed(|| row(isa, &mut x))
+            with_subnormals_flushed_for::<T, _>(|| row(isa, &mut x))
                 .map(done)
                 .map(|()| bits(&x))
         };
@@ -180,7 +180,7 @@ fn operator_forms<T: TestElement>(op: Operator<T>) -> Vec<Form<T>> {
         let run = move |isa, x: &[T]| {
             let (shape, position, x) = batch_of(x, (9, 8, 1, 1))?;
             let mut y = vec![T::canary(); shape.y_extent(width)];
-            with_subnormals_flushed(|| rows(isa, &x, &mut y, shape.rows())).map(done)?;
+            with_subnormals_flushed_for::<T, _>(|| rows(isa, &x, &mut y, shape.rows())).map(done)?;
             Some(bits(&y[shape.y_row(width, position)]))
         };
         form("rows, subnormals flushed by the host".into(), Box::new(run));
@@ -206,7 +206,7 @@ fn choice_forms<T: TestElement>(op: Choice<T>) -> Vec<Form<T>> {
     );
     form(
         "subnormals flushed by the host".into(),
-        Box::new(move |isa, x| with_subnormals_flushed(|| plain(isa, x))),
+        Box::new(move |isa, x| with_subnormals_flushed_for::<T, _>(|| plain(isa, x))),
     );
     for offset in OFFSETS {
         let run = move |isa, x: &[T]| Some(plain(isa, Aligned::new(x, offset).get()));

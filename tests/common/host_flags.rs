@@ -1,8 +1,19 @@
 //! The host's flush-to-zero and denormals-are-zero flags.
 #![allow(unsafe_code)]
 
+use super::element::TestElement;
+use super::is_emulated;
+
 /// Runs `body` as a program that has set FTZ and DAZ would, and panics if `body` changed the control register.
 /// `None` where the platform has no such flags.
+///
+/// And where they are emulated wrongly: `vcvtps2ph` must ignore FTZ, QEMU 7 to 8 flushes its result.
+pub fn with_subnormals_flushed_for<T: TestElement, R>(body: impl FnOnce() -> R) -> Option<R> {
+    let wrong = cfg!(target_arch = "x86_64") && is_emulated() && T::NAME == "f16";
+    if wrong { None } else { with_subnormals_flushed(body) }
+}
+
+/// As [`with_subnormals_flushed_for`], for bodies without a conversion to f16.
 pub fn with_subnormals_flushed<R>(body: impl FnOnce() -> R) -> Option<R> {
     let before = control::read()?;
     control::write(before | control::FLUSH);

@@ -1,6 +1,7 @@
 //! Rows of test input: one list of distributions, seeded.
 
 use super::element::TestElement;
+use super::thinned;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
@@ -112,9 +113,21 @@ fn pad(rng: &mut TestRng, row: &mut [f64], padding: f64) {
     row[..end].fill(padding);
 }
 
+/// Every distribution at every length, thinned.
+pub fn rows_of(
+    lengths: impl IntoIterator<Item = usize, IntoIter: Clone>,
+) -> impl Iterator<Item = (&'static Distribution, usize)> {
+    let lengths = lengths.into_iter();
+    thinned(
+        DISTRIBUTIONS
+            .iter()
+            .flat_map(move |d| lengths.clone().map(move |n| (d, n))),
+    )
+}
+
 /// Lengths at which a vector kernel changes its ways: every one up to four virtual vectors and one more, powers of two
 /// and their neighbours, and odd ones, up to `longest`.
-pub fn lengths(longest: usize) -> impl Iterator<Item = usize> {
+pub fn lengths(longest: usize) -> impl Iterator<Item = usize> + Clone {
     let powers = (8..=17).flat_map(|e| [(1usize << e) - 1, 1 << e, (1 << e) + 1]);
     let odd = [1000, 4099, 70_001, 1_048_577];
     (0..=4 * 32 + 1).chain(powers).chain(odd).filter(move |&n| n <= longest)

@@ -2,7 +2,7 @@
 
 use super::element::{TestElement, bits};
 use super::forms::{Form, LARGEST_BATCH, Run, assume_init, neighbour};
-use super::host_flags::with_subnormals_flushed;
+use super::host_flags::with_subnormals_flushed_for;
 use super::ops::{Outcome, Width};
 use softmax::{Axis, Isa};
 use std::mem::MaybeUninit;
@@ -170,9 +170,8 @@ fn axis_forms<T: TestElement>(
             let (axis, mut x) = tensor(x)?;
             match isa == Isa::detect() && k % 2 == 0 {
                 true => detected(&mut x, &axis),
-                false => {
-                    with_subnormals_flushed(|| call(isa, &mut x, &axis)).unwrap_or_else(|| call(isa, &mut x, &axis))
-                }
+                false => with_subnormals_flushed_for::<T, _>(|| call(isa, &mut x, &axis))
+                    .unwrap_or_else(|| call(isa, &mut x, &axis)),
             }
             .expect("a tensor of the right size");
             Some(row(axis, &x))

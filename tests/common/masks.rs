@@ -3,7 +3,7 @@
 
 use super::element::{TestElement, bits};
 use super::forms::{BATCHES, Form, Run, Subject, batch_of};
-use super::host_flags::with_subnormals_flushed;
+use super::host_flags::with_subnormals_flushed_for;
 use softmax::{Broadcast, Isa, Mask, Rows};
 
 /// What a mask for rows of `n` lends.
@@ -106,7 +106,7 @@ fn subject<T: TestElement>(name: &'static str, mask: Build<T>, call: Call<T>, in
     form("plain".into(), Box::new(move |isa, x| Some(plain(isa, x))));
     form(
         "subnormals flushed by the host".into(),
-        Box::new(move |isa, x| with_subnormals_flushed(|| plain(isa, x))),
+        Box::new(move |isa, x| with_subnormals_flushed_for::<T, _>(|| plain(isa, x))),
     );
     for batch in BATCHES {
         let run = move |isa, x: &[T]| {

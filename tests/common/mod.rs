@@ -3,7 +3,7 @@
 //!
 //! Environment:
 //! - `SOFTMAX_REQUIRE_ISA=avx512,avx2`: fail if one of these is missing, or if the first is not what is detected.
-//! - `SOFTMAX_TEST_SCALE=N`: about N times less work (for emulators); 20 by default on wasm, else 1.
+//! - `SOFTMAX_TEST_SCALE=N`: about N times less work; 10 and more is for emulators. 20 by default on wasm, else 1.
 
 pub mod choices;
 pub mod climb;
@@ -92,9 +92,23 @@ pub fn longest(isa: Isa, longest: usize) -> usize {
     }
 }
 
-/// What rows are shorter than in tests of many rows each, where the CPU is emulated.
-pub fn longest_emulated() -> usize {
-    if scale() < 10 { usize::MAX } else { 2000 }
+/// Whether the CPU is an emulated one, as the scale tells.
+pub fn is_emulated() -> bool {
+    scale() >= 10
+}
+
+/// One in [`scale`] of these, spread over the whole, and at least one.
+pub fn thinned<T>(all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    let all: Vec<T> = all.into_iter().collect();
+    assert!(!all.is_empty(), "nothing to thin");
+    // No simple fraction, so that it picks nothing special of what is listed in periods.
+    let first = (all.len().min(scale()) - 1) * 5 / 8;
+    all.into_iter().skip(first).step_by(scale())
+}
+
+/// How many of `n` repetitions are left.
+pub fn repeated(n: usize) -> usize {
+    (n / scale()).max(1)
 }
 
 /// This program once more with these arguments and, set or removed, these variables; `None` where no process can be
