@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Tests on threads, then on 1, 2 and 4 processes of mpirun, and the examples; the README's is the file that runs here.
 #
+# CARGO_OPTIONS: more for `cargo test`; with `--workspace` the crates for engines are tested beside it.
+#
 # Needs MPI with its compiler wrapper `mpicc`, `mpirun`, and libclang (Debian: libopenmpi-dev openmpi-bin libclang-dev).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,9 +14,11 @@ mpirun() {
     command mpirun --oversubscribe --mca btl self,vader --mca btl_vader_single_copy_mechanism none "$@"
 }
 
-cargo test --locked
-target=${CARGO_TARGET_DIR:-target}
-program=$(cargo test --locked --no-run --test mpi --message-format=json 2>/dev/null |
+# shellcheck disable=SC2206 # words
+options=(--locked ${CARGO_OPTIONS:-})
+cargo test "${options[@]}"
+target=${CARGO_TARGET_DIR:-../target}
+program=$(cargo test "${options[@]}" --no-run --test mpi --message-format=json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 for processes in 1 2 4; do
     echo "--- mpirun -n $processes"

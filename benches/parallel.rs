@@ -1,0 +1,65 @@
+//! `par_<operator>/<threads>/<rows>x<cols>`: the twins on pools of 1, 2, 4 … threads, up to those of this machine, beside
+//! the operator itself (`alone`). The speed-up is the time of `alone` over that of the pool.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rayon::ThreadPoolBuilder;
+use softmax::Rows;
+use std::hint::black_box;
+
+mod common;
+
+/// Rows and segments of one row, from the caches of the cores to memory.
+const SHAPES: [(usize, usize); 6] = [
+    (1024, 256),
+    (256, 1000),
+    (256, 2048),
+    (16, 32_000),
+    (1, 1 << 18),
+    (1, 1 << 24),
+];
+
+type Run = fn(&[f32], &mut [f32], Rows);
+
+fn each(c: &mut Criterion, name: &str, alone: Run, twin: Run) {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    for (rows, cols) in SHAPES {
+        let mut group = c.benchmark_group(name);
+        let (x, mut y, shape) = (
+            common::logits(rows * cols),
+            vec![0.0; rows * cols],
+            Rows::new(rows, cols),
+        );
+        let id = |threads: &str| BenchmarkId::new(threads, format!("{rows}x{cols}"));
+        group.throughput(Throughput::Elements((rows * cols) as u64));
+        group.bench_function(id("alone"), |b| {
+            b.iter(|| alone(black_box(&x), black_box(&mut y), shape))
+        });
+        for threads in (0..).map(|e| 1 << e).take_while(|&n| n <= available) {
+            let Ok(pool) = ThreadPoolBuilder::new().num_threads(threads).build() else {
+                continue;
+            };
+            group.bench_function(id(&threads.to_string()), |b| {
+                b.iter(|| pool.install(|| twin(black_box(&x), black_box(&mut y), shape)));
+            });
+        }
+        group.finish();
+    }
+}
+
+fn bench(c: &mut Criterion) {
+    each(
+        c,
+        "par_softmax",
+        |x, y, rows| softmax::softmax_rows(x, y, rows).expect("the slices hold the rows"),
+        |x, y, rows| softmax::par_softmax_rows(x, y, rows).expect("the slices hold the rows"),
+    );
+    each(
+        c,
+        "par_log_softmax",
+        |x, y, rows| softmax::log_softmax_rows(x, y, rows).expect("the slices hold the rows"),
+        |x, y, rows| softmax::par_log_softmax_rows(x, y, rows).expect("the slices hold the rows"),
+    );
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
