@@ -4,19 +4,27 @@
 
 use super::log_softmax::subtract;
 use super::passes::{Exps, exp_sum, max};
-use super::row::Read;
-use super::softmax::{Again, SumOf};
+use super::row::{Pair, Read};
+use super::softmax::{Again, SumOf, quotients_in_place};
 use super::{Kernel, Place};
 use crate::element::Element;
 use crate::lanes::Memory;
 use crate::math::exp::Shift;
+use core::mem::MaybeUninit;
 
 /// What is done to a segment.
 pub enum Segment<'a, T: Element> {
     /// Its largest element.
     Max(&'a [T], &'a mut T::Compute),
-    /// Σe under a shift.
-    Sum(&'a [T], Shift<T::Compute>, &'a mut Option<Exps<T::Compute>>),
+    /// Σe under a shift, every e stored where there is a place for it.
+    Sum(
+        &'a [T],
+        Option<&'a mut [MaybeUninit<T::Compute>]>,
+        Shift<T::Compute>,
+        &'a mut Option<Exps<T::Compute>>,
+    ),
+    /// e/S from every e that was stored.
+    Scale(&'a mut [MaybeUninit<T::Compute>], SumOf<T>),
     /// e/S.
     Quotient(Place<'a, T>, Shift<T::Compute>, SumOf<T>),
     /// x minus offset, high and low.
@@ -28,7 +36,11 @@ impl<T: Element> Kernel<T> for Segment<'_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         match self {
             Segment::Max(x, m) => *m = max(lanes, x),
-            Segment::Sum(x, shift, exps) => *exps = Some(exp_sum::<T, T, L, true, false>(lanes, Read(x), &shift)),
+            Segment::Sum(x, Some(e), shift, exps) => {
+                *exps = Some(exp_sum::<T, T::Compute, L, true, false>(lanes, Pair(x, e), &shift));
+            }
+            Segment::Sum(x, None, shift, exps) => *exps = Some(exp_sum::<T, T, L, true, false>(lanes, Read(x), &shift)),
+            Segment::Scale(e, sum) => quotients_in_place(lanes, e, sum),
             Segment::Quotient(place, shift, sum) => lanes.call(Again { place, shift, sum }),
             Segment::Subtract(place, log) => subtract(lanes, place, log),
         }
