@@ -14,6 +14,7 @@ use crate::element::{Element, Float, Sum};
 use crate::lanes::{Memory, STREAM_ALIGN};
 use crate::layout::Layout;
 use crate::math::exp::{Shift, exp};
+use crate::rows::Rows;
 use crate::sizes::Sizes;
 use core::mem::MaybeUninit;
 
@@ -21,6 +22,8 @@ use core::mem::MaybeUninit;
 const GUESS_BIAS: i32 = 32;
 /// log2 of e at the true maximum.
 const MAX_BIAS: i32 = 64;
+/// The longest rows of which two, in and out, stay in an L1 cache.
+const OVERLAPPED: usize = 1024;
 /// Elements that small are masks, not logits, and guess nothing.
 const MASKED: f64 = -5000.0;
 
@@ -242,10 +245,40 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
         };
     }
     let Some(e) = T::as_compute(y) else { return };
-    let Some(sum) = sum_storing(lanes, x, e) else {
-        return fill(y, T::NAN);
-    };
-    quotients_in_place(lanes, e, sum);
+    let sum = sum_storing(lanes, x, e);
+    finish::<T, L>(lanes, e, sum);
+}
+
+/// Rows whose exps are kept in the output: each is divided after the next is summed, so that no division waits for the
+/// end of its own sum.
+#[inline(always)]
+fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>], rows: Rows) {
+    let mut last = None;
+    for r in 0..=rows.rows() {
+        let sum = match T::as_compute(if r < rows.rows() { rows.output(y, r) } else { &mut [] }) {
+            Some(e) if !e.is_empty() => sum_storing(lanes, rows.input(x, r), e),
+            _ => None,
+        };
+        if r > 0
+            && let Some(e) = T::as_compute(rows.output(y, r - 1))
+        {
+            finish::<T, L>(lanes, e, last);
+        }
+        last = sum;
+    }
+}
+
+/// The quotients of a row whose exps are stored; NaN where it has no sum.
+#[inline(always)]
+fn finish<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    e: &mut [MaybeUninit<T::Compute>],
+    sum: Option<SumOf<T>>,
+) {
+    match sum {
+        Some(sum) => quotients_in_place(lanes, e, sum),
+        None => fill(e, T::Compute::NAN),
+    }
 }
 
 /// e/S in the place of e, every element of which was stored.
@@ -371,6 +404,12 @@ impl<T: Element> Kernel<T> for Softmax<'_, T> {
         {
             return short_rows::softmax(lanes, place, rows);
         }
+        let place = match (place, rows) {
+            (Place::Apart(x, y), Layout::Strided(rows)) if T::IS_COMPUTE && rows.cols() <= OVERLAPPED => {
+                return overlapped(lanes, x, y, rows);
+            }
+            (place, _) => place,
+        };
         let mut buffers = Buffers { place, rows };
         let mut r = 0;
         while r < rows.rows() {
