@@ -14,6 +14,26 @@
 //!   alignment, stride, in place or not, neighbours, or FTZ/DAZ.
 //! * **No surprises**: no allocation, no thread, no panic; errors are values that name the numbers.
 //!
+//! # Operators
+//! Every operator runs on every [`Isa`] and for every element type of its line (f16 and bf16 with feature `half`: f32
+//! arithmetic, one rounding at the end, at most 0.51 ULP of the format). `Isa::Avx2.softmax(…)` runs it on a chosen one.
+//!
+//! | operator | elements | fused into the sweeps of a row | at most |
+//! |---|---|---|---|
+//! | [`softmax()`], [`softmax_rows`], [`softmax_axis`], [`softmax_ragged`], in place | f32, f64, f16, bf16 | exp, sum, quotient; no sweep for the maximum | 8 ULP |
+//! | [`log_softmax`], `_rows`, `_axis`, `_ragged`, in place | f32, f64, f16, bf16 | exp and sum; logarithm and difference | 4 ULP of max(1, \|result\|) |
+//! | [`logsumexp`], `_rows`, `_axis`, `_ragged` | f32, f64, f16, bf16 | exp, sum | 4 ULP of max(1, \|result\|) |
+//! | [`masked_softmax`], [`masked_log_softmax`], in place | f32, f64, f16, bf16 | scale, softcap, additive mask, ALiBi, causal, window, lengths, keep-mask, sink | softmax's, of the rounded z |
+//! | [`top_k`], [`argmax`], `_rows` | f32, f64, f16, bf16 | softmax and the choice; nothing written per row | the bits of softmax |
+//! | [`exp()`] | f32, f64 | | 1 ULP |
+//! | [`row::max`], [`row::exp_sub_max_sum`], [`row::scale`] | f32, f64, f16, bf16 | exp and sum | 1.5 + \|x − max\| ULP |
+//! | [`OnlineSoftmax`] | f32, f16, bf16 | exp, sum and the weights of a tile; merges are exact | 8 ULP |
+//! | [`softmax_backward`], [`log_softmax_backward`], `_rows`, in place | f32, f64, f16, bf16 | dot product; difference and product | see there |
+//! | [`cross_entropy`] | f32, f64, f16, bf16 | loss and gradient in two sweeps of the logits | see there |
+//! | [`Sampler`], [`sample_gumbel`] | f32, f16, bf16 | thresholds on logits; exps of what is kept | exact sets |
+//!
+//! `Portable` has wider bounds, stated by [`Isa::max_ulp`] and [`Isa::exp_max_ulp`].
+//!
 //! # The error bound
 //! In units of u = 2^−24, relative (one u is at most one ULP of the result):
 //!

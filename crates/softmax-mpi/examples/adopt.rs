@@ -1,4 +1,4 @@
-//! The example of the root's README: `mpirun -n 4 target/debug/examples/adopt`.
+//! The example of the root's README: `mpirun -n 4 ../target/debug/examples/adopt`.
 
 use softmax::{CrossEntropy, Rows};
 use softmax_mpi::{Error, Vocabulary};

@@ -2,7 +2,7 @@
 //! has the whole rows, and timed:
 //!
 //! ```text
-//! mpirun -n 4 target/release/examples/vocabulary [ROWS [CLASSES [REPEATS]]]
+//! mpirun -n 4 ../target/release/examples/vocabulary [ROWS [CLASSES [REPEATS]]]
 //! ```
 //!
 //! Rank 0 prints the least time of a call (of its slowest rank), the part of it in the two allreduces (which waits for

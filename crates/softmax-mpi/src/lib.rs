@@ -60,7 +60,7 @@
 //!
 //! # Measured
 //! Microseconds of a call by the slowest rank, least of the repeats, and of that in the two allreduces (which includes
-//! waiting for slower ranks): `mpirun -n P target/release/examples/vocabulary ROWS CLASSES`, Open MPI 4.1.4 over shared
+//! waiting for slower ranks): `mpirun -n P ../target/release/examples/vocabulary ROWS CLASSES`, Open MPI 4.1.4 over shared
 //! memory, rustc 1.95, Intel Xeon, AVX-512, 2 cores that were shared with other programs. Four ranks therefore show what
 //! too few cores cost, not how four scale.
 //!
