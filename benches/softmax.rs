@@ -1,4 +1,5 @@
-//! `softmax/<isa>/<n>`: one hot row, with a naive scalar loop as the floor and a plain copy as the ceiling.
+//! `softmax/<isa>/<n>`: one hot row, with a naive scalar loop as the floor and a plain copy as the ceiling. And
+//! `softmax/dispatch/0`: an empty row, by the operator that detects the ISA.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use softmax::Isa;
@@ -8,6 +9,10 @@ mod common;
 
 fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("softmax");
+    group.bench_function(BenchmarkId::new("dispatch", 0), |b| {
+        let mut y: [f32; 0] = [];
+        b.iter(|| softmax::softmax(black_box(&[0.0_f32; 0]), black_box(&mut y[..])));
+    });
     for n in common::LENGTHS {
         let x = common::logits(n);
         let mut y = vec![0.0_f32; n];
