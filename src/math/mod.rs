@@ -5,15 +5,22 @@ pub mod exp;
 pub mod half;
 pub mod tanh;
 
-/// `a · b + c` with one rounding, on every CPU. Not `f64::mul_add`, which is that of the platform's C library: some round
-/// twice (wasi-libc without rounding modes, MinGW).
+/// `a · b + c` with one rounding, on every CPU: the instruction of architectures that always have one and that `libm` does
+/// not know (its own is wrong on s390x), else that of `libm`. Not `f64::mul_add` elsewhere, which is that of the
+/// platform's C library: some round twice (wasi-libc without rounding modes, MinGW).
 #[inline(always)]
 pub(crate) fn fma(a: f64, b: f64, c: f64) -> f64 {
-    libm::fma(a, b, c)
+    #[cfg(all(feature = "std", any(target_arch = "s390x", target_arch = "powerpc64")))]
+    return a.mul_add(b, c);
+    #[cfg(not(all(feature = "std", any(target_arch = "s390x", target_arch = "powerpc64"))))]
+    return libm::fma(a, b, c);
 }
 
 /// As [`fma`].
 #[inline(always)]
 pub(crate) fn fmaf(a: f32, b: f32, c: f32) -> f32 {
-    libm::fmaf(a, b, c)
+    #[cfg(all(feature = "std", any(target_arch = "s390x", target_arch = "powerpc64")))]
+    return a.mul_add(b, c);
+    #[cfg(not(all(feature = "std", any(target_arch = "s390x", target_arch = "powerpc64"))))]
+    return libm::fmaf(a, b, c);
 }
