@@ -21,7 +21,7 @@ fn main() {
 }
 
 fn isa_aliases() {
-    for alias in ["isa_x86", "isa_neon"] {
+    for alias in ["isa_x86", "isa_neon", "fma_instruction"] {
         println!("cargo::rustc-check-cfg=cfg({alias})");
     }
     let arch = var("CARGO_CFG_TARGET_ARCH");
@@ -33,6 +33,10 @@ fn isa_aliases() {
     }
     if arch == "aarch64" && has("neon") && var("CARGO_CFG_TARGET_ENDIAN") == "little" {
         println!("cargo::rustc-cfg=isa_neon");
+    }
+    // Every CPU of these has one, and `std` has the function.
+    if ["s390x", "powerpc64"].contains(&arch.as_str()) && env::var_os("CARGO_FEATURE_STD").is_some() {
+        println!("cargo::rustc-cfg=fma_instruction");
     }
 }
 

@@ -21,6 +21,12 @@ static L2: AtomicUsize = AtomicUsize::new(0);
 static L3: AtomicUsize = AtomicUsize::new(0);
 
 impl Sizes {
+    /// Whether `row` and its results together exceed the share of the L3 cache.
+    #[inline(always)]
+    pub fn is_beyond<T>(&self, row: &[T]) -> bool {
+        size_of_val(row) > self.l3 / 2
+    }
+
     /// Read once in a process.
     #[inline(always)]
     pub fn get() -> Sizes {

@@ -19,7 +19,7 @@ fn check<S: Strategy<Value: std::fmt::Debug>>(strategy: S, property: impl Fn(S::
         ..ProptestConfig::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = (400 / scale() as u32).max(5);
+        config.cases = (400 / scale() as u32).max(20);
     }
     if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
         config.rng_seed = RngSeed::Fixed(0x50f7_3a78);

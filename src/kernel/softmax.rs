@@ -238,7 +238,7 @@ pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: 
 /// streamed write are then less traffic than a read, a write, and both again.
 #[inline(always)]
 fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
-    if <L as Memory<T>>::STREAMS && size_of_val(x) > Sizes::get().l3 / 2 {
+    if <L as Memory<T>>::STREAMS && Sizes::get().is_beyond(x) {
         return match sum(lanes, x) {
             Some(terms) => stream(lanes, x, y, terms),
             None => fill(y, T::NAN),
@@ -253,16 +253,16 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
 /// end of its own sum.
 #[inline(always)]
 fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>], rows: Rows) {
+    let Some(e) = T::as_compute(y) else { return };
     let mut last = None;
     for r in 0..=rows.rows() {
-        let sum = match T::as_compute(if r < rows.rows() { rows.output(y, r) } else { &mut [] }) {
-            Some(e) if !e.is_empty() => sum_storing(lanes, rows.input(x, r), e),
-            _ => None,
+        let sum = if r < rows.rows() {
+            sum_storing(lanes, rows.input(x, r), rows.output(e, r))
+        } else {
+            None
         };
-        if r > 0
-            && let Some(e) = T::as_compute(rows.output(y, r - 1))
-        {
-            finish::<T, L>(lanes, e, last);
+        if r > 0 {
+            finish::<T, L>(lanes, rows.output(e, r - 1), last);
         }
         last = sum;
     }

@@ -10,17 +10,17 @@ pub mod tanh;
 /// platform's C library: some round twice (wasi-libc without rounding modes, MinGW).
 #[inline(always)]
 pub(crate) fn fma(a: f64, b: f64, c: f64) -> f64 {
-    #[cfg(all(feature = "std", any(target_arch = "s390x", target_arch = "powerpc64")))]
+    #[cfg(fma_instruction)]
     return a.mul_add(b, c);
-    #[cfg(not(all(feature = "std", any(target_arch = "s390x", target_arch = "powerpc64"))))]
+    #[cfg(not(fma_instruction))]
     return libm::fma(a, b, c);
 }
 
 /// As [`fma`].
 #[inline(always)]
 pub(crate) fn fmaf(a: f32, b: f32, c: f32) -> f32 {
-    #[cfg(all(feature = "std", any(target_arch = "s390x", target_arch = "powerpc64")))]
+    #[cfg(fma_instruction)]
     return a.mul_add(b, c);
-    #[cfg(not(all(feature = "std", any(target_arch = "s390x", target_arch = "powerpc64"))))]
+    #[cfg(not(fma_instruction))]
     return libm::fmaf(a, b, c);
 }

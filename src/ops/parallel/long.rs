@@ -6,7 +6,7 @@ use crate::kernel::Place;
 use crate::kernel::log_softmax::log;
 use crate::kernel::passes::{Exps, SEGMENT};
 use crate::kernel::segments::Segment;
-use crate::kernel::softmax::{accepts, fill, guess, shift_at};
+use crate::kernel::softmax::{SumOf, accepts, fill, guess, shift_at};
 use crate::math::exp::Shift;
 use crate::rows::Rows;
 use crate::sizes::Sizes;
@@ -17,9 +17,6 @@ use rayon::join;
 pub fn is_long(rows: Rows) -> bool {
     rows.rows() == 1 && rows.cols() > 2 * SEGMENT
 }
-
-/// The sum of a row of `T`.
-type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
 
 /// Segments whose sums stand on the stack at a time.
 const GROUP: usize = 64;
@@ -96,7 +93,7 @@ fn maximum<T: Element>(isa: Isa, x: &[T]) -> T::Compute {
 /// The exps are kept in the output, or computed twice, as one thread does: there if the row is beyond the caches.
 pub fn long_softmax<T: Element>(isa: Isa, mut part: Place<'_, T>) {
     if let Place::Apart(x, y) = &mut part
-        && size_of_val(*x) <= Sizes::get().l3 / 2
+        && !Sizes::get().is_beyond(x)
         && let Some(e) = T::as_compute(y)
     {
         return match long_sum(isa, x, Some(&mut *e)) {
