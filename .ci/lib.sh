@@ -87,7 +87,7 @@ emulate_x86() {
     cargo build --quiet --locked --workspace --all-features --profile test --example classify
     SOFTMAX_REQUIRE_ISA=$2 SOFTMAX_TEST_SCALE=$emulated_scale \
         CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$emulator \
-        cargo test --locked --workspace --all-features --test suite -- --skip parallel::
+        cargo test --locked --workspace --all-features --lib --test suite -- --skip parallel::
     # shellcheck disable=SC2086 # two words and more
     main_job "$2" $emulator "$target_dir/debug/examples/classify"
 }
@@ -98,7 +98,7 @@ emulate_debian() {
     local isa=$1
     shift
     "${debian[@]}" build "$@" --profile test --example classify
-    SOFTMAX_REQUIRE_ISA=$isa SOFTMAX_TEST_SCALE=$emulated_scale "${debian[@]}" test "$@" --test suite
+    SOFTMAX_REQUIRE_ISA=$isa SOFTMAX_TEST_SCALE=$emulated_scale "${debian[@]}" test "$@" --lib --test suite
 }
 
 # main_job ISA COMMAND...: the command prints the digits, on that ISA and with the known accuracy.
