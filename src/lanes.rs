@@ -61,6 +61,11 @@ pub trait Lanes<F: Float>: Copy {
     }
     /// `below` where `key < limit`, else `v`; false on NaN.
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V;
+    /// `fma(a, b, c)`, and `c` itself where that is −∞.
+    #[inline(always)]
+    fn mul_add_unmasked(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        self.select_below(self.mul_add(a, b, c), c, c, self.splat(F::LEAST))
+    }
     /// The first `count` lanes of `v`, `+0` in the others.
     fn keep_first(self, v: Self::V, count: usize) -> Self::V;
 
@@ -94,6 +99,11 @@ pub trait Lanes<F: Float>: Copy {
     fn acc_zero(self) -> Self::Acc;
     /// Adds a block sum: f32 lanes in f64, f64 lanes without error into a pair (high, low).
     fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc;
+    /// A block sum alone: [`acc_add`](Self::acc_add) to nothing.
+    #[inline(always)]
+    fn acc_of(self, v: Self::Half) -> Self::Acc {
+        self.acc_add(self.acc_zero(), v)
+    }
     /// The sum of the sixteen: `i + (i + 8)`, then 4, 2, 1.
     fn acc_sum(self, acc: Self::Acc) -> F::Sum;
     /// [`acc_sum`](Self::acc_sum) of each of eight; side by side where that takes fewer steps.

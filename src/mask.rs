@@ -407,6 +407,16 @@ impl<'a, T: Element> Mask<'a, T> {
         }
     }
 
+    /// Whether there is no keep mask.
+    pub(crate) fn keeps_all(&self) -> bool {
+        matches!(self.keep, Keep::All)
+    }
+
+    /// Whether there are sinks.
+    pub(crate) fn has_sinks(&self) -> bool {
+        self.sinks.is_some()
+    }
+
     /// The keep mask of row `r`, from column `start`, a multiple of 8, to `end`.
     #[inline(always)]
     pub(crate) fn keep_of(&self, r: usize, start: usize, end: usize) -> Keep<'a> {

@@ -122,9 +122,10 @@ impl Profile {
             self.count("short_row_vectors"),
             self.count("scratch_bytes"),
         );
-        if rows * vectors * VECTOR_BYTES > scratch {
+        // The exps of one batch while the one before is divided.
+        if 2 * rows * vectors * VECTOR_BYTES > scratch {
             return Err(format!(
-                "batch_rows {rows} × short_row_vectors {vectors} × {VECTOR_BYTES} bytes do not fit scratch_bytes {scratch}"
+                "twice batch_rows {rows} × short_row_vectors {vectors} × {VECTOR_BYTES} bytes do not fit scratch_bytes {scratch}"
             ));
         }
         Ok(())

@@ -241,6 +241,11 @@ impl Lanes<f32> for Avx2 {
     }
     #[inline(always)]
     fn acc_add(self, acc: Self::Acc, v: Self::Half) -> Self::Acc {
+        let v = Lanes::<f32>::acc_of(self, v);
+        each!(0 1 2 3; I => self.0.avx._mm256_add_pd(acc[I], v[I]))
+    }
+    #[inline(always)]
+    fn acc_of(self, v: Self::Half) -> Self::Acc {
         let f = self.0.avx;
         let quarter = [
             f._mm256_castps256_ps128(v[0]),
@@ -248,7 +253,7 @@ impl Lanes<f32> for Avx2 {
             f._mm256_castps256_ps128(v[1]),
             f._mm256_extractf128_ps::<1>(v[1]),
         ];
-        each!(0 1 2 3; I => f._mm256_add_pd(acc[I], f._mm256_cvtps_pd(quarter[I])))
+        each!(0 1 2 3; I => f._mm256_cvtps_pd(quarter[I]))
     }
     #[inline(always)]
     fn acc_sum(self, acc: Self::Acc) -> f64 {

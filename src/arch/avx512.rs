@@ -165,6 +165,12 @@ impl Lanes<f32> for Avx512 {
         each!(0 1; I => f._mm512_mask_mov_ps(v[I], f._mm512_cmp_ps_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
     }
     #[inline(always)]
+    fn mul_add_unmasked(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        let f = self.0.avx512f;
+        let least = f._mm512_set1_ps(f32::MIN);
+        each!(0 1; I => f._mm512_mask3_fmadd_ps(a[I], b[I], c[I], f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(c[I], least)))
+    }
+    #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         each!(0 1; I => self.0.avx512f._mm512_maskz_mov_ps(mask16(count.saturating_sub(16 * I)), v[I]))
     }
@@ -243,6 +249,10 @@ impl Lanes<f32> for Avx512 {
         let f = self.0.avx512f;
         let [low, high] = self.widened(v);
         [f._mm512_add_pd(acc[0], low), f._mm512_add_pd(acc[1], high)]
+    }
+    #[inline(always)]
+    fn acc_of(self, v: Self::Half) -> Self::Acc {
+        self.widened(v)
     }
     #[inline(always)]
     fn acc_sum(self, acc: Self::Acc) -> f64 {

@@ -5,11 +5,11 @@
 
 use super::Kernel;
 use super::passes::{self, V};
-use super::row::block;
+use super::row::{Chunk, Pair, Row, block};
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
-use crate::mask::{Keep, Mask, MaskValues};
+use crate::mask::{Broadcast, Keep, Mask, MaskValues};
 use crate::math::exp::Shift;
 use crate::math::tanh::Softcap;
 use core::ops::Range;
@@ -32,6 +32,8 @@ pub struct Call<'m, T: Element> {
     slope: Option<T::Compute>,
     /// Whether arithmetic on a score of −∞ can give anything but −∞.
     guarded: bool,
+    /// The additive mask, if any, of a call whose rows need no step but [`Steps::Scale`] or [`Steps::Add`], nor a sink.
+    pub side_by_side: Option<Option<(&'m [f32], Broadcast)>>,
 }
 
 impl<'m, T: Element> Call<'m, T> {
@@ -39,10 +41,18 @@ impl<'m, T: Element> Call<'m, T> {
     pub fn new(mask: Mask<'m, T>) -> Self {
         let (zero, one) = (T::Compute::ZERO, T::Compute::from_i32(1));
         let softcap = (mask.softcap > zero).then(|| Softcap::new(mask.scale, mask.softcap));
+        let slope = (mask.slope != one).then_some(mask.slope);
+        let guarded = softcap.is_some() || mask.scale <= zero;
+        let plain = !guarded && mask.keeps_all() && !mask.has_sinks();
         Self {
             softcap,
-            slope: (mask.slope != one).then_some(mask.slope),
-            guarded: softcap.is_some() || mask.scale <= zero,
+            slope,
+            guarded,
+            side_by_side: match mask.additive {
+                None if plain => Some(None),
+                Some((MaskValues::Single(values), rows)) if plain && slope.is_none() => Some(Some((values, rows))),
+                _ => None,
+            },
             mask,
         }
     }
@@ -74,6 +84,93 @@ impl<'m, T: Element> Call<'m, T> {
     }
 }
 
+/// The logits of the vector `x` of scores, by [`Steps::Scale`].
+#[inline(always)]
+pub fn scaled<T: Element, L: Memory<T>>(lanes: L, scale: T::Compute, x: V<T, L>) -> V<T, L> {
+    lanes.mul(lanes.splat(scale), x)
+}
+
+/// Those by [`Steps::Add`], the mask beginning at the same place.
+#[inline(always)]
+pub fn added<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    scale: T::Compute,
+    x: V<T, L>,
+    mask: &[f32],
+) -> V<T, L> {
+    let mask = T::Compute::load_single(lanes, mask, 0.0);
+    lanes.mul_add_unmasked(lanes.splat(scale), x, mask)
+}
+
+/// A row of scores and the place of its exps; what is loaded are the logits of [`Steps::Scale`].
+pub struct Scaled<'a, T: Element>(pub Pair<'a, T, T::Compute>, pub T::Compute);
+
+/// The same with the logits of [`Steps::Add`].
+pub struct Added<'a, T: Element>(pub Pair<'a, T, T::Compute>, pub T::Compute, pub &'a [f32]);
+
+impl<T: Element> Row<T, T::Compute> for Scaled<'_, T> {
+    type Chunk = Self;
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
+        let (pairs, tail) = self.0.blocks();
+        let scale = self.1;
+        (pairs.map(move |pair| Self(pair, scale)), Self(tail, scale))
+    }
+}
+
+impl<T: Element> Row<T, T::Compute> for Added<'_, T> {
+    type Chunk = Self;
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
+        let (pairs, tail) = self.0.blocks();
+        let (scale, mask) = (self.1, self.2.chunks_exact(block::<T>()));
+        let tail = Self(tail, scale, mask.remainder());
+        (pairs.zip(mask).map(move |(pair, mask)| Self(pair, scale, mask)), tail)
+    }
+}
+
+/// A chunk whose results go where those of its pair go.
+macro_rules! chunk_of_pair {
+    ($chunk:ident, |$this:ident, $lanes:ident, $at:ident, $x:ident| $logits:expr) => {
+        impl<T: Element> Chunk<T, T::Compute> for $chunk<'_, T> {
+            #[inline(always)]
+            fn len(&self) -> usize {
+                self.0.len()
+            }
+            #[inline(always)]
+            fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
+                self.0.prefetch(lanes, at);
+            }
+            #[inline(always)]
+            fn load<L: Memory<T> + Memory<T::Compute>>(&self, $lanes: L, $at: usize) -> V<T, L> {
+                let ($this, $x) = (self, self.0.load($lanes, $at));
+                $logits
+            }
+            #[inline(always)]
+            fn load_or<L: Memory<T> + Memory<T::Compute>>(&self, $lanes: L, $at: usize, fill: T::Compute) -> V<T, L> {
+                let ($this, $x) = (self, self.0.load_or($lanes, $at, fill));
+                $logits
+            }
+            #[inline(always)]
+            fn store<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+                self.0.store(lanes, at, v);
+            }
+            #[inline(always)]
+            fn store_partial<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+                self.0.store_partial(lanes, at, v);
+            }
+        }
+    };
+}
+
+chunk_of_pair!(Scaled, |this, lanes, at, x| scaled::<T, L>(lanes, this.1, x));
+chunk_of_pair!(Added, |this, lanes, at, x| added::<T, L>(
+    lanes,
+    this.1,
+    x,
+    &this.2[at..]
+));
+
 /// The logits of one row: `at` counts from column `start`.
 pub struct Logits<'c, 'm, T: Element> {
     pub call: &'c Call<'m, T>,
@@ -89,20 +186,6 @@ pub struct Logits<'c, 'm, T: Element> {
 }
 
 impl<T: Element> Logits<'_, '_, T> {
-    /// The logits of the vector `x` of scores, by [`Steps::Scale`].
-    #[inline(always)]
-    pub fn scaled<L: Memory<T>>(&self, lanes: L, x: V<T, L>) -> V<T, L> {
-        lanes.mul(lanes.splat(self.call.mask.scale), x)
-    }
-
-    /// Those of the vector at `at`, by [`Steps::Add`].
-    #[inline(always)]
-    pub fn added<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, mask: &[f32], at: usize) -> V<T, L> {
-        let mask = T::Compute::load_single(lanes, &mask[at..], 0.0);
-        let scale = lanes.splat(self.call.mask.scale);
-        masked_where::<T, L>(lanes, lanes.mul_add(scale, x, mask), mask)
-    }
-
     /// Those of the vector at `at`, by all steps.
     #[inline(always)]
     fn all<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {

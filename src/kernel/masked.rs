@@ -9,20 +9,22 @@
 //! once more for its maximum. A sink is one more term of the sum.
 
 use super::log_softmax::log_of;
-use super::logits::{Call, Logits, Steps, next_block};
-use super::passes::{Exps, Quotient, Sums, exp_part, exp_sum_of, itself, map};
+use super::logits::{Added, Call, Logits, Scaled, Steps, added, next_block, scaled};
+use super::passes::{Exps, Quotient, Sums, V, exp_part, exp_sum_from, map};
 use super::row::Pair;
-use super::softmax::{SumOf, fill, quotients, quotients_in_place, shift_at};
-use super::{Buffers, Kernel, Place, short_rows};
+use super::short_rows::{self, Batches, Source, Spot};
+use super::softmax::{OVERLAPPED, SumOf, fill, largest_looked_at, largest_of, quotients, quotients_in_place, shift_at};
+use super::{Buffers, Kernel, Place};
 use crate::arch::memory::Scratch;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
-use crate::mask::{FullyMasked, Mask};
+use crate::layout::Layout;
+use crate::mask::{Broadcast, FullyMasked, Mask};
 use crate::math::exp::{Shift, exp};
 use core::mem::MaybeUninit;
 
-/// Rows to a batch, where the exps of several fit the scratch: their sums and divisions overlap.
-const BATCH: usize = 8;
+/// Rows to a group: the visible ranges of so many are looked at before the first is computed.
+const GROUP: usize = 8;
 
 /// softmax, or log_softmax, of the masked logits of each row.
 pub struct Masked<'a, T: Element> {
@@ -37,29 +39,170 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
         let Self { mut buffers, mask, log } = self;
         let call = Call::new(mask);
         let (rows, cols) = (buffers.rows.rows(), buffers.rows.len(0));
-        let through_output = T::IS_COMPUTE && matches!(buffers.place, Place::Apart(..));
-        let capacity = Scratch::capacity::<T::Compute>();
-        let batch = if cols <= short_rows::longest::<T>() {
-            Some((BATCH, false))
-        } else if through_output || cols <= capacity {
-            Some((1, through_output))
-        } else {
-            None
-        };
+        let apart = matches!(buffers.place, Place::Apart(..));
+        let through_output = T::IS_COMPUTE && apart;
+        let keeps = through_output || cols <= Scratch::capacity::<T::Compute>();
         let mut r = 0;
         while r < rows {
-            match batch {
-                Some((batch, through_output)) if !log => {
-                    let count = (rows - r).min(batch);
-                    stored(lanes, &mut buffers, &call, r, count, through_output);
-                    r += count;
+            if log || !keeps {
+                twice(lanes, &mut buffers, &call, r, log);
+                r += 1;
+                continue;
+            }
+            let layout = buffers.rows;
+            let short = Short {
+                call: &call,
+                rows: layout,
+                apart,
+            };
+            if short.spot(r).is_none() {
+                let mut count = 1;
+                while count < GROUP && r + count < rows && short.spot(r + count).is_none() {
+                    count += 1;
                 }
-                _ => {
-                    twice(lanes, &mut buffers, &call, r, log);
-                    r += 1;
-                }
+                stored(lanes, &mut buffers, &call, r, count, through_output);
+                r += count;
+                continue;
+            }
+            let (place, start) = (&mut buffers.place, &mut r);
+            match call.side_by_side {
+                Some(Some(additive)) => lanes.call(Batches {
+                    place,
+                    source: ShortAdded { short, additive },
+                    start,
+                }),
+                _ => lanes.call(Batches {
+                    place,
+                    source: short,
+                    start,
+                }),
             }
         }
+    }
+}
+
+/// Rows of z = scale·x whose visible places are few and the first ones.
+#[derive(Clone, Copy)]
+struct Short<'c, 'm, T: Element> {
+    call: &'c Call<'m, T>,
+    rows: Layout<'c>,
+    apart: bool,
+}
+
+impl<T: Element> Short<'_, '_, T> {
+    /// Where row `r` lies, if it is one of them.
+    #[inline(always)]
+    fn spot(&self, r: usize) -> Option<Spot> {
+        if r >= self.rows.rows() || self.call.side_by_side.is_none() {
+            return None;
+        }
+        let cols = self.rows.len(r);
+        let visible = self.call.mask.visible(r, cols);
+        if visible.start > 0 || visible.end > short_rows::longest::<T>() {
+            return None;
+        }
+        let (x, y) = self.rows.starts(r);
+        Some(Spot {
+            x,
+            y: if self.apart { y } else { x },
+            len: visible.end,
+            rest: cols - visible.end,
+            aside: 0,
+        })
+    }
+}
+
+impl<T: Element> Source<T> for Short<'_, '_, T> {
+    #[inline(always)]
+    fn spot(&self, r: usize) -> Option<Spot> {
+        self.spot(r)
+    }
+    #[inline(always)]
+    fn near(&self, _: &Spot, x: &[T]) -> T::Compute {
+        // The scale is positive.
+        self.call.mask.scale * largest_looked_at(x)
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, _: &Spot, _: usize, x: V<T, L>) -> V<T, L> {
+        scaled::<T, L>(lanes, self.call.mask.scale, x)
+    }
+    #[inline(always)]
+    fn redo<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        r: usize,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        sum: SumOf<T>,
+        guess: Option<Shift<T::Compute>>,
+    ) -> Result<SumOf<T>, T> {
+        let mask = &self.call.mask;
+        let logits = self.call.logits(r, &(0..x.len()));
+        let mut sums = WithSink {
+            exps: Exps { sum, fits: false },
+            total: sum,
+        };
+        if let Some(shift) = &guess {
+            lanes.call(ExpsByBlock {
+                logits: &logits,
+                x,
+                e: Some(&mut *e),
+                shift,
+                exps: &mut sums.exps,
+            });
+            sums.total = sums.exps.sum;
+            if accepts(&sums, mask) {
+                return Ok(sums.total);
+            }
+        }
+        again(lanes, &logits, x, Some(e), &sums).sum.map_err(
+            #[inline(always)]
+            |special| special.value(mask, T::narrow(T::Compute::ZERO)),
+        )
+    }
+}
+
+/// The same with an additive mask of f32.
+struct ShortAdded<'c, 'm, T: Element> {
+    short: Short<'c, 'm, T>,
+    additive: (&'m [f32], Broadcast),
+}
+
+impl<T: Element> Source<T> for ShortAdded<'_, '_, T> {
+    #[inline(always)]
+    fn spot(&self, r: usize) -> Option<Spot> {
+        let aside = self.additive.1.start(self.short.call.mask.first + r);
+        self.short.spot(r).map(
+            #[inline(always)]
+            |spot| Spot { aside, ..spot },
+        )
+    }
+    #[inline(always)]
+    fn near(&self, spot: &Spot, x: &[T]) -> T::Compute {
+        let mask = &self.additive.0[spot.aside..][..x.len()];
+        let scale = self.short.call.mask.scale;
+        largest_of(
+            x.len(),
+            #[inline(always)]
+            |at| scale * x[at].widen() + T::Compute::from_f64(f64::from(mask[at])),
+        )
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, spot: &Spot, at: usize, x: V<T, L>) -> V<T, L> {
+        let mask = &self.additive.0[spot.aside..][..spot.len];
+        added::<T, L>(lanes, self.short.call.mask.scale, x, &mask[at..])
+    }
+    #[inline(always)]
+    fn redo<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        r: usize,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        sum: SumOf<T>,
+        guess: Option<Shift<T::Compute>>,
+    ) -> Result<SumOf<T>, T> {
+        self.short.redo(lanes, r, x, e, sum, guess)
     }
 }
 
@@ -82,7 +225,12 @@ impl Special {
 }
 
 /// What became of a row.
-type Outcome<T> = Result<(Shift<<T as Element>::Compute>, SumOf<T>), Special>;
+#[derive(Clone, Copy)]
+struct Outcome<T: Element> {
+    /// The shift under which its sum is.
+    shift: Shift<T::Compute>,
+    sum: Result<SumOf<T>, Special>,
+}
 
 /// Exps of a row and its sink.
 struct WithSink<F: Float> {
@@ -120,23 +268,14 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     e: Option<&mut [MaybeUninit<T::Compute>]>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
+    let scale = logits.call.mask.scale;
     match (logits.steps, e) {
-        (Steps::Scale, Some(e)) => exp_sum_of::<T, T::Compute, L, false, false>(
-            lanes,
-            Pair(x, e),
-            logits.start,
-            shift,
-            #[inline(always)]
-            |x, _| logits.scaled(lanes, x),
-        ),
-        (Steps::Add(mask), Some(e)) => exp_sum_of::<T, T::Compute, L, false, false>(
-            lanes,
-            Pair(x, e),
-            logits.start,
-            shift,
-            #[inline(always)]
-            |x, at| logits.added(lanes, x, mask, at),
-        ),
+        (Steps::Scale, Some(e)) => {
+            exp_sum_from::<T, T::Compute, L, false, false>(lanes, Scaled(Pair(x, e), scale), logits.start, shift)
+        }
+        (Steps::Add(mask), Some(e)) => {
+            exp_sum_from::<T, T::Compute, L, false, false>(lanes, Added(Pair(x, e), scale, mask), logits.start, shift)
+        }
         (_, e) => {
             let mut found = Exps::none();
             let exps = &mut found;
@@ -190,7 +329,6 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
                 &splat,
                 &mut Pair(&z[..end - at], e),
                 &mut seen,
-                (&itself, 0),
             );
             sums.add(lanes, sum);
             at = end;
@@ -239,16 +377,20 @@ fn again<T: Element, L: Memory<T> + Memory<T::Compute>>(
     failed: &WithSink<T::Compute>,
 ) -> Outcome<T> {
     let mut m = max(lanes, logits, x);
+    let none = |special| Outcome {
+        shift: super::softmax::guess::<T>(&[], L::FUSED),
+        sum: Err(special),
+    };
     if m == -T::Compute::INFINITY {
         // The maximum may hide a NaN, the sum does not.
         let nan = failed.exps.sum.is_nan();
-        return Err(if nan { Special::Nan } else { Special::FullyMasked });
+        return none(if nan { Special::Nan } else { Special::FullyMasked });
     }
     if logits.sink > m {
         m = logits.sink;
     }
     let Some(shift) = shift_at(m, L::FUSED) else {
-        return Err(Special::Nan);
+        return none(Special::Nan);
     };
     let mut exps = Exps::none();
     lanes.call(ExpsByBlock {
@@ -258,11 +400,10 @@ fn again<T: Element, L: Memory<T> + Memory<T::Compute>>(
         shift: &shift,
         exps: &mut exps,
     });
-    let sums = with_sink::<T, L>(lanes, exps, &shift, logits.sink);
-    if sums.total.is_nan() {
-        Err(Special::Nan)
-    } else {
-        Ok((shift, sums.total))
+    let sum = with_sink::<T, L>(lanes, exps, &shift, logits.sink).total;
+    Outcome {
+        shift,
+        sum: if sum.is_nan() { Err(Special::Nan) } else { Ok(sum) },
     }
 }
 
@@ -275,7 +416,8 @@ fn split<'b, T: Element>(buffers: &'b mut Buffers<'_, T>, r: usize) -> (&'b [T],
     }
 }
 
-/// softmax of the rows `start..start + count`, their exps kept in the output or in scratch.
+/// softmax of the rows `start..start + count`, their exps kept in the output or in scratch. Where two rows fit the L1
+/// cache, or the scratch, a row is divided after the next is summed, so that no division waits for the end of a sum.
 #[inline(always)]
 fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
@@ -286,42 +428,49 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     through_output: bool,
 ) {
     let cols = buffers.rows.len(start);
-    let pitch = cols.next_multiple_of(T::Compute::LANES);
     let mut scratch = Scratch::new();
     let scratch = scratch.as_elements::<T::Compute>();
-    let mut outcomes: [Outcome<T>; BATCH] = [Err(Special::FullyMasked); BATCH];
-    let mut ranges = [(0, 0); BATCH];
-    for i in 0..count {
-        let visible = call.mask.visible(start + i, cols);
-        if visible.is_empty() {
-            continue;
-        }
-        let logits = call.logits(start + i, &visible);
-        let (a, b) = (logits.start, logits.end);
-        ranges[i] = (a, b);
-        let (x, y) = split(buffers, start + i);
-        let e = match y {
-            Some(y) if through_output => T::as_compute(&mut y[a..b]),
-            _ => None,
-        };
-        let e = match e {
-            Some(e) => e,
-            None => &mut scratch[i * pitch..][..b - a],
-        };
-        outcomes[i] = sum(lanes, &logits, &x[a..b], Some(e));
-    }
-    for i in 0..count {
-        let ((a, b), y) = (ranges[i], buffers.output(start + i));
-        match outcomes[i] {
-            Ok((_, sum)) => {
-                match T::as_compute(&mut y[a..b]) {
-                    Some(e) if through_output => quotients_in_place(lanes, e, sum),
-                    _ => quotients(lanes, &mut scratch[i * pitch..][..b - a], &mut y[a..b], sum),
-                }
-                fill(&mut y[..a], T::narrow(T::Compute::ZERO));
-                fill(&mut y[b..], T::narrow(T::Compute::ZERO));
+    let half = scratch.len() / 2;
+    let fits = if through_output { OVERLAPPED } else { half };
+    let lag = usize::from(cols <= fits);
+    let mut places = [(0, 0); GROUP];
+    let mut outcomes = [Outcome {
+        shift: super::softmax::guess::<T>(&[], L::FUSED),
+        sum: Err(Special::FullyMasked),
+    }; GROUP];
+    for i in 0..count + lag {
+        if i < count {
+            let visible = call.mask.visible(start + i, cols);
+            let logits = call.logits(start + i, &visible);
+            let (a, b) = (logits.start, logits.end);
+            places[i] = (a, b);
+            if !visible.is_empty() {
+                let (x, y) = split(buffers, start + i);
+                let e = match y {
+                    Some(y) if through_output => T::as_compute(&mut y[a..b]),
+                    _ => None,
+                };
+                let e = match e {
+                    Some(e) => e,
+                    None => &mut scratch[i % 2 * lag * half..][..b - a],
+                };
+                sum(lanes, &logits, &x[a..b], Some(e), &mut outcomes[i]);
             }
-            Err(special) => fill(y, special.value(&call.mask, T::narrow(T::Compute::ZERO))),
+        }
+        if i >= lag {
+            let i = i - lag;
+            let ((a, b), y) = (places[i], buffers.output(start + i));
+            match outcomes[i].sum {
+                Ok(sum) => {
+                    match T::as_compute(&mut y[a..b]) {
+                        Some(e) if through_output => quotients_in_place(lanes, e, sum),
+                        _ => quotients(lanes, &mut scratch[i % 2 * lag * half..][..b - a], &mut y[a..b], sum),
+                    }
+                    fill(&mut y[..a], T::narrow(T::Compute::ZERO));
+                    fill(&mut y[b..], T::narrow(T::Compute::ZERO));
+                }
+                Err(special) => fill(y, special.value(&call.mask, T::narrow(T::Compute::ZERO))),
+            }
         }
     }
 }
@@ -346,11 +495,12 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
         let shift = logits.guess(x, L::FUSED);
         let exps = exps(lanes, logits, x, e.as_deref_mut(), &shift);
         let sums = with_sink::<T, L>(lanes, exps, &shift, logits.sink);
-        *outcome = if accepts(&sums, &logits.call.mask) {
-            Ok((shift, sums.total))
+        if accepts(&sums, &logits.call.mask) {
+            outcome.shift = shift;
+            outcome.sum = Ok(sums.total);
         } else {
-            again(lanes, logits, x, e, &sums)
-        };
+            *outcome = again(lanes, logits, x, e, &sums);
+        }
     }
 }
 
@@ -361,15 +511,9 @@ fn sum<'a, 'm, T: Element, L: Memory<T> + Memory<T::Compute>>(
     logits: &'a Logits<'a, 'm, T>,
     x: &'a [T],
     e: Option<&'a mut [MaybeUninit<T::Compute>]>,
-) -> Outcome<T> {
-    let mut outcome = Err(Special::Nan);
-    lanes.call(SumRow {
-        logits,
-        x,
-        e,
-        outcome: &mut outcome,
-    });
-    outcome
+    outcome: &'a mut Outcome<T>,
+) {
+    lanes.call(SumRow { logits, x, e, outcome });
 }
 
 /// softmax or log_softmax of row `r`, its logits computed once for the sum and once for the results.
@@ -393,8 +537,14 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
     let logits = call.logits(r, &visible);
     let (a, b) = (logits.start, logits.end);
-    match sum(lanes, &logits, &buffers.input(r)[a..b], None) {
-        Ok((shift, sum)) => {
+    let mut outcome = Outcome {
+        shift: super::softmax::guess::<T>(&[], L::FUSED),
+        sum: Err(Special::Nan),
+    };
+    sum(lanes, &logits, &buffers.input(r)[a..b], None, &mut outcome);
+    let shift = outcome.shift;
+    match outcome.sum {
+        Ok(sum) => {
             let place = match buffers.row(r) {
                 Place::Apart(x, y) => Place::Apart(&x[a..b], &mut y[a..b]),
                 Place::InPlace(x) => Place::InPlace(&mut x[a..b]),

@@ -98,6 +98,18 @@ impl<T: Element> Buffers<'_, T> {
         }
     }
 
+    /// Whether each row begins where the one before ends, in input and output.
+    #[inline(always)]
+    pub fn is_gapless(&self) -> bool {
+        match (&self.place, &self.rows) {
+            (_, Layout::Ragged(_)) => true,
+            (Place::Apart(..), Layout::Strided(rows)) => {
+                rows.x_stride() == rows.cols() && rows.y_stride() == rows.cols()
+            }
+            (Place::InPlace(_), Layout::Strided(rows)) => rows.x_stride() == rows.cols(),
+        }
+    }
+
     /// Both.
     #[inline(always)]
     pub fn row(&mut self, r: usize) -> Place<'_, T> {

@@ -87,24 +87,16 @@ where
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U>,
 {
-    exp_sum_of::<T, U, L, OFFSET, ROLLED>(lanes, row, 0, shift, itself)
+    exp_sum_from::<T, U, L, OFFSET, ROLLED>(lanes, row, 0, shift)
 }
 
-/// The logits that are the elements.
+/// [`exp_sum`] of a `row` that begins `start` elements (whole blocks) behind the beginning of the one it is part of.
 #[inline(always)]
-pub fn itself<V>(x: V, _: usize) -> V {
-    x
-}
-
-/// [`exp_sum`] of the logits `z(x, at)`, `at` counting from the start of `row`, which stands `start` elements (whole
-/// blocks) after that of the row it is part of. Lanes behind the end hold −∞, of which z must be −∞ too.
-#[inline(always)]
-pub fn exp_sum_of<T, U, L, const OFFSET: bool, const ROLLED: bool>(
+pub fn exp_sum_from<T, U, L, const OFFSET: bool, const ROLLED: bool>(
     lanes: L,
     row: impl Row<T, U>,
     start: usize,
     shift: &Shift<T::Compute>,
-    z: impl Fn(V<T, L>, usize) -> V<T, L>,
 ) -> Exps<T::Compute>
 where
     T: Element,
@@ -116,18 +108,16 @@ where
     let (blocks, mut tail) = row.blocks();
     let mut sums = Sums::new(lanes, start);
     let mut seen = lanes.seen_none();
-    let mut base = 0;
     for mut chunk in blocks {
         let sum = if ROLLED {
-            exp_part::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base))
+            exp_part::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen)
         } else {
-            exp_block::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen, (&z, base))
+            exp_block::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen)
         };
         sums.add(lanes, sum);
-        base += block::<T>();
     }
     if tail.len() > 0 {
-        let sum = exp_part::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut tail, &mut seen, (&z, base));
+        let sum = exp_part::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut tail, &mut seen);
         sums.add(lanes, sum);
     }
     Exps {
@@ -144,7 +134,6 @@ fn exp_block<T, U, L, C, const OFFSET: bool>(
     shift: &Splat<V<T, L>>,
     chunk: &mut C,
     seen: &mut Seen<T, L>,
-    (z, base): (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
 ) -> Half<T, L>
 where
     T: Element,
@@ -153,7 +142,7 @@ where
     C: Chunk<T, U>,
 {
     let n = T::Compute::LANES;
-    let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, (z, base), j * n);
+    let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, j * n);
     let (h0, h1) = (one(0), one(1));
     let low = lanes.add_half(h0, h1);
     let (h2, h3) = (one(2), one(3));
@@ -168,7 +157,6 @@ fn exp_one<T, U, L, C, const OFFSET: bool>(
     shift: &Splat<V<T, L>>,
     chunk: &mut C,
     seen: &mut Seen<T, L>,
-    (z, base): (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
     at: usize,
 ) -> Half<T, L>
 where
@@ -178,7 +166,7 @@ where
     C: Chunk<T, U>,
 {
     chunk.prefetch(lanes, at);
-    let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [z(chunk.load(lanes, at), base + at)]);
+    let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [chunk.load(lanes, at)]);
     *seen = lanes.seen(*seen, t);
     chunk.store(lanes, at, e);
     lanes.fold(e)
@@ -192,7 +180,6 @@ pub fn exp_part<T, U, L, C, const OFFSET: bool>(
     shift: &Splat<V<T, L>>,
     chunk: &mut C,
     seen: &mut Seen<T, L>,
-    (z, base): (&impl Fn(V<T, L>, usize) -> V<T, L>, usize),
 ) -> Half<T, L>
 where
     T: Element,
@@ -210,7 +197,7 @@ where
         } else {
             chunk.load_or(lanes, at, -T::Compute::INFINITY)
         };
-        let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [z(x, base + at)]);
+        let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [x]);
         *seen = lanes.seen(*seen, t);
         halves[at / n] = if whole {
             chunk.store(lanes, at, e);

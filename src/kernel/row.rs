@@ -1,5 +1,6 @@
 //! How a pass walks over a row: in blocks of [`BLOCK`] vectors, and a tail.
 
+use super::passes::V;
 use crate::arch::memory::Cells;
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
@@ -27,15 +28,15 @@ pub trait Chunk<T: Element, U: Element> {
     /// Hints for the vector at `at` of what comes a page later.
     #[inline(always)]
     fn prefetch<L: Memory<T> + Memory<U>>(&mut self, _: L, _at: usize) {}
-    fn load<L: Memory<T>>(&self, lanes: L, at: usize) -> L::V;
-    fn load_or<L: Memory<T>>(&self, lanes: L, at: usize, fill: T::Compute) -> L::V;
+    fn load<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize) -> V<T, L>;
+    fn load_or<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize, fill: T::Compute) -> V<T, L>;
     fn store<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V);
     fn store_partial<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V);
 }
 
 /// The elements `at..at + LANES` of `row`, or as many as there are.
 #[inline(always)]
-fn part<T: Element>(row: &[T], at: usize) -> &[T] {
+pub fn part<T: Element>(row: &[T], at: usize) -> &[T] {
     &row[at..row.len().min(at + T::Compute::LANES)]
 }
 
@@ -104,12 +105,12 @@ impl<T: Element, U: Element<Compute = T::Compute>> Chunk<T, U> for Pair<'_, T, U
         self.0.len()
     }
     #[inline(always)]
-    fn load<L: Memory<T>>(&self, lanes: L, at: usize) -> L::V {
-        lanes.load(&self.0[at..])
+    fn load<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize) -> V<T, L> {
+        Memory::<T>::load(lanes, &self.0[at..])
     }
     #[inline(always)]
-    fn load_or<L: Memory<T>>(&self, lanes: L, at: usize, fill: T::Compute) -> L::V {
-        lanes.load_or(part(self.0, at), fill)
+    fn load_or<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize, fill: T::Compute) -> V<T, L> {
+        Memory::<T>::load_or(lanes, part(self.0, at), fill)
     }
     #[inline(always)]
     fn store<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V) {

@@ -1,21 +1,23 @@
 //! Rows of at most [`longest`] elements, [`BATCH`] at a time.
 //!
 //! The exps of a batch stay in stack scratch in whole vectors, so that no partial store is ever reloaded, and the
-//! sums, divisions and thresholds of its rows are computed side by side. Rows of up to 16 (8) elements share a vector,
-//! two (four) to each. The bits are those of the row path: the same exp, the same order of additions.
+//! shifts, sums, divisions and thresholds of its rows are computed side by side. Each of these is a chain of operations
+//! that wait for one another; so a batch is looked at one batch before its exps, and divided one batch after them. Rows
+//! of up to 16 (8) elements share a vector, two (four) to each. The bits are those of the row path: the same exp, the
+//! same order of additions.
 
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
 use super::passes::{Quotient, V, exp_sum, store, terms};
-use super::row::{Pair, block};
-use super::softmax::{SumOf, fill, guess, guess_at, largest_looked_at, shift_of_max};
+use super::row::{BLOCK, Pair, block};
+use super::softmax::{SumOf, accepts, fill, guess, guess_at, largest_looked_at, shift_of_max};
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Scratch, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::layout::Layout;
-use crate::math::exp::{Core, Splat, exp};
+use crate::math::exp::{Core, Shift, Splat, exp};
 use crate::rows::Rows;
 use crate::tuning;
 use core::mem::MaybeUninit;
@@ -34,8 +36,6 @@ pub const fn longest<T: Element>() -> usize {
     VECTORS * T::Compute::LANES
 }
 
-type Acc<T, L> = <L as Lanes<<T as Element>::Compute>>::Acc;
-
 /// Room for a batch: sums are reduced eight at a time.
 const ROOM: usize = BATCH.next_multiple_of(8);
 
@@ -50,39 +50,53 @@ pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: P
     let width = T::Compute::LANES;
     let mut start = 0;
     while start < rows {
-        let next = if rows < FEWEST {
-            start
+        let (next, end) = if rows < FEWEST {
+            (start, rows)
         } else if cols <= width / 4 {
-            packed::<T, L, 4>(lanes, &mut buffers, start, rows)
+            let next = packed::<T, L, 4>(lanes, &mut buffers, start, rows);
+            (next, rows.min(next + BATCH))
         } else if cols <= width / 2 {
-            packed::<T, L, 2>(lanes, &mut buffers, start, rows)
+            let next = packed::<T, L, 2>(lanes, &mut buffers, start, rows);
+            (next, rows.min(next + BATCH))
         } else {
-            start
+            (start, rows)
         };
-        let count = (rows - next).min(BATCH);
-        if count > 0 {
-            batch(lanes, &mut buffers, next, count);
-        }
-        start = next + count;
+        start = side_by_side(lanes, &mut buffers, next, end);
     }
 }
 
-/// Softmax of the short rows, at most a batch of them, that follow one another from `start` on; how many.
+/// Softmax of the short rows that follow one another from `start` on, up to `end`; the row behind the last.
 #[inline(always)]
-pub fn ragged<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn side_by_side<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     buffers: &mut Buffers<'_, T>,
-    start: usize,
+    mut start: usize,
+    end: usize,
 ) -> usize {
-    let most = (buffers.rows.rows() - start).min(BATCH);
-    let mut count = 0;
-    while count < most && buffers.rows.len(start + count) <= longest::<T>() {
-        count += 1;
+    while end - start < FEWEST && start < end && buffers.rows.len(start) <= block::<T>() {
+        let (place, mut accepted) = (buffers.row(start), false);
+        lanes.call(Single {
+            place,
+            accepted: &mut accepted,
+        });
+        if !accepted {
+            break;
+        }
+        start += 1;
     }
-    if count > 0 {
-        batch(lanes, buffers, start, count);
+    if start < end && buffers.rows.len(start) <= longest::<T>() {
+        let in_place = matches!(buffers.place, Place::InPlace(_));
+        lanes.call(Batches {
+            place: &mut buffers.place,
+            source: Plain {
+                rows: buffers.rows,
+                end,
+                in_place,
+            },
+            start: &mut start,
+        });
     }
-    count
+    start
 }
 
 /// One row of at most a block, and whether its guess was accepted; nothing is written otherwise. A function of its own,
@@ -100,197 +114,418 @@ impl<T: Element> Kernel<T> for Single<'_, T> {
         let mut e = [MaybeUninit::uninit(); 128];
         // Not the guess from the row itself, which takes as long as the exps: any accepted shift gives the same bits.
         let shift = guess::<T>(&[], L::FUSED);
-        let mut pass = Pass::new(lanes, shift.splat(lanes));
-        let sum = lanes.acc_sum(lanes.acc_add(lanes.acc_zero(), pass.part(x, &mut e)));
+        let mut pass = Pass::new(lanes);
+        let acc = pass.row::<T, 0>(
+            &shift.splat(lanes),
+            x,
+            &mut e,
+            #[inline(always)]
+            |_, x| x,
+        );
+        let sum = lanes.acc_sum(acc);
         *self.accepted = pass.fits() && sum.in_range();
         if *self.accepted {
             let e = &mut e[..x.len().next_multiple_of(T::Compute::LANES)];
             #[allow(unsafe_code)]
-            // SAFETY: `exp_row` stored every vector of the row.
+            // SAFETY: `Pass::row` stored every vector of the row.
             let e = unsafe { assume_written(e) };
-            divide(lanes, e, cells.output(), &Quotient::new(lanes, sum));
+            divide::<T, L, 0>(lanes, e, cells.output(), &Quotient::new(lanes, sum));
         }
     }
 }
 
-/// Rows `start..start + count`, each in vectors of its own.
-#[inline(always)]
-fn batch<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    buffers: &mut Buffers<'_, T>,
-    start: usize,
-    count: usize,
-) {
-    let mut done = 0;
-    while count < FEWEST && done < count && buffers.rows.len(start + done) <= block::<T>() {
-        let (place, mut accepted) = (buffers.row(start + done), false);
-        lanes.call(Single {
-            place,
-            accepted: &mut accepted,
-        });
-        if !accepted {
-            break;
+/// Where a short row lies.
+#[derive(Clone, Copy)]
+pub struct Spot {
+    /// Its first element in the input.
+    pub x: usize,
+    /// And in the output.
+    pub y: usize,
+    /// Elements.
+    pub len: usize,
+    /// Places behind them whose result is 0, but for a row without a sum.
+    pub rest: usize,
+    /// What belongs to its first element in another array.
+    pub aside: usize,
+}
+
+/// Rows, and what stands between their elements and exp.
+pub trait Source<T: Element> {
+    /// Where row `r` lies, if there is one and it is short.
+    fn spot(&self, r: usize) -> Option<Spot>;
+
+    /// About the largest logit of the elements `x`.
+    fn near(&self, spot: &Spot, x: &[T]) -> T::Compute;
+
+    /// The logits of the vector `x` at `at`; −∞ of −∞.
+    fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, spot: &Spot, at: usize, x: V<T, L>) -> V<T, L>;
+
+    /// The sum of row `r`, every e stored in `e`, or what the row is filled with. Its guess failed with `sum`; or it is
+    /// `guess`, if an exponent of another row of the batch may be what did not fit.
+    fn redo<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        r: usize,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        sum: SumOf<T>,
+        guess: Option<Shift<T::Compute>>,
+    ) -> Result<SumOf<T>, T>;
+}
+
+/// Rows whose elements are the logits.
+struct Plain<'a> {
+    rows: Layout<'a>,
+    end: usize,
+    in_place: bool,
+}
+
+impl<T: Element> Source<T> for Plain<'_> {
+    #[inline(always)]
+    fn spot(&self, r: usize) -> Option<Spot> {
+        if r >= self.end || self.rows.len(r) > longest::<T>() {
+            return None;
         }
-        done += 1;
+        let (x, y) = self.rows.starts(r);
+        Some(Spot {
+            x,
+            y: if self.in_place { x } else { y },
+            len: self.rows.len(r),
+            rest: 0,
+            aside: 0,
+        })
     }
-    if done < count {
-        let (start, count) = (start + done, count - done);
-        lanes.call(Batch { buffers, start, count });
+    #[inline(always)]
+    fn near(&self, _: &Spot, x: &[T]) -> T::Compute {
+        largest_looked_at(x)
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T>>(&self, _: L, _: &Spot, _: usize, x: V<T, L>) -> V<T, L> {
+        x
+    }
+    #[inline(always)]
+    fn redo<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        _: usize,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        _: SumOf<T>,
+        mut guess: Option<Shift<T::Compute>>,
+    ) -> Result<SumOf<T>, T> {
+        // One copy of the pass for both shifts.
+        loop {
+            let guessed = guess.take();
+            let Some(shift) = guessed.or_else(
+                #[inline(always)]
+                || shift_of_max(lanes, x),
+            ) else {
+                return Err(T::NAN);
+            };
+            let exps = exp_sum::<T, T::Compute, L, true, true>(lanes, Pair(x, &mut *e), &shift);
+            if accepts(&exps) || guessed.is_none() {
+                return if exps.sum.is_nan() { Err(T::NAN) } else { Ok(exps.sum) };
+            }
+        }
     }
 }
 
-/// [`batch`], a function of its own.
-struct Batch<'b, 'a, T> {
-    buffers: &'b mut Buffers<'a, T>,
-    start: usize,
-    count: usize,
+/// Calls a method of a batch with its number of vectors as a constant.
+macro_rules! by_vectors {
+    ($batch:expr, $method:ident($($argument:expr),*)) => {
+        match $batch.vectors {
+            1 => $batch.$method::<L, 1>($($argument),*),
+            2 => $batch.$method::<L, 2>($($argument),*),
+            3 => $batch.$method::<L, 3>($($argument),*),
+            4 => $batch.$method::<L, 4>($($argument),*),
+            _ => $batch.$method::<L, 0>($($argument),*),
+        }
+    };
 }
 
-impl<T: Element> Kernel<T> for Batch<'_, '_, T> {
+/// Softmax of short rows from `start` on, which becomes the first row that is not: a function of its own.
+pub struct Batches<'b, 'a, T, S> {
+    pub place: &'b mut Place<'a, T>,
+    pub source: S,
+    pub start: &'b mut usize,
+}
+
+impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { buffers, start, count } = self;
-        let width = T::Compute::LANES;
-        let mut places = Places::new(&buffers.rows, start, count);
-        if let Place::InPlace(_) = buffers.place {
-            places.y = places.x;
-        }
-        let pitch = places.longest().next_multiple_of(width);
+        let Self { place, source, start } = self;
         let mut scratch = Scratch::new();
-        let scratch = scratch.as_elements::<T::Compute>();
-
-        let x = buffers.place.input();
-        let mut near = [T::Compute::ZERO; ROOM];
-        for i in 0..count {
-            near[i] = largest_looked_at(places.input(x, i));
-        }
-        let shifts = Shifts::new(&near, L::FUSED);
-        let mut fits = [true; ROOM];
-        let mut sums = [SumOf::<T>::ZERO; ROOM];
-        let mut first = 0;
-        while first < count {
-            let mut accs = [lanes.acc_zero(); 8];
-            for i in first..count.min(first + 8) {
-                let e = &mut scratch[i * pitch..][..pitch];
-                (accs[i - first], fits[i]) = exp_row(lanes, places.input(x, i), shifts.of_row(lanes, i), e);
+        let (mut e_before, mut e_now) = scratch
+            .as_elements::<T::Compute>()
+            .split_at_mut(Scratch::capacity::<T::Compute>() / 2);
+        let mut batches = [Batch::none(); 3];
+        let [mut before, mut now, mut next] = batches.each_mut();
+        let mut accs = [lanes.acc_zero(); ROOM];
+        now.look(&source, place.input(), *start);
+        now.guess::<L>();
+        loop {
+            let mut pass = Pass::new(lanes);
+            by_vectors!(now, exps(&mut pass, &source, place.input(), e_now, &mut accs));
+            next.look(&source, place.input(), now.first + now.count);
+            now.settle(lanes, &source, place.input(), e_now, &accs, pass.fits());
+            next.guess::<L>();
+            by_vectors!(before, divide(lanes, place.output(), e_before));
+            if now.count == 0 {
+                *start = now.first;
+                return;
             }
-            sums[first..first + 8].copy_from_slice(&lanes.acc_sums(&accs));
-            first += 8;
+            (before, now, next) = (now, next, before);
+            (e_before, e_now) = (e_now, e_before);
         }
-        let mut accepted = true;
+    }
+}
+
+/// Some rows, and each kind of number about them side by side.
+#[derive(Clone, Copy)]
+struct Batch<T: Element> {
+    /// The number of the first.
+    first: usize,
+    count: usize,
+    /// Vectors to each row, if all have as many and at most a block, else 0.
+    vectors: usize,
+    /// From one row to the next in scratch.
+    pitch: usize,
+    spots: [Spot; ROOM],
+    near: [T::Compute; ROOM],
+    /// Of the guessed shifts.
+    base: [T::Compute; ROOM],
+    low: [T::Compute; ROOM],
+    quotients: Quotients<T::Compute, ROOM>,
+    /// Whether some places are filled with what is not a quotient.
+    fills: bool,
+    any_filled: bool,
+    filled: [Option<T>; ROOM],
+}
+
+impl<T: Element> Batch<T> {
+    #[inline(always)]
+    fn none() -> Self {
+        let zero = [T::Compute::ZERO; ROOM];
+        Self {
+            first: 0,
+            count: 0,
+            vectors: 0,
+            pitch: 0,
+            spots: [Spot {
+                x: 0,
+                y: 0,
+                len: 0,
+                rest: 0,
+                aside: 0,
+            }; ROOM],
+            near: zero,
+            base: zero,
+            low: zero,
+            quotients: Quotients {
+                high: zero,
+                low: zero,
+                threshold: zero,
+            },
+            fills: false,
+            any_filled: false,
+            filled: [None; ROOM],
+        }
+    }
+
+    #[inline(always)]
+    fn input<'x>(&self, x: &'x [T], i: usize) -> &'x [T] {
+        &x[self.spots[i].x..][..self.spots[i].len]
+    }
+
+    /// Becomes the rows from `first` on.
+    #[inline(always)]
+    fn look(&mut self, source: &impl Source<T>, x: &[T], first: usize) {
+        let (mut count, mut longest, mut shortest, mut rest) = (0, 0, usize::MAX, 0);
+        while count < BATCH
+            && let Some(spot) = source.spot(first + count)
+        {
+            self.spots[count] = spot;
+            self.near[count] = source.near(&spot, self.input(x, count));
+            longest = longest.max(spot.len);
+            shortest = shortest.min(spot.len);
+            rest |= spot.rest;
+            count += 1;
+        }
+        (self.first, self.count) = (first, count);
+        let vectors = longest.div_ceil(T::Compute::LANES);
+        self.pitch = vectors * T::Compute::LANES;
+        let alike = vectors <= BLOCK && shortest > self.pitch - T::Compute::LANES.min(self.pitch);
+        self.vectors = if alike { vectors } else { 0 };
+        self.fills = rest > 0;
+    }
+
+    /// The shift of every row.
+    #[inline(always)]
+    fn guess<L: Lanes<T::Compute>>(&mut self) {
+        for i in 0..ROOM {
+            let shift = guess_at(self.near[i], L::FUSED).1;
+            (self.base[i], self.low[i]) = (shift.base, shift.low);
+        }
+    }
+
+    /// From one row to the next in scratch: a constant where `N`, the number of vectors, is one.
+    #[inline(always)]
+    fn pitch<const N: usize>(&self) -> usize {
+        if N > 0 { N * T::Compute::LANES } else { self.pitch }
+    }
+
+    /// Stores the exps of every row in `e`, and their sums.
+    #[inline(always)]
+    fn exps<L: Memory<T> + Memory<T::Compute>, const N: usize>(
+        &self,
+        pass: &mut Pass<T::Compute, L>,
+        source: &impl Source<T>,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        accs: &mut [<L as Lanes<T::Compute>>::Acc; ROOM],
+    ) {
+        let (lanes, count, pitch) = (pass.lanes, self.count.min(ROOM), self.pitch::<N>());
+        let e = &mut e[..count * pitch];
         for i in 0..count {
-            accepted &= fits[i] & sums[i].in_range();
+            let spot = &self.spots[i];
+            let splat = Splat::by_lane([
+                lanes.splat(self.base[i]),
+                lanes.splat(self.low[i]),
+                lanes.splat(T::Compute::ZERO),
+            ]);
+            accs[i] = pass.row::<T, N>(
+                &splat,
+                self.input(x, i),
+                &mut e[i * pitch..][..pitch],
+                #[inline(always)]
+                |at, x| source.logits(lanes, spot, at, x),
+            );
+        }
+    }
+
+    /// Finds what the rows are divided by, after the three-pass form of those whose guess failed.
+    #[inline(always)]
+    fn settle<L: Memory<T> + Memory<T::Compute>>(
+        &mut self,
+        lanes: L,
+        source: &impl Source<T>,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        accs: &[<L as Lanes<T::Compute>>::Acc; ROOM],
+        fits: bool,
+    ) {
+        let mut sums = [SumOf::<T>::ZERO; ROOM];
+        let (groups, _) = accs.as_chunks();
+        for (sums, accs) in sums.chunks_exact_mut(8).zip(groups) {
+            sums.copy_from_slice(&lanes.acc_sums(accs));
+        }
+        let mut accepted = fits;
+        for i in 0..ROOM {
+            accepted &= sums[i].in_range() | (i >= self.count);
         }
         if !accepted {
-            for i in 0..count {
-                if !(fits[i] && sums[i].in_range()) {
-                    sums[i] = redo(lanes, places.input(x, i), &mut scratch[i * pitch..][..pitch]);
+            self.fills = true;
+            for i in 0..self.count {
+                self.filled[i] = None;
+                if fits && sums[i].in_range() {
+                    continue;
+                }
+                let e = &mut e[i * self.pitch..][..self.spots[i].len];
+                let guess = (!fits).then_some(guess_at(self.near[i], L::FUSED).1);
+                match source.redo(lanes, self.first + i, self.input(x, i), e, sums[i], guess) {
+                    Ok(sum) => sums[i] = sum,
+                    Err(value) => self.filled[i] = Some(value),
                 }
             }
         }
+        self.any_filled = !accepted;
+        self.quotients = Quotients::new::<L>(&sums);
+    }
 
-        let quotients = Quotients::new::<L>(&sums);
-        let y = buffers.place.output();
+    /// y = e/S of every row.
+    #[inline(always)]
+    fn divide<L: Memory<T> + Memory<T::Compute>, const N: usize>(
+        &self,
+        lanes: L,
+        y: &mut [MaybeUninit<T>],
+        e: &mut [MaybeUninit<T::Compute>],
+    ) {
+        let (count, pitch) = (self.count.min(ROOM), self.pitch::<N>());
+        let e = &mut e[..count * pitch];
         for i in 0..count {
-            let y = places.output(y, i);
-            if !accepted && sums[i].is_nan() {
-                fill(y, T::NAN);
-                continue;
-            }
-            let e = &mut scratch[i * pitch..][..y.len().next_multiple_of(width)];
+            let spot = &self.spots[i];
+            let e = &mut e[i * pitch..][..spot.len.next_multiple_of(T::Compute::LANES).min(pitch)];
             #[allow(unsafe_code)]
-            // SAFETY: `exp_row` stored every vector of the row.
+            // SAFETY: `Pass::row` stored every vector of the row.
             let e = unsafe { assume_written(e) };
-            divide(lanes, e, y, &quotients.of_row(lanes, i));
+            // Behind the row e is 0, and so is its quotient.
+            let y = &mut y[spot.y..][..e.len().min(spot.len + spot.rest)];
+            divide::<T, L, N>(lanes, e, y, &self.quotients.of_row(lanes, i));
+        }
+        if self.fills {
+            self.fill(lanes, y);
+        }
+    }
+
+    /// Stores what is not a quotient.
+    #[inline(always)]
+    fn fill<L: Memory<T>>(&self, lanes: L, y: &mut [MaybeUninit<T>]) {
+        for i in 0..self.count.min(ROOM) {
+            let Spot {
+                y: start, len, rest, ..
+            } = self.spots[i];
+            let y = &mut y[start..][..len + rest];
+            if self.any_filled
+                && let Some(value) = self.filled[i]
+            {
+                fill(y, value);
+            } else if let Some(rest) = y.get_mut(len.next_multiple_of(T::Compute::LANES)..) {
+                zero(lanes, rest);
+            }
         }
     }
 }
 
-/// Where the rows of a batch lie.
-struct Places {
-    x: [usize; ROOM],
-    y: [usize; ROOM],
-    len: [usize; ROOM],
-}
-
-impl Places {
-    #[inline(always)]
-    fn new(rows: &Layout<'_>, start: usize, count: usize) -> Self {
-        let (mut x, mut y, mut len) = ([0; ROOM], [0; ROOM], [0; ROOM]);
-        for i in 0..count {
-            (x[i], y[i]) = rows.starts(start + i);
-            len[i] = rows.len(start + i);
-        }
-        Self { x, y, len }
-    }
-
-    #[inline(always)]
-    fn longest(&self) -> usize {
-        let mut longest = 0;
-        for len in self.len {
-            longest = longest.max(len);
-        }
-        longest
-    }
-
-    #[inline(always)]
-    fn input<'a, T>(&self, x: &'a [T], i: usize) -> &'a [T] {
-        &x[self.x[i]..][..self.len[i]]
-    }
-
-    #[inline(always)]
-    fn output<'a, T>(&self, y: &'a mut [MaybeUninit<T>], i: usize) -> &'a mut [MaybeUninit<T>] {
-        &mut y[self.y[i]..][..self.len[i]]
-    }
-}
-
-/// The guessed shifts of a batch, each kind of number side by side.
-struct Shifts<F> {
-    base: [F; ROOM],
-    low: [F; ROOM],
-}
-
-impl<F: Float> Shifts<F> {
-    #[inline(always)]
-    fn new(near: &[F; ROOM], fused: bool) -> Self {
-        let (mut base, mut low) = ([F::ZERO; ROOM], [F::ZERO; ROOM]);
-        for i in 0..ROOM {
-            let shift = guess_at(near[i], fused).1;
-            (base[i], low[i]) = (shift.base, shift.low);
-        }
-        Self { base, low }
-    }
-
-    #[inline(always)]
-    fn of_row<L: Lanes<F>>(&self, lanes: L, i: usize) -> Splat<L::V> {
-        Splat::by_lane([
-            lanes.splat(self.base[i]),
-            lanes.splat(self.low[i]),
-            lanes.splat(F::ZERO),
-        ])
-    }
-}
-
-/// y = e/S of one row.
+/// Zeros, without a call for so few.
 #[inline(always)]
-fn divide<T: Element, L: Memory<T> + Memory<T::Compute>>(
+fn zero<T: Element, L: Memory<T>>(lanes: L, y: &mut [MaybeUninit<T>]) {
+    let zero = lanes.splat(T::Compute::ZERO);
+    let mut chunks = y.chunks_exact_mut(T::Compute::LANES);
+    for y in chunks.by_ref() {
+        lanes.store(y, zero);
+    }
+    let tail = chunks.into_remainder();
+    if !tail.is_empty() {
+        lanes.store_partial(tail, zero);
+    }
+}
+
+/// y = e/S of one row; `e` are whole vectors, `N` of them, or any number if that is 0.
+#[inline(always)]
+fn divide<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(
     lanes: L,
     e: &[T::Compute],
     y: &mut [MaybeUninit<T>],
     quotient: &Quotient<V<T, L>>,
 ) {
     let width = T::Compute::LANES;
-    let mut at = 0;
-    while at < y.len() {
-        let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, &e[at..]));
-        let y = &mut y[at..];
+    let last = if N > 0 { N - 1 } else { y.len() / width };
+    let (whole, tail) = y.split_at_mut(last * width);
+    for j in 0..last {
+        let y = &mut whole[j * width..][..width];
         lanes.prefetch_output(y);
-        store(lanes, y, v);
-        at += width;
+        let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, &e[j * width..]));
+        lanes.store(y, v);
+    }
+    if N > 0 || !tail.is_empty() {
+        lanes.prefetch_output(tail);
+        let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, &e[last * width..]));
+        store(lanes, tail, v);
     }
 }
 
-/// What rows are divided by, each kind of number side by side.
+/// What rows are divided by.
+#[derive(Clone, Copy)]
 struct Quotients<F, const N: usize> {
     high: [F; N],
     low: [F; N],
@@ -337,42 +572,19 @@ impl<F: Float, const N: usize> Quotients<F, N> {
     }
 }
 
-/// The exps of one row, whole vectors of them with 0 behind the last, their sums, and whether every exponent fitted.
-#[inline(always)]
-fn exp_row<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    x: &[T],
-    splat: Splat<V<T, L>>,
-    e: &mut [MaybeUninit<T::Compute>],
-) -> (Acc<T, L>, bool) {
-    let mut pass = Pass::new(lanes, splat);
-    let mut acc = lanes.acc_zero();
-    let (mut x, mut e) = (x, e);
-    while x.len() > block::<T>() {
-        let (first, rest) = x.split_at(block::<T>());
-        let (first_e, rest_e) = e.split_at_mut(block::<T>());
-        acc = lanes.acc_add(acc, pass.vectors::<T, 4>(first, first_e));
-        (x, e) = (rest, rest_e);
-    }
-    acc = lanes.acc_add(acc, pass.part(x, e));
-    (acc, pass.fits())
-}
-
-/// The exp pass over a row.
+/// The exp pass over rows.
 struct Pass<F: Float, L: Lanes<F>> {
     lanes: L,
     core: &'static Core<F>,
-    splat: Splat<L::V>,
     seen: L::Seen,
 }
 
 impl<F: Float, L: Lanes<F>> Pass<F, L> {
     #[inline(always)]
-    fn new(lanes: L, splat: Splat<L::V>) -> Self {
+    fn new(lanes: L) -> Self {
         Self {
             lanes,
             core: F::core(L::FUSED),
-            splat,
             seen: lanes.seen_none(),
         }
     }
@@ -383,25 +595,51 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         self.lanes.seen_none_of(self.seen, self.core.forbidden)
     }
 
-    /// The sums of a block, or of less.
+    /// The exps of a row, whole vectors of them with 0 behind the last, and their sums. Rows of 1 to 4 vectors have `N`,
+    /// others 0.
     #[inline(always)]
-    fn part<T>(&mut self, x: &[T], e: &mut [MaybeUninit<F>]) -> <L as Lanes<F>>::Half
+    fn row<T, const N: usize>(
+        &mut self,
+        splat: &Splat<V<T, L>>,
+        x: &[T],
+        e: &mut [MaybeUninit<F>],
+        z: impl Fn(usize, V<T, L>) -> V<T, L>,
+    ) -> <L as Lanes<F>>::Acc
     where
         T: Element<Compute = F>,
         L: Memory<T> + Memory<F>,
     {
-        match x.len().div_ceil(F::LANES) {
-            0 => self.lanes.fold(self.lanes.splat(F::ZERO)),
-            1 => self.vectors::<T, 1>(x, e),
-            2 => self.vectors::<T, 2>(x, e),
-            3 => self.vectors::<T, 3>(x, e),
-            _ => self.vectors::<T, 4>(x, e),
+        let lanes = self.lanes;
+        if N > 0 {
+            return lanes.acc_of(self.vectors::<T, N>(splat, x, e, 0, &z));
         }
+        let mut acc = lanes.acc_zero();
+        let mut at = 0;
+        while at < x.len() {
+            let (x, e) = (&x[at..], &mut e[at..]);
+            let sum = match x.len().div_ceil(F::LANES) {
+                1 => self.vectors::<T, 1>(splat, x, e, at, &z),
+                2 => self.vectors::<T, 2>(splat, x, e, at, &z),
+                3 => self.vectors::<T, 3>(splat, x, e, at, &z),
+                _ => self.vectors::<T, 4>(splat, &x[..x.len().min(block::<T>())], e, at, &z),
+            };
+            acc = lanes.acc_add(acc, sum);
+            at += block::<T>();
+        }
+        acc
     }
 
-    /// The sums of `N` vectors, the last of which may lack lanes: those of a block whose other vectors are 0.
+    /// The sums of `N` vectors from column `start` on, the last of which may lack lanes: those of a block whose other
+    /// vectors are 0.
     #[inline(always)]
-    fn vectors<T, const N: usize>(&mut self, x: &[T], e: &mut [MaybeUninit<F>]) -> <L as Lanes<F>>::Half
+    fn vectors<T, const N: usize>(
+        &mut self,
+        splat: &Splat<V<T, L>>,
+        x: &[T],
+        e: &mut [MaybeUninit<F>],
+        start: usize,
+        z: &impl Fn(usize, V<T, L>) -> V<T, L>,
+    ) -> <L as Lanes<F>>::Half
     where
         T: Element<Compute = F>,
         L: Memory<T> + Memory<F>,
@@ -414,18 +652,19 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             lanes.prefetch(&x[j * F::LANES..]);
         }
         for j in 0..N - 1 {
-            let v = self.exp(Memory::<T>::load(lanes, &whole[j * F::LANES..]));
-            Memory::<F>::store(lanes, &mut e[j * F::LANES..], v);
+            let at = j * F::LANES;
+            let v = self.exp(splat, z(start + at, Memory::<T>::load(lanes, &whole[at..])));
+            Memory::<F>::store(lanes, &mut e[at..], v);
             halves[j] = lanes.fold(v);
         }
-        let present = last.len();
+        let (at, present) = ((N - 1) * F::LANES, last.len());
         let v = if present == F::LANES {
-            self.exp(Memory::<T>::load(lanes, last))
+            self.exp(splat, z(start + at, Memory::<T>::load(lanes, last)))
         } else {
-            let v = self.exp(Memory::<T>::load_or(lanes, last, -F::INFINITY));
+            let v = self.exp(splat, z(start + at, Memory::<T>::load_or(lanes, last, -F::INFINITY)));
             lanes.keep_first(v, present)
         };
-        Memory::<F>::store(lanes, &mut e[(N - 1) * F::LANES..], v);
+        Memory::<F>::store(lanes, &mut e[at..], v);
         halves[N - 1] = lanes.fold(v);
         match N {
             1 => halves[0],
@@ -439,24 +678,11 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
     }
 
     #[inline(always)]
-    fn exp(&mut self, x: L::V) -> L::V {
-        let ([e], [t]) = exp::<_, L, 1, false>(self.lanes, self.core, &self.splat, [x]);
+    fn exp(&mut self, splat: &Splat<L::V>, x: L::V) -> L::V {
+        let ([e], [t]) = exp::<_, L, 1, false>(self.lanes, self.core, splat, [x]);
         self.seen = self.lanes.seen(self.seen, t);
         e
     }
-}
-
-/// The three-pass form of one row whose guess failed: its sum, NaN where it has none.
-#[inline(always)]
-fn redo<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    x: &[T],
-    e: &mut [MaybeUninit<T::Compute>],
-) -> SumOf<T> {
-    let Some(shift) = shift_of_max(lanes, x) else {
-        return SumOf::<T>::of(T::Compute::NAN);
-    };
-    exp_sum::<T, T::Compute, L, true, true>(lanes, Pair(x, &mut e[..x.len()]), &shift).sum
 }
 
 /// Rows to a round of [`packed`].
@@ -480,15 +706,24 @@ fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
         *place = -T::Compute::from_i32((i % (T::Compute::LANES / P)) as i32);
     }
     let place = Memory::<T::Compute>::load(lanes, &place);
+    let width = T::Compute::LANES;
+    // Rows that follow one another without a gap and fill their parts are loaded and stored as they lie.
+    let gapless = buffers.rows.len(start) * P == width && buffers.is_gapless();
     while start < end {
+        let gapless = gapless && end - start >= ROUND;
         let mut seen = lanes.seen_none();
         let mut e = [lanes.splat(T::Compute::ZERO); 4];
         for i in 0..ROUND / P {
-            let mut group: [&[T]; P] = [&[]; P];
-            for g in 0..P {
-                group[g] = buffers.input((start + i * P + g).min(end - 1));
-            }
-            let x = Memory::<T>::load_groups(lanes, group, -T::Compute::INFINITY);
+            let first = start + i * P;
+            let x = if gapless {
+                Memory::<T>::load(lanes, &buffers.place.input()[first * (width / P)..])
+            } else {
+                let mut group: [&[T]; P] = [&[]; P];
+                for g in 0..P {
+                    group[g] = buffers.input((first + g).min(end - 1));
+                }
+                Memory::<T>::load_groups(lanes, group, -T::Compute::INFINITY)
+            };
             let ([v], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [x]);
             seen = lanes.seen(seen, t);
             // Padding adds exactly 0: it stands where −i < ½ − cols, i being the place in a group.
@@ -505,8 +740,13 @@ fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
         let quotients = Quotients::new::<L>(&sums);
         for i in 0..ROUND / P {
             let y = quotients.of_group::<L, P>(lanes, i * P).of(lanes, e[i]);
+            let first = start + i * P;
+            if gapless {
+                Memory::<T>::store(lanes, &mut buffers.place.output()[first * (width / P)..], y);
+                continue;
+            }
             for g in 0..P {
-                let r = start + i * P + g;
+                let r = first + g;
                 if r < end {
                     Memory::<T>::store_group::<P>(lanes, buffers.output(r), y, g);
                 }

@@ -23,7 +23,7 @@ const GUESS_BIAS: i32 = 32;
 /// log2 of e at the true maximum.
 const MAX_BIAS: i32 = 64;
 /// The longest rows of which two, in and out, stay in an L1 cache.
-const OVERLAPPED: usize = 1024;
+pub const OVERLAPPED: usize = 1024;
 /// Elements that small are masks, not logits, and guess nothing.
 const MASKED: f64 = -5000.0;
 
@@ -43,12 +43,20 @@ fn guess_near<T: Element>(row: &[T], fused: bool) -> (T::Compute, Shift<T::Compu
 /// The largest of the first, the middle and the last element; 0 for rows of up to 16.
 #[inline(always)]
 pub fn largest_looked_at<T: Element>(row: &[T]) -> T::Compute {
-    if let (&[first, ..], &[.., last]) = (row, row)
-        && row.len() > 16
-    {
-        largest([first.widen(), row[row.len() / 2].widen(), last.widen()])
+    largest_of(
+        row.len(),
+        #[inline(always)]
+        |at| row[at].widen(),
+    )
+}
+
+/// The same of the elements `x(at)` of a row of `len`.
+#[inline(always)]
+pub fn largest_of<F: Float>(len: usize, x: impl Fn(usize) -> F) -> F {
+    if len > 16 {
+        largest([x(0), x(len / 2), x(len - 1)])
     } else {
-        T::Compute::ZERO
+        F::ZERO
     }
 }
 
@@ -68,7 +76,8 @@ pub fn guess_of<F: Float>(three: [F; 3], fused: bool) -> (F, Shift<F>) {
 #[inline(always)]
 pub fn guess_at<F: Float>(m: F, fused: bool) -> (F, Shift<F>) {
     let core = F::core(fused);
-    let logit = m > F::from_f64(MASKED) && m < core.offset_from;
+    // Not `&&`: no branch, so that many rows are guessed side by side.
+    let logit = (m > F::from_f64(MASKED)) & (m < core.offset_from);
     let g = if logit { m } else { F::ZERO };
     (g, Shift::new(g, GUESS_BIAS, F::ZERO, core))
 }
@@ -411,11 +420,10 @@ impl<T: Element> Kernel<T> for Softmax<'_, T> {
             (place, _) => place,
         };
         let mut buffers = Buffers { place, rows };
-        let mut r = 0;
-        while r < rows.rows() {
-            let short = short_rows::ragged(lanes, &mut buffers, r);
-            r += short;
-            if short == 0 {
+        let (mut r, end) = (0, rows.rows());
+        while r < end {
+            r = short_rows::side_by_side(lanes, &mut buffers, r, end);
+            if r < end {
                 match &mut buffers.place {
                     Place::Apart(x, y) => row(lanes, rows.input(x, r), rows.output(y, r)),
                     Place::InPlace(x) => row_in_place(lanes, rows.input_mut(x, r)),

@@ -163,12 +163,13 @@ impl<F: Float> Shift<F> {
     /// The shift that makes e = 2^bias at `x = near`, about.
     #[inline(always)]
     pub fn new(near: F, bias: i32, offset: F, core: &Core<F>) -> Self {
-        // rint in the current type: |near·log2 e| < 2^15.
-        let n = ((near * F::LOG2_E + F::ROUND) - F::ROUND).to_i32() - bias;
+        // rint in the current type: |near·log2 e| < 2^15. Every number up to `low` is exact, without a conversion to an
+        // integer that would keep the shifts of many rows from being computed side by side.
+        let n = ((near * F::LOG2_E + F::ROUND) - F::ROUND) - F::from_i32(bias);
         Self {
-            n,
-            base: F::ROUND + F::from_i32(core.steps * (F::BIAS - n)),
-            low: (F::from_i32(n - (F::BIAS - 7)) + F::from_f64(0.031_25)) * F::LN_2,
+            n: n.to_i32(),
+            base: F::ROUND + F::from_i32(core.steps) * (F::from_i32(F::BIAS) - n),
+            low: ((n - F::from_i32(F::BIAS - 7)) + F::from_f64(0.031_25)) * F::LN_2,
             offset,
         }
     }
