@@ -230,10 +230,10 @@ impl<T: Element> Source<T> for Plain<'_> {
     }
 }
 
-/// Calls a method of a batch with its number of vectors as a constant.
+/// Calls a method of a batch with its number of vectors as a constant, but where exp is a call anyway.
 macro_rules! by_vectors {
     ($batch:expr, $method:ident($($argument:expr),*)) => {
-        match $batch.vectors {
+        match if L::COMPACT { 0 } else { $batch.vectors } {
             1 => $batch.$method::<L, 1>($($argument),*),
             2 => $batch.$method::<L, 2>($($argument),*),
             3 => $batch.$method::<L, 3>($($argument),*),
@@ -486,12 +486,13 @@ impl<T: Element> Batch<T> {
     }
 }
 
-/// Zeros, without a call for so few.
+/// Zeros. The compiler must not know that they are: it would call memset, which takes longer for so few.
 #[inline(always)]
 fn zero<T: Element, L: Memory<T>>(lanes: L, y: &mut [MaybeUninit<T>]) {
-    let zero = lanes.splat(T::Compute::ZERO);
+    let zero = lanes.splat(core::hint::black_box(T::Compute::ZERO));
     let mut chunks = y.chunks_exact_mut(T::Compute::LANES);
     for y in chunks.by_ref() {
+        lanes.prefetch_output(y);
         lanes.store(y, zero);
     }
     let tail = chunks.into_remainder();
