@@ -5,6 +5,7 @@
 //! than two segments of the sum is shared by segments ([`long`]), a tensor of few outer slices by columns ([`axis`]).
 
 mod axis;
+mod choice;
 mod long;
 mod masked;
 mod ragged;
@@ -16,6 +17,7 @@ pub use axis::*;
 pub use masked::*;
 pub use ragged::*;
 pub use rows::*;
+pub use sampling::par_sample_gumbel_rows;
 pub use training::*;
 
 use super::cross_entropy::LEAF;

@@ -2,6 +2,7 @@
 
 use super::super::cut::{Input, Results};
 use super::super::{check_top_k, checked, same_length};
+use super::choice::{long_argmax, long_top_k};
 use super::long::{is_long, long_log_softmax, long_softmax, long_sum};
 use super::share_rows;
 use crate::element::{Element, Float, Output};
@@ -235,6 +236,10 @@ pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> 
     rows.check_input(x.len())?;
     rows.check_results("index", index.len(), 1)?;
     let isa = Isa::detect();
+    if is_long(rows) {
+        index[0] = long_argmax(isa, &x[..rows.cols()]);
+        return Ok(());
+    }
     share_rows(
         (Input(x, rows.x_stride()), Results(index, 1)),
         rows,
@@ -263,6 +268,10 @@ pub fn par_top_k_rows<T: Element>(
 ) -> Result<(), Error> {
     check_top_k(x.len(), k, index.len(), prob.len(), rows)?;
     let isa = Isa::detect();
+    if is_long(rows) && k > 0 {
+        long_top_k(isa, &x[..rows.cols()], &mut index[..k], &mut prob[..k]);
+        return Ok(());
+    }
     let places = (Results(index, k), Results(prob, k));
     share_rows(
         (Input(x, rows.x_stride()), places),
