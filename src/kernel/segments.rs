@@ -1,6 +1,7 @@
 //! One row in segments of [`SEGMENT`](super::passes::SEGMENT) elements, each a call of its own: what threads share.
 //!
-//! The sum of a row is that of its segments in order, so that the bits do not depend on who computed which.
+//! The sum of a row is that of its segments in order, so that the bits do not depend on who computed which. Operators whose
+//! own kernel has its passes apart (the gradients, top-k) are no variant here: threads run that.
 
 use super::cross_entropy::Sweep;
 use super::log_softmax::subtract;

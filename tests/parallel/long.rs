@@ -110,49 +110,43 @@ fn losses() {
 fn check_losses<T: TestElement>() {
     let ignored = CrossEntropy::default().ignore_index;
     for n in LENGTHS {
-        let x: Vec<T> = DISTRIBUTIONS[1].row(n, 121);
+        let mut x: Vec<T> = DISTRIBUTIONS[1].row(n, 121);
+        x[SEGMENT + 7] = x[7];
         let weights: Vec<f32> = (0..n).map(|i| (i % 8) as f32 * 0.375).collect();
         // Σ w·l depends on the order of its segments.
         let mut cancelling = weights.clone();
         (cancelling[7], cancelling[SEGMENT + 7]) = (3e37, -3e37);
         if n > 4 * SEGMENT {
-            same_loss(
-                &format!("n = {n}"),
-                &x,
-                (n - 1) as i64,
-                Some(&cancelling),
-                Reduction::Sum,
-            );
+            let label = (n - 1) as i64;
+            same_losses(&format!("n = {n}"), &x, label, Some(&cancelling), Reduction::Sum);
             continue;
         }
-        for label in [3, SEGMENT, SEGMENT + 7, n - 1] {
-            for weights in [None, Some(&weights[..]), Some(&cancelling[..])] {
-                same_losses(&format!("n = {n}"), &x, label as i64, weights);
+        for (l, label) in [3, SEGMENT, SEGMENT + 7, n - 1].into_iter().enumerate() {
+            let weights = [None, Some(&weights[..]), Some(&cancelling[..])];
+            for (w, weights) in weights.into_iter().enumerate() {
+                let reduction = [Reduction::None, Reduction::Mean, Reduction::Sum][(l + w) % 3];
+                same_losses(&format!("n = {n}"), &x, label as i64, weights, reduction);
             }
         }
-        same_losses("ignored", &x, ignored, Some(&weights));
+        same_losses("ignored", &x, ignored, Some(&weights), Reduction::None);
     }
     let (n, weights) = (LENGTHS[0], vec![0.5; LENGTHS[0]]);
     for (special, at) in specials().chain([(-3e38, 5), (3e38, 5)]) {
         let mut x: Vec<T> = DISTRIBUTIONS[1].row(n, 122);
         x[at] = T::from_f64(special);
-        for label in [at as i64, 2, ignored] {
-            same_losses(&format!("{special} at {at}"), &x, label, Some(&weights));
+        for label in [at, 2] {
+            let what = format!("{special} at {at}");
+            same_losses(&what, &x, label as i64, Some(&weights), Reduction::None);
         }
-        let all = vec![T::from_f64(special); n];
-        same_losses(&format!("all {special}"), &all, at as i64, None);
     }
-}
-
-/// Of each reduction.
-fn same_losses<T: TestElement>(what: &str, x: &[T], label: i64, weights: Option<&[f32]>) {
-    for reduction in [Reduction::None, Reduction::Mean, Reduction::Sum] {
-        same_loss(what, x, label, weights, reduction);
+    for special in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3e38] {
+        let all = vec![T::from_f64(special); n];
+        same_losses(&format!("all {special}"), &all, 5, None, Reduction::Sum);
     }
 }
 
 /// Loss and gradient, and the loss alone, smoothed and not, with memory behind the results that stays as it is.
-fn same_loss<T: TestElement>(what: &str, x: &[T], label: i64, weights: Option<&[f32]>, reduction: Reduction) {
+fn same_losses<T: TestElement>(what: &str, x: &[T], label: i64, weights: Option<&[f32]>, reduction: Reduction) {
     let rows = Rows::new(1, x.len());
     for label_smoothing in [0.0, 0.1] {
         let params = CrossEntropy {

@@ -1,4 +1,5 @@
-//! One long row, shared by segments of the sum: the sums are added in order, as one thread does.
+//! One long row, shared by segments of the sum: the sums are added in order, as one thread does. What follows a sum works
+//! on each element alone, and is shared by any parts.
 
 use super::super::cross_entropy::{Memory, total};
 use super::super::cut::{Cut, Input, Results};

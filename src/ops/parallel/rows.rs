@@ -14,6 +14,8 @@ use crate::rows::Rows;
 
 /// [`softmax`](crate::softmax()) of one row on the current rayon pool: the same bits.
 ///
+/// The parts of a row of more than 131,072 elements are shared.
+///
 /// # Errors
 /// As [`softmax`](crate::softmax()).
 ///
@@ -32,6 +34,8 @@ pub fn par_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Res
 
 /// [`softmax_in_place`](crate::softmax_in_place) of one row on the current rayon pool: the same bits.
 ///
+/// The parts of a row of more than 131,072 elements are shared.
+///
 /// ```
 /// let mut x = [0.0_f32, f32::NEG_INFINITY, 0.0];
 /// softmax::par_softmax_in_place(&mut x);
@@ -47,6 +51,8 @@ pub fn par_softmax_in_place<T: Element>(x: &mut [T]) {
 }
 
 /// [`softmax_rows`](crate::softmax_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
@@ -73,6 +79,8 @@ pub fn par_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, r
 
 /// [`softmax_rows_in_place`](crate::softmax_rows_in_place) on the current rayon pool: the same bits.
 ///
+/// A single row of more than 131,072 elements is shared, too, by parts.
+///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
 ///
@@ -97,6 +105,8 @@ pub fn par_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<
 
 /// [`log_softmax`](crate::log_softmax) of one row on the current rayon pool: the same bits.
 ///
+/// The parts of a row of more than 131,072 elements are shared.
+///
 /// # Errors
 /// As [`log_softmax`](crate::log_softmax).
 ///
@@ -114,6 +124,8 @@ pub fn par_log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) ->
 
 /// [`log_softmax_in_place`](crate::log_softmax_in_place) of one row on the current rayon pool: the same bits.
 ///
+/// The parts of a row of more than 131,072 elements are shared.
+///
 /// ```
 /// let mut x = [100.0_f32, f32::NEG_INFINITY];
 /// softmax::par_log_softmax_in_place(&mut x);
@@ -129,6 +141,8 @@ pub fn par_log_softmax_in_place<T: Element>(x: &mut [T]) {
 }
 
 /// [`log_softmax_rows`](crate::log_softmax_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
@@ -155,6 +169,8 @@ pub fn par_log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut 
 
 /// [`log_softmax_rows_in_place`](crate::log_softmax_rows_in_place) on the current rayon pool: the same bits.
 ///
+/// A single row of more than 131,072 elements is shared, too, by parts.
+///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
 ///
@@ -179,6 +195,8 @@ pub fn par_log_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Res
 
 /// [`logsumexp`](crate::logsumexp) of one row on the current rayon pool: the same bits.
 ///
+/// The parts of a row of more than 131,072 elements are shared.
+///
 /// ```
 /// assert_eq!(softmax::par_logsumexp(&[3.0_f32]), 3.0);
 /// ```
@@ -196,6 +214,8 @@ pub fn par_logsumexp<T: Element>(x: &[T]) -> T {
 }
 
 /// [`logsumexp_rows`](crate::logsumexp_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`logsumexp_rows`](crate::logsumexp_rows).
@@ -221,6 +241,8 @@ pub fn par_logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut 
 }
 
 /// [`argmax_rows`](crate::argmax_rows) on the current rayon pool.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`argmax_rows`](crate::argmax_rows).
@@ -248,6 +270,9 @@ pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> 
 }
 
 /// [`top_k_rows`](crate::top_k_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by a part to a thread, each with memory of its own for up to k
+/// indices.
 ///
 /// # Errors
 /// As [`top_k_rows`](crate::top_k_rows).

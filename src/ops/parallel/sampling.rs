@@ -1,4 +1,4 @@
-//! Drawing a class from each of many rows.
+//! Drawing a class from each of many rows. Inside a row nothing is shared: its generator is one sequence.
 
 use super::super::cut::{Input, Results};
 use super::super::sampling::{check_call, check_temperature};

@@ -14,6 +14,8 @@ use crate::{BackwardRows, CrossEntropy};
 
 /// [`softmax_backward_rows`](crate::softmax_backward_rows) on the current rayon pool: the same bits.
 ///
+/// A single row of more than 131,072 elements is shared, too, by parts.
+///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
 ///
@@ -35,6 +37,8 @@ pub fn par_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
 
 /// [`softmax_backward_rows_in_place`](crate::softmax_backward_rows_in_place) on the current rayon pool: the same bits.
 ///
+/// A single row of more than 131,072 elements is shared, too, by parts.
+///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
 ///
@@ -50,6 +54,8 @@ pub fn par_softmax_backward_rows_in_place<T: Element>(y: &[T], dy: &mut [T], row
 }
 
 /// [`log_softmax_backward_rows`](crate::log_softmax_backward_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
@@ -72,6 +78,8 @@ pub fn par_log_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
 
 /// [`log_softmax_backward_rows_in_place`](crate::log_softmax_backward_rows_in_place) on the current rayon pool: the same
 /// bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
@@ -127,6 +135,8 @@ fn backward_in_place<T: Element>(y: &[T], dy: &mut [T], rows: BackwardRows, log:
 
 /// [`cross_entropy`](crate::cross_entropy()) on the current rayon pool: the same bits, those of a sum or mean too, since
 /// losses are always added by the same halves.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`cross_entropy`](crate::cross_entropy()).
