@@ -60,7 +60,7 @@ ALLOWED = [
     (
         r"",
         r"arch::\w+::enter"
-        r"|^kernel::([a-z_]+::)?(FindSum|StoreExps|Again|Sweep|SumRow|Results|ExpsByBlock|LogitsOf|Batch|Single|ExpSums)<",
+        r"|^kernel::([a-z_]+::)?(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batch|Single|ExpSums)<",
         "a pass of its own: once per row, batch of rows, tile, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),

@@ -103,14 +103,16 @@ fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let known = Known::new(found, label, x.len(), terms);
     let mut smoothed = SumOf::<T>::ZERO;
     if dx.is_some() || known.is_smoothed() {
-        lanes.call(Sweep {
+        // No machine function of its own: the call would be a seventh of a short row.
+        let sweep = Sweep {
             x,
             dx,
             start: 0,
             label,
             known,
             smoothed: &mut smoothed,
-        });
+        };
+        sweep.run(lanes);
     }
     known.loss(x[label].widen(), smoothed)
 }

@@ -47,7 +47,7 @@ impl<T: Element> Kernel<T> for Segment<'_, T> {
             Segment::Scale(e, sum) => quotients_in_place(lanes, e, sum),
             Segment::Quotient(place, shift, sum) => lanes.call(Again { place, shift, sum }),
             Segment::Subtract(place, log) => subtract(lanes, place, log),
-            Segment::Loss(sweep) => lanes.call(sweep),
+            Segment::Loss(sweep) => sweep.run(lanes),
         }
     }
 }
