@@ -1,9 +1,12 @@
 //! `par_<operator>/<threads>/<rows>x<cols>`: the twins on pools of 1, 2, 4 … threads, up to those of this machine, beside
 //! the operator itself (`alone`). The speed-up is the time of `alone` over that of the pool.
+//!
+//! `<operator>` is `softmax`, `log_softmax`, `softmax_backward`, `log_softmax_backward`, `cross_entropy` (smoothed, with its
+//! gradient), `argmax` or `top_k` (k = 10), of f32.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::ThreadPoolBuilder;
-use softmax::Rows;
+use softmax::{BackwardRows, CrossEntropy, Rows};
 use std::hint::black_box;
 
 mod common;
@@ -62,5 +65,78 @@ fn bench(c: &mut Criterion) {
     );
 }
 
-criterion_group!(benches, bench);
+/// The most rows of a shape.
+const ROWS: usize = 1024;
+const K: usize = 10;
+
+/// The gradients as if the logits were y and dy, too: what they hold does not matter.
+fn gradients(c: &mut Criterion) {
+    fn back(rows: Rows) -> BackwardRows {
+        BackwardRows::new(rows.rows(), rows.cols())
+    }
+    each(
+        c,
+        "par_softmax_backward",
+        |x, y, rows| softmax::softmax_backward_rows(x, x, y, back(rows)).expect("the slices hold the rows"),
+        |x, y, rows| softmax::par_softmax_backward_rows(x, x, y, back(rows)).expect("the slices hold the rows"),
+    );
+    each(
+        c,
+        "par_log_softmax_backward",
+        |x, y, rows| softmax::log_softmax_backward_rows(x, x, y, back(rows)).expect("the slices hold the rows"),
+        |x, y, rows| softmax::par_log_softmax_backward_rows(x, x, y, back(rows)).expect("the slices hold the rows"),
+    );
+}
+
+fn losses(c: &mut Criterion) {
+    const LABELS: [i64; ROWS] = [3; ROWS];
+    const PARAMS: CrossEntropy = CrossEntropy {
+        label_smoothing: 0.1,
+        ignore_index: -100,
+        class_weights: None,
+        reduction: softmax::Reduction::Mean,
+    };
+    each(
+        c,
+        "par_cross_entropy",
+        |x, y, rows| {
+            softmax::cross_entropy(x, &LABELS, &mut [0.0], Some(y), rows, &PARAMS).expect("the slices hold the rows")
+        },
+        |x, y, rows| {
+            softmax::par_cross_entropy(x, &LABELS, &mut [0.0], Some(y), rows, &PARAMS)
+                .expect("the slices hold the rows")
+        },
+    );
+}
+
+fn choices(c: &mut Criterion) {
+    each(
+        c,
+        "par_argmax",
+        |x, _, rows| {
+            let mut index = [0; ROWS];
+            softmax::argmax_rows(x, &mut index, rows).expect("the slices hold the rows");
+            black_box(index[0]);
+        },
+        |x, _, rows| {
+            let mut index = [0; ROWS];
+            softmax::par_argmax_rows(x, &mut index, rows).expect("the slices hold the rows");
+            black_box(index[0]);
+        },
+    );
+    each(
+        c,
+        "par_top_k",
+        |x, prob, rows| {
+            let mut index = [0; K * ROWS];
+            softmax::top_k_rows(x, K, &mut index, prob, rows).expect("the slices hold the rows");
+        },
+        |x, prob, rows| {
+            let mut index = [0; K * ROWS];
+            softmax::par_top_k_rows(x, K, &mut index, prob, rows).expect("the slices hold the rows");
+        },
+    );
+}
+
+criterion_group!(benches, bench, gradients, losses, choices);
 criterion_main!(benches);

@@ -11,6 +11,8 @@ use softmax::{
 };
 use std::fmt::Debug;
 
+mod long;
+
 fn pools() -> Vec<ThreadPool> {
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
     [1, 2, 7].map(pool).into()
@@ -512,6 +514,41 @@ fn check_draws<T: TestElement<Probability = f32> + Element<Compute = f32>>() {
 }
 
 #[test]
+fn gumbel_draws() {
+    for_each_element!(check_gumbel_draws);
+}
+
+fn check_gumbel_draws<T: TestElement<Probability = f32> + Element<Compute = f32>>() {
+    for (r, c, gap) in [(150, 1001, 4), (1, 70_000, 0), (0, 5, 0)] {
+        let rows = Rows::new(r, c).with_x_stride(c + gap);
+        let mut x: Vec<T> = DISTRIBUTIONS[1].row(r * (c + gap), 102);
+        if r > 70 {
+            x[70 * (c + gap) + 5] = T::from_f64(f64::NAN);
+        }
+        for temperature in [0.0, 0.7] {
+            let generator = |row: usize| {
+                let mut rng = inputs::rng(103 + row as u64);
+                move || rng.random()
+            };
+            same(&format!("{} Gumbel {r}x{c} at {temperature}", T::NAME), |par| {
+                let mut class = vec![Ok(usize::MAX); r + 1];
+                if par {
+                    softmax::par_sample_gumbel_rows(&x, temperature, generator, &mut class, rows)
+                        .expect("the slices hold the rows");
+                } else {
+                    for (row, class) in class[..r].iter_mut().enumerate() {
+                        *class = softmax::sample_gumbel(&x[row * (c + gap)..][..c], temperature, generator(row));
+                    }
+                }
+                assert!((0..r).all(|row| class[row].is_err() == (row == 70)));
+                assert_eq!(class[r], Ok(usize::MAX), "wrote behind the results");
+                class
+            });
+        }
+    }
+}
+
+#[test]
 fn bad_calls() {
     let (x, mut y) = ([0.0_f32; 10], [7.0_f32; 9]);
     let rows = Rows::new(2, 5);
@@ -651,6 +688,16 @@ fn errors_before_writes() {
     assert!(draw(nucleus, &random[1..], r * c, rows).starts_with("random"));
     assert!(draw(nucleus, &random, r * c, Rows::new(41, c)).starts_with("input"));
     assert!(draw(nucleus, &random, r * c, Rows::new(41, 10)).starts_with("random"));
+    let gumbel = |temperature: f32, rows: Rows| {
+        let mut written = class;
+        let generator = |_| || -> u64 { unreachable!("a number is drawn") };
+        let error = softmax::par_sample_gumbel_rows(&x, temperature, generator, &mut written, rows);
+        assert_eq!(written, class);
+        error.expect_err("a bad call").to_string()
+    };
+    assert!(gumbel(-1.0, rows).starts_with("temperature"));
+    assert!(gumbel(1.0, Rows::new(41, c)).starts_with("input"));
+    assert!(gumbel(1.0, Rows::new(41, 10)).starts_with("class"));
 }
 
 /// A sum of losses is one of halves, whatever the ISA.

@@ -10,18 +10,29 @@
 use super::exp::of_difference;
 use super::passes::{load, map_sum};
 use super::row::Read;
+use super::softmax::SumOf;
 use super::{Buffers, Kernel};
 use crate::arch::memory::Cells;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 
 /// The gradient of each row: `dy` holds dy and the place for dx, `y` what the forward pass gave.
-pub struct Backward<'a, T> {
+pub struct Backward<'a, T: Element> {
     pub y: &'a [T],
     pub y_stride: usize,
     pub dy: Buffers<'a, T>,
     /// Whether the forward pass was log_softmax.
     pub log: bool,
+    pub passes: Passes<'a, SumOf<T>>,
+}
+
+/// What is done to a row: everything, or one of the two passes, each of which threads share.
+pub enum Passes<'a, S> {
+    Both,
+    /// s; there need be no place for dx.
+    Sum(&'a mut S),
+    /// dx from s.
+    Gradient(S),
 }
 
 impl<T: Element> Kernel<T> for Backward<'_, T> {
@@ -38,18 +49,28 @@ impl<T: Element> Kernel<T> for Backward<'_, T> {
 #[inline(always)]
 fn all_rows<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, backward: Backward<'_, T>) {
     let Backward {
-        y, y_stride, mut dy, ..
+        y,
+        y_stride,
+        mut dy,
+        mut passes,
+        ..
     } = backward;
     for r in 0..dy.rows.rows() {
         let y = &y[r * y_stride..][..dy.rows.len(r)];
-        let s = sum::<T, L, LOG>(lanes, y, dy.input(r));
-        gradient::<T, L, LOG>(lanes, y, dy.row(r).cells(), s);
+        let s = match passes {
+            Passes::Gradient(s) => s,
+            _ => sum::<T, L, LOG>(lanes, y, dy.input(r)),
+        };
+        if let Passes::Sum(place) = &mut passes {
+            **place = s;
+        } else {
+            gradient::<T, L, LOG>(lanes, y, dy.row(r).cells(), s.split());
+        }
     }
 }
 
-/// s in two terms.
 #[inline(always)]
-fn sum<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, y: &[T], dy: &[T]) -> (T::Compute, T::Compute) {
+fn sum<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, y: &[T], dy: &[T]) -> SumOf<T> {
     map_sum::<T, T, L>(
         lanes,
         Read(dy),
@@ -63,10 +84,9 @@ fn sum<T: Element, L: Memory<T>, const LOG: bool>(lanes: L, y: &[T], dy: &[T]) -
             (term, term)
         },
     )
-    .split()
 }
 
-/// dx from dy, y and s.
+/// dx from dy, y and s in two terms.
 #[inline(always)]
 fn gradient<T: Element, L: Memory<T>, const LOG: bool>(
     lanes: L,

@@ -11,10 +11,10 @@
 use super::Kernel;
 use super::passes::{Quotient, V, map_sum};
 use super::row::{Pair, Read, Row};
-use super::softmax::{fill, sum};
+use super::softmax::{SumOf, fill, sum};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
-use crate::math::exp::{Splat, exp};
+use crate::math::exp::{Shift, Splat, exp};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
@@ -93,41 +93,132 @@ fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
         }
         return 0.0;
     }
-    let Some((shift, sum)) = sum(lanes, x) else {
+    let Some(found) = sum(lanes, x) else {
         if let Some(dx) = dx {
             fill(dx, T::NAN);
         }
         return f64::NAN;
     };
-    let t = label as usize;
-    let (high, low) = sum.log(shift.n);
-    let l = (to_f64(high) - (to_f64(x[t].widen()) - to_f64(shift.offset))) + to_f64(low);
-    let at_label = (1.0 - terms.smoothing) * terms.weight(t);
-    let each = terms.smoothing / x.len() as f64;
-    let sweep = Sweep {
-        shift: shift.splat(lanes),
-        quotient: Quotient::new(lanes, sum),
-        offset: lanes.splat(shift.offset),
-        log: [lanes.splat(high), lanes.splat(low)],
-        p: splat(lanes, terms.scale * (at_label + each * terms.weight_sum)),
-        w: splat(lanes, terms.scale * each),
-        weights: terms.weights.filter(|_| each != 0.0),
-    };
-    let smoothed = match dx {
-        Some(dx) => {
-            let smoothed = sweep.run(lanes, Pair(x, &mut *dx));
-            let place = &mut dx[t..=t];
-            let label = splat(lanes, terms.scale * at_label);
-            let (v, _) = sweep.of(lanes, t, lanes.load_or(&x[t..=t], T::Compute::ZERO));
-            Memory::<T>::store_partial(lanes, place, Lanes::<T::Compute>::sub(lanes, v, label));
-            smoothed
+    let label = label as usize;
+    let known = Known::new(found, label, x.len(), terms);
+    let mut smoothed = SumOf::<T>::ZERO;
+    if dx.is_some() || known.is_smoothed() {
+        // No machine function of its own: the call would be a seventh of a short row.
+        let sweep = Sweep {
+            x,
+            dx,
+            start: 0,
+            label,
+            known,
+            smoothed: &mut smoothed,
+        };
+        sweep.run(lanes);
+    }
+    known.loss(x[label].widen(), smoothed)
+}
+
+/// What is known of a row between its two sweeps.
+#[derive(Clone, Copy)]
+pub struct Known<'a, F: Float> {
+    shift: Shift<F>,
+    sum: F::Sum,
+    /// ln Σ e^(x − offset), high and low.
+    log: (F, F),
+    /// (1 − ε)·w_t
+    at_label: f64,
+    /// ε/C
+    each: f64,
+    terms: &'a Terms<'a>,
+}
+
+impl<'a, F: Float> Known<'a, F> {
+    /// Of a row of `len` elements with this shift and sum, label `t`.
+    #[inline(always)]
+    pub fn new((shift, sum): (Shift<F>, F::Sum), t: usize, len: usize, terms: &'a Terms<'a>) -> Self {
+        Self {
+            shift,
+            sum,
+            log: sum.log(shift.n),
+            at_label: (1.0 - terms.smoothing) * terms.weight(t),
+            each: terms.smoothing / len as f64,
+            terms,
         }
-        None if each != 0.0 => sweep.run(lanes, Read(x)),
-        None => 0.0,
-    };
-    // Without smoothing its sum is not looked at: −∞ in the row would make it 0·∞.
-    let loss = at_label * if l < 0.0 { 0.0 } else { l };
-    if each == 0.0 { loss } else { loss + each * smoothed }
+    }
+
+    /// Whether the loss needs Σ w·l.
+    #[inline(always)]
+    pub fn is_smoothed(&self) -> bool {
+        self.each != 0.0
+    }
+
+    /// The loss of the row, whose logit at the label is `x` and whose Σ w·l is `smoothed`.
+    #[inline(always)]
+    pub fn loss(&self, x: F, smoothed: F::Sum) -> f64 {
+        let (high, low) = self.log;
+        let l = (to_f64(high) - (to_f64(x) - to_f64(self.shift.offset))) + to_f64(low);
+        let loss = self.at_label * if l < 0.0 { 0.0 } else { l };
+        // Without smoothing its sum is not looked at: −∞ in the row would make it 0·∞.
+        if self.is_smoothed() {
+            loss + self.each * smoothed.to_f64()
+        } else {
+            loss
+        }
+    }
+}
+
+/// The second sweep over a row, or over a segment of it.
+pub struct Sweep<'a, T: Element> {
+    pub x: &'a [T],
+    /// The place of the gradient, if it is wanted.
+    pub dx: Option<&'a mut [MaybeUninit<T>]>,
+    /// Where `x` starts in the row.
+    pub start: usize,
+    /// Of the row; it need not lie in the segment.
+    pub label: usize,
+    pub known: Known<'a, T::Compute>,
+    /// Σ w·l
+    pub smoothed: &'a mut SumOf<T>,
+}
+
+impl<T: Element> Kernel<T> for Sweep<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { x, start, known, .. } = self;
+        let Known {
+            shift, at_label, each, ..
+        } = known;
+        let Terms {
+            weights,
+            weight_sum,
+            scale,
+            ..
+        } = *known.terms;
+        let factors = Factors {
+            shift: shift.splat(lanes),
+            quotient: Quotient::new(lanes, known.sum),
+            offset: lanes.splat(shift.offset),
+            log: [lanes.splat(known.log.0), lanes.splat(known.log.1)],
+            p: splat(lanes, scale * (at_label + each * weight_sum)),
+            w: splat(lanes, scale * each),
+            weights: match weights {
+                Some(weights) if each != 0.0 => Some(&weights[start..][..x.len()]),
+                _ => None,
+            },
+        };
+        *self.smoothed = match self.dx {
+            Some(dx) => {
+                let smoothed = factors.sweep(lanes, Pair(x, &mut *dx));
+                let t = self.label.wrapping_sub(start);
+                if t < x.len() {
+                    let label = splat(lanes, scale * at_label);
+                    let (v, _) = factors.of(lanes, t, lanes.load_or(&x[t..=t], T::Compute::ZERO));
+                    Memory::<T>::store_partial(lanes, &mut dx[t..=t], Lanes::<T::Compute>::sub(lanes, v, label));
+                }
+                smoothed
+            }
+            None => factors.sweep(lanes, Read(x)),
+        };
+    }
 }
 
 #[inline(always)]
@@ -135,8 +226,8 @@ fn splat<F: Float, L: Lanes<F>>(lanes: L, x: f64) -> L::V {
     lanes.splat(F::from_f64(x))
 }
 
-/// The second sweep over a row.
-struct Sweep<'a, V> {
+/// The factors of the second sweep.
+struct Factors<'a, V> {
     shift: Splat<V>,
     quotient: Quotient<V>,
     offset: V,
@@ -148,10 +239,10 @@ struct Sweep<'a, V> {
     weights: Option<&'a [f32]>,
 }
 
-impl<V: Copy> Sweep<'_, V> {
+impl<V: Copy> Factors<'_, V> {
     /// Stores the gradients but for the label's term, and gives Σ w·l.
     #[inline(always)]
-    fn run<T, L>(&self, lanes: L, row: impl Row<T, T>) -> f64
+    fn sweep<T, L>(&self, lanes: L, row: impl Row<T, T>) -> SumOf<T>
     where
         T: Element,
         L: Memory<T> + Memory<T::Compute> + Lanes<T::Compute, V = V>,
@@ -162,7 +253,6 @@ impl<V: Copy> Sweep<'_, V> {
             #[inline(always)]
             |at, x| self.of(lanes, at, x),
         )
-        .to_f64()
     }
 
     /// The gradients at `at` but for the label's term, and w·l.

@@ -1,7 +1,9 @@
 //! One row in segments of [`SEGMENT`](super::passes::SEGMENT) elements, each a call of its own: what threads share.
 //!
-//! The sum of a row is that of its segments in order, so that the bits do not depend on who computed which.
+//! The sum of a row is that of its segments in order, so that the bits do not depend on who computed which. Operators whose
+//! own kernel has its passes apart (the gradients, top-k) are no variant here: threads run that.
 
+use super::cross_entropy::Sweep;
 use super::log_softmax::subtract;
 use super::passes::{Exps, exp_sum, max};
 use super::row::{Pair, Read};
@@ -21,7 +23,7 @@ pub enum Segment<'a, T: Element> {
         &'a [T],
         Option<&'a mut [MaybeUninit<T::Compute>]>,
         Shift<T::Compute>,
-        &'a mut Option<Exps<T::Compute>>,
+        &'a mut Exps<T::Compute>,
     ),
     /// e/S from every e that was stored.
     Scale(&'a mut [MaybeUninit<T::Compute>], SumOf<T>),
@@ -29,6 +31,8 @@ pub enum Segment<'a, T: Element> {
     Quotient(Place<'a, T>, Shift<T::Compute>, SumOf<T>),
     /// x minus offset, high and low.
     Subtract(Place<'a, T>, [T::Compute; 3]),
+    /// The gradients and Σ w·l of a cross-entropy.
+    Loss(Sweep<'a, T>),
 }
 
 impl<T: Element> Kernel<T> for Segment<'_, T> {
@@ -37,12 +41,13 @@ impl<T: Element> Kernel<T> for Segment<'_, T> {
         match self {
             Segment::Max(x, m) => *m = max(lanes, x),
             Segment::Sum(x, Some(e), shift, exps) => {
-                *exps = Some(exp_sum::<T, T::Compute, L, true, false>(lanes, Pair(x, e), &shift));
+                *exps = exp_sum::<T, T::Compute, L, true, false>(lanes, Pair(x, e), &shift);
             }
-            Segment::Sum(x, None, shift, exps) => *exps = Some(exp_sum::<T, T, L, true, false>(lanes, Read(x), &shift)),
+            Segment::Sum(x, None, shift, exps) => *exps = exp_sum::<T, T, L, true, false>(lanes, Read(x), &shift),
             Segment::Scale(e, sum) => quotients_in_place(lanes, e, sum),
             Segment::Quotient(place, shift, sum) => lanes.call(Again { place, shift, sum }),
             Segment::Subtract(place, log) => subtract(lanes, place, log),
+            Segment::Loss(sweep) => sweep.run(lanes),
         }
     }
 }

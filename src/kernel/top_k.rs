@@ -8,10 +8,10 @@ use super::Kernel;
 use super::argmax::is_nan;
 use super::passes::{Quotient, max};
 use super::row::block;
-use super::softmax::sum;
+use super::softmax::{SumOf, sum};
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
-use crate::math::exp::exp;
+use crate::math::exp::{Shift, exp};
 use crate::rows::Rows;
 
 /// Top-k of each row of `x`; `index` and `prob` have `k` places to a row.
@@ -21,29 +21,51 @@ pub struct TopK<'a, T: Element> {
     pub index: &'a mut [usize],
     pub prob: &'a mut [T::Compute],
     pub rows: Rows,
+    pub steps: Steps<T>,
+}
+
+/// What is done to a row: everything, or one of the two steps, between which threads join what they have found.
+#[derive(Clone, Copy)]
+pub enum Steps<T: Element> {
+    Both,
+    /// The indices; there need be no place for probabilities.
+    Select,
+    /// The probabilities of the indices, under the shift and the sum of the row if it has one.
+    Probabilities(Option<(Shift<T::Compute>, SumOf<T>)>),
 }
 
 impl<T: Element> Kernel<T> for TopK<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        if self.k == 0 {
+        let Self { k, steps, .. } = self;
+        if k == 0 {
             return;
         }
-        let places = self
-            .index
-            .chunks_exact_mut(self.k)
-            .zip(self.prob.chunks_exact_mut(self.k));
-        for (r, (index, prob)) in places.enumerate() {
-            row(lanes, self.rows.input(self.x, r), index, prob);
+        for (r, index) in self.index.chunks_exact_mut(k).enumerate() {
+            let x = self.rows.input(self.x, r);
+            if !matches!(steps, Steps::Probabilities(_)) {
+                select(lanes, x, index);
+            }
+            let found = match steps {
+                Steps::Both => sum(lanes, x),
+                Steps::Select => continue,
+                Steps::Probabilities(found) => found,
+            };
+            probabilities(lanes, x, index, &mut self.prob[r * k..][..k], found);
         }
     }
 }
 
-/// One row, `index.len() == prob.len() ≤ x.len()`.
+/// The probabilities of some classes of a row, under its shift and its sum.
 #[inline(always)]
-fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], index: &mut [usize], prob: &mut [T::Compute]) {
-    select(lanes, x, index);
-    let Some((shift, sum)) = sum(lanes, x) else {
+fn probabilities<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    index: &[usize],
+    prob: &mut [T::Compute],
+    found: Option<(Shift<T::Compute>, SumOf<T>)>,
+) {
+    let Some((shift, sum)) = found else {
         prob.fill(T::Compute::NAN);
         return;
     };
@@ -63,7 +85,7 @@ fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], index: 
 
 /// Whether `a` stands before `b`: NaN first, then the larger, then the lower index (checked by the caller's order).
 #[inline(always)]
-fn before<T: Element>(a: T, b: T) -> bool {
+pub fn before<T: Element>(a: T, b: T) -> bool {
     match (is_nan(a), is_nan(b)) {
         (false, false) => a.widen().order() > b.widen().order(),
         (a, b) => a && !b,

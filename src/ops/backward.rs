@@ -4,7 +4,7 @@ use super::same_length;
 use crate::element::{Element, Output};
 use crate::error::Error;
 use crate::isa::Isa;
-use crate::kernel::backward::Backward;
+use crate::kernel::backward::{Backward, Passes};
 use crate::kernel::{Buffers, Place};
 use crate::rows::Rows;
 
@@ -324,7 +324,7 @@ impl Isa {
     }
 
     #[inline]
-    fn backward<T: Element, D: Output<T> + ?Sized>(
+    pub(super) fn backward<T: Element, D: Output<T> + ?Sized>(
         self,
         y: &[T],
         dy: &[T],
@@ -343,7 +343,13 @@ impl Isa {
     }
 
     #[inline]
-    fn backward_in_place<T: Element>(self, y: &[T], dy: &mut [T], shape: Shape, log: bool) -> Result<(), Error> {
+    pub(super) fn backward_in_place<T: Element>(
+        self,
+        y: &[T],
+        dy: &mut [T],
+        shape: Shape,
+        log: bool,
+    ) -> Result<(), Error> {
         let shape = match shape {
             Shape::Row(n) => BackwardRows::new(1, n),
             Shape::Rows(rows) => rows,
@@ -368,14 +374,22 @@ impl Isa {
                 place,
                 rows: rows.into(),
             };
-            T::backward(self, Backward { y, y_stride, dy, log });
+            let passes = Passes::Both;
+            let kernel = Backward {
+                y,
+                y_stride,
+                dy,
+                log,
+                passes,
+            };
+            T::backward(self, kernel);
         }
         Ok(())
     }
 }
 
 /// One row, whose slices must have its length, or many.
-enum Shape {
+pub(super) enum Shape {
     Row(usize),
     Rows(BackwardRows),
 }

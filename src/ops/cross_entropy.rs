@@ -150,7 +150,7 @@ impl CrossEntropy<'_> {
 pub const LEAF: usize = 8192;
 
 /// Logits and labels; places for losses, where each is wanted, and gradients.
-type Memory<'a, T> = (
+pub type Memory<'a, T> = (
     (Input<'a, T>, Input<'a, i64>),
     (Option<Places<'a, <T as Element>::Compute>>, Option<Places<'a, T>>),
 );

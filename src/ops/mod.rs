@@ -22,7 +22,7 @@ use crate::kernel::argmax::ArgMax;
 use crate::kernel::exp::Exp;
 use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
 use crate::kernel::softmax::Softmax;
-use crate::kernel::top_k::TopK;
+use crate::kernel::top_k::{Steps, TopK};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
@@ -548,6 +548,7 @@ impl Isa {
                 index: &mut index[..places],
                 prob: &mut prob[..places],
                 rows,
+                steps: Steps::Both,
             },
         );
         Ok(())

@@ -134,7 +134,7 @@ pub fn check_call(sampler: &Sampler, rows: usize, n: usize, workspace: usize) ->
 }
 
 #[inline]
-fn check_temperature(temperature: f32) -> Result<(), Error> {
+pub fn check_temperature(temperature: f32) -> Result<(), Error> {
     if (0.0..f32::INFINITY).contains(&temperature) {
         return Ok(());
     }

@@ -1,12 +1,18 @@
-//! One long row, shared by segments of the sum: the sums are added in order, as one thread does.
+//! One long row, shared by segments of the sum: the sums are added in order, as one thread does. What follows a sum works
+//! on each element alone, and is shared by any parts.
 
+use super::super::cross_entropy::{Memory, total};
+use super::super::cut::{Cut, Input, Results};
+use super::{First, Strided, share};
 use crate::element::{Element, Float, Sum};
 use crate::isa::Isa;
-use crate::kernel::Place;
+use crate::kernel::backward::{Backward, Passes};
+use crate::kernel::cross_entropy::{Known, Sweep, Terms};
 use crate::kernel::log_softmax::log;
 use crate::kernel::passes::{Exps, SEGMENT};
 use crate::kernel::segments::Segment;
 use crate::kernel::softmax::{SumOf, accepts, fill, guess, shift_at};
+use crate::kernel::{Buffers, Place};
 use crate::math::exp::Shift;
 use crate::rows::Rows;
 use crate::sizes::Sizes;
@@ -36,104 +42,166 @@ pub fn long_sum<T: Element>(isa: Isa, x: &[T], mut e: Kept<'_, T>) -> Option<(Sh
     (!exps.sum.is_nan()).then_some((shift, exps.sum))
 }
 
-/// Σe of the segments, in order.
-fn sums<T: Element>(isa: Isa, x: &[T], mut e: Kept<'_, T>, shift: Shift<T::Compute>) -> Exps<T::Compute> {
-    let mut all: Exps<T::Compute> = Exps {
-        sum: SumOf::<T>::ZERO,
-        fits: true,
+/// Σe of the segments.
+fn sums<T: Element>(isa: Isa, x: &[T], e: Kept<'_, T>, shift: Shift<T::Compute>) -> Exps<T::Compute> {
+    let mut all: Exps<T::Compute> = Exps::none();
+    let memory = (Input(x, 1), e.map(|e| Results(e, 1)));
+    let segment = |(x, e): (Input<'_, T>, Option<Results<'_, _>>)| {
+        let mut exps = Exps::none();
+        T::segment(isa, Segment::Sum(x.0, e.map(|e| e.0), shift, &mut exps));
+        exps
     };
-    for (g, group) in x.chunks(GROUP * SEGMENT).enumerate() {
-        let mut parts = [const { None }; GROUP];
-        let count = group.len().div_ceil(SEGMENT);
-        let e = e.as_deref_mut().map(|e| &mut e[g * GROUP * SEGMENT..][..group.len()]);
-        each_sum(isa, group, e, shift, &mut parts[..count]);
-        for part in parts.into_iter().flatten() {
-            let Exps { sum, fits } = part;
-            all = Exps {
-                sum: all.sum.add(sum),
-                fits: all.fits && fits,
-            };
-        }
-    }
+    in_order(memory, x.len(), &segment, |Exps { sum, fits }| {
+        all = Exps {
+            sum: all.sum.add(sum),
+            fits: all.fits && fits,
+        };
+    });
     all
 }
 
-fn each_sum<T: Element>(
-    isa: Isa,
-    x: &[T],
-    e: Kept<'_, T>,
-    shift: Shift<T::Compute>,
-    parts: &mut [Option<Exps<T::Compute>>],
-) {
+/// Runs `f` on each segment of a row, and `and` on what it gives, in order.
+fn in_order<M: Cut + Send, R: Send>(mut row: M, len: usize, f: &(impl Fn(M) -> R + Sync), mut and: impl FnMut(R)) {
+    let mut left = len.div_ceil(SEGMENT);
+    while left > 0 {
+        let mut parts = [const { None }; GROUP];
+        let count = left.min(GROUP);
+        let (group, rest) = row.cut(count * SEGMENT);
+        each_segment(group, &mut parts[..count], f);
+        parts.into_iter().flatten().for_each(&mut and);
+        (row, left) = (rest, left - count);
+    }
+}
+
+fn each_segment<M: Cut + Send, R: Send>(row: M, parts: &mut [Option<R>], f: &(impl Fn(M) -> R + Sync)) {
     if let [part] = parts {
-        return T::segment(isa, Segment::Sum(x, e, shift, part));
+        *part = Some(f(row));
+        return;
     }
     let middle = parts.len() / 2;
-    let (a, b) = parts.split_at_mut(middle);
-    let (x_a, x_b) = x.split_at(middle * SEGMENT);
-    let (e_a, e_b) = e.map(|e| e.split_at_mut(middle * SEGMENT)).unzip();
-    join(
-        || each_sum(isa, x_a, e_a, shift, a),
-        || each_sum(isa, x_b, e_b, shift, b),
-    );
+    let ((row_a, row_b), (a, b)) = (row.cut(middle * SEGMENT), parts.split_at_mut(middle));
+    join(|| each_segment(row_a, a, f), || each_segment(row_b, b, f));
+}
+
+/// Runs `f`, which works on each element alone, on parts of a row.
+fn each_part<M: Cut + Send>(row: M, len: usize, f: &(impl Fn(M) + Sync)) {
+    share(Strided(row, Rows::new(len, 1)), &|part| f(part.0), &|(), ()| ());
 }
 
 /// The largest element; if one is NaN, any.
 fn maximum<T: Element>(isa: Isa, x: &[T]) -> T::Compute {
-    if x.len() <= SEGMENT {
+    let part = |Strided(x, _): Strided<Input<'_, T>>| {
         let mut m = -T::Compute::INFINITY;
-        T::segment(isa, Segment::Max(x, &mut m));
-        return m;
-    }
-    let (a, b) = x.split_at(x.len() / 2);
-    let (a, b) = join(|| maximum(isa, a), || maximum(isa, b));
-    if b > a { b } else { a }
+        T::segment(isa, Segment::Max(x.0, &mut m));
+        m
+    };
+    share(Strided(Input(x, 1), Rows::new(x.len(), 1)), &part, &|a, b| {
+        if b > a { b } else { a }
+    })
 }
 
 /// The exps are kept in the output, or computed twice, as one thread does: there if the row is beyond the caches.
-pub fn long_softmax<T: Element>(isa: Isa, mut part: Place<'_, T>) {
-    if let Place::Apart(x, y) = &mut part
+pub fn long_softmax<T: Element>(isa: Isa, mut row: Place<'_, T>) {
+    if let Place::Apart(x, y) = &mut row
         && !Sizes::get().is_beyond(x)
         && let Some(e) = T::as_compute(y)
     {
         return match long_sum(isa, x, Some(&mut *e)) {
-            Some((_, sum)) => each_scaled::<T>(isa, e, sum),
+            Some((_, sum)) => each_part(Results(e, 1), x.len(), &|e| T::segment(isa, Segment::Scale(e.0, sum))),
             None => fill(y, T::NAN),
         };
     }
-    match long_sum(isa, part.input(), None) {
-        Some((shift, sum)) => each_part(part, &|part| T::segment(isa, Segment::Quotient(part, shift, sum))),
-        None => fill(part.output(), T::NAN),
+    let n = row.input().len();
+    match long_sum(isa, row.input(), None) {
+        Some((shift, sum)) => each_part(row, n, &|part| T::segment(isa, Segment::Quotient(part, shift, sum))),
+        None => fill(row.output(), T::NAN),
     }
 }
 
-fn each_scaled<T: Element>(isa: Isa, e: &mut [MaybeUninit<T::Compute>], sum: SumOf<T>) {
-    let n = e.len();
-    if n <= SEGMENT {
-        return T::segment(isa, Segment::Scale(e, sum));
-    }
-    let (a, b) = e.split_at_mut(n / 2);
-    join(|| each_scaled::<T>(isa, a, sum), || each_scaled::<T>(isa, b, sum));
-}
-
-pub fn long_log_softmax<T: Element>(isa: Isa, mut part: Place<'_, T>) {
-    match long_sum(isa, part.input(), None) {
+pub fn long_log_softmax<T: Element>(isa: Isa, mut row: Place<'_, T>) {
+    let n = row.input().len();
+    match long_sum(isa, row.input(), None) {
         Some((shift, sum)) => {
             let log = log::<T::Compute>(&shift, sum);
-            each_part(part, &|part| T::segment(isa, Segment::Subtract(part, log)))
+            each_part(row, n, &|part| T::segment(isa, Segment::Subtract(part, log)))
         }
-        None => fill(part.output(), T::NAN),
+        None => fill(row.output(), T::NAN),
     }
 }
 
-/// Runs `f`, which works on each element alone, on parts of the row.
-fn each_part<T: Element>(part: Place<'_, T>, f: &(impl Fn(Place<'_, T>) + Sync)) {
-    let n = part.input().len();
-    if n <= SEGMENT {
-        return f(part);
+/// The gradient of one row, from dy to dx.
+pub fn long_backward<T: Element>(isa: Isa, y: &[T], row: Place<'_, T>, log: bool) {
+    let run = |y: &[T], place: Place<'_, T>, passes: Passes<'_, SumOf<T>>| {
+        let rows = Rows::new(1, y.len()).into();
+        let kernel = Backward {
+            y,
+            y_stride: y.len(),
+            dy: Buffers { place, rows },
+            log,
+            passes,
+        };
+        T::backward(isa, kernel);
+    };
+    let sum = |(y, dy): (Input<'_, T>, Input<'_, T>)| {
+        let mut s = SumOf::<T>::ZERO;
+        run(y.0, Place::Apart(dy.0, &mut []), Passes::Sum(&mut s));
+        s
+    };
+    let mut s = SumOf::<T>::ZERO;
+    in_order((Input(y, 1), Input(row.input(), 1)), y.len(), &sum, |part| {
+        s = s.add(part)
+    });
+    each_part((Input(y, 1), row), y.len(), &|(y, part)| {
+        run(y.0, part, Passes::Gradient(s))
+    });
+}
+
+/// The loss of one row, and its gradient where there is a place for it.
+pub fn long_loss<T: Element>(isa: Isa, memory: Memory<'_, T>, rows: Rows, terms: &Terms<'_>) -> f64 {
+    let ((x, labels), _) = &memory;
+    let (x, label) = (&x.0[..rows.cols()], labels.0[0]);
+    let found = if label == terms.ignored {
+        None
+    } else {
+        long_sum(isa, x, None)
+    };
+    let (Some(found), Ok(label)) = (found, usize::try_from(label)) else {
+        // There is nothing to compute.
+        return total(isa, memory, rows, terms);
+    };
+    let (_, (loss, dx)) = memory;
+    let known = Known::new(found, label, x.len(), terms);
+    let mut smoothed = SumOf::<T>::ZERO;
+    if dx.is_some() || known.is_smoothed() {
+        let row = (Input(x, 1), (First(0), dx.map(|dx| Results(&mut dx.0[..x.len()], 1))));
+        let sweep = |(x, (start, dx)): (Input<'_, T>, (First, Option<Results<'_, _>>))| {
+            let mut smoothed = SumOf::<T>::ZERO;
+            let sweep = Sweep {
+                x: x.0,
+                dx: dx.map(|dx| dx.0),
+                start: start.0,
+                label,
+                known,
+                smoothed: &mut smoothed,
+            };
+            T::segment(isa, Segment::Loss(sweep));
+            smoothed
+        };
+        in_order(row, x.len(), &sweep, |part| smoothed = smoothed.add(part));
     }
-    let (a, b) = part.split_at(n / 2);
-    join(|| each_part(a, f), || each_part(b, f));
+    let value = known.loss(x[label].widen(), smoothed);
+    if let Some(loss) = loss {
+        loss.0[0].write(Float::from_f64(value));
+    }
+    // What one thread adds the losses to: there is no −0.
+    0.0 + value
+}
+
+impl<T: Element> Cut for Place<'_, T> {
+    fn cut(self, element: usize) -> (Self, Self) {
+        let n = self.input().len();
+        self.split_at(element.min(n))
+    }
 }
 
 impl<T: Element> Place<'_, T> {

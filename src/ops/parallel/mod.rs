@@ -2,9 +2,11 @@
 //!
 //! [`share`] halves the work of a call between two rows until a task is small; each part is then what one thread runs.
 //! The shapes of the whole call are checked before, so that an error leaves every output as it was. A single row longer
-//! than two segments of the sum is shared by segments ([`long`]), a tensor of few outer slices by columns ([`axis`]).
+//! than two segments of the sum is shared by segments ([`long`]) and its choices by parts ([`choice`]), a tensor of few
+//! outer slices by columns ([`axis`]).
 
 mod axis;
+mod choice;
 mod long;
 mod masked;
 mod ragged;
@@ -16,6 +18,7 @@ pub use axis::*;
 pub use masked::*;
 pub use ragged::*;
 pub use rows::*;
+pub use sampling::par_sample_gumbel_rows;
 pub use training::*;
 
 use super::cross_entropy::LEAF;

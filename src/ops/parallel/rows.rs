@@ -2,6 +2,7 @@
 
 use super::super::cut::{Input, Results};
 use super::super::{check_top_k, checked, same_length};
+use super::choice::{long_argmax, long_top_k};
 use super::long::{is_long, long_log_softmax, long_softmax, long_sum};
 use super::share_rows;
 use crate::element::{Element, Float, Output};
@@ -12,6 +13,8 @@ use crate::kernel::log_softmax::{log, special};
 use crate::rows::Rows;
 
 /// [`softmax`](crate::softmax()) of one row on the current rayon pool: the same bits.
+///
+/// The parts of a row of more than 131,072 elements are shared.
 ///
 /// # Errors
 /// As [`softmax`](crate::softmax()).
@@ -31,6 +34,8 @@ pub fn par_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Res
 
 /// [`softmax_in_place`](crate::softmax_in_place) of one row on the current rayon pool: the same bits.
 ///
+/// The parts of a row of more than 131,072 elements are shared.
+///
 /// ```
 /// let mut x = [0.0_f32, f32::NEG_INFINITY, 0.0];
 /// softmax::par_softmax_in_place(&mut x);
@@ -46,6 +51,8 @@ pub fn par_softmax_in_place<T: Element>(x: &mut [T]) {
 }
 
 /// [`softmax_rows`](crate::softmax_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
@@ -72,6 +79,8 @@ pub fn par_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y, r
 
 /// [`softmax_rows_in_place`](crate::softmax_rows_in_place) on the current rayon pool: the same bits.
 ///
+/// A single row of more than 131,072 elements is shared, too, by parts.
+///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
 ///
@@ -96,6 +105,8 @@ pub fn par_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<
 
 /// [`log_softmax`](crate::log_softmax) of one row on the current rayon pool: the same bits.
 ///
+/// The parts of a row of more than 131,072 elements are shared.
+///
 /// # Errors
 /// As [`log_softmax`](crate::log_softmax).
 ///
@@ -113,6 +124,8 @@ pub fn par_log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) ->
 
 /// [`log_softmax_in_place`](crate::log_softmax_in_place) of one row on the current rayon pool: the same bits.
 ///
+/// The parts of a row of more than 131,072 elements are shared.
+///
 /// ```
 /// let mut x = [100.0_f32, f32::NEG_INFINITY];
 /// softmax::par_log_softmax_in_place(&mut x);
@@ -128,6 +141,8 @@ pub fn par_log_softmax_in_place<T: Element>(x: &mut [T]) {
 }
 
 /// [`log_softmax_rows`](crate::log_softmax_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
@@ -154,6 +169,8 @@ pub fn par_log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut 
 
 /// [`log_softmax_rows_in_place`](crate::log_softmax_rows_in_place) on the current rayon pool: the same bits.
 ///
+/// A single row of more than 131,072 elements is shared, too, by parts.
+///
 /// # Errors
 /// As [`softmax_rows`](crate::softmax_rows).
 ///
@@ -178,6 +195,8 @@ pub fn par_log_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Res
 
 /// [`logsumexp`](crate::logsumexp) of one row on the current rayon pool: the same bits.
 ///
+/// The parts of a row of more than 131,072 elements are shared.
+///
 /// ```
 /// assert_eq!(softmax::par_logsumexp(&[3.0_f32]), 3.0);
 /// ```
@@ -195,6 +214,8 @@ pub fn par_logsumexp<T: Element>(x: &[T]) -> T {
 }
 
 /// [`logsumexp_rows`](crate::logsumexp_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`logsumexp_rows`](crate::logsumexp_rows).
@@ -221,6 +242,8 @@ pub fn par_logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut 
 
 /// [`argmax_rows`](crate::argmax_rows) on the current rayon pool.
 ///
+/// A single row of more than 131,072 elements is shared, too, by parts.
+///
 /// # Errors
 /// As [`argmax_rows`](crate::argmax_rows).
 ///
@@ -235,6 +258,10 @@ pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> 
     rows.check_input(x.len())?;
     rows.check_results("index", index.len(), 1)?;
     let isa = Isa::detect();
+    if is_long(rows) {
+        index[0] = long_argmax(isa, &x[..rows.cols()]);
+        return Ok(());
+    }
     share_rows(
         (Input(x, rows.x_stride()), Results(index, 1)),
         rows,
@@ -243,6 +270,9 @@ pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> 
 }
 
 /// [`top_k_rows`](crate::top_k_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by a part to a thread, each with memory of its own for up to k
+/// indices.
 ///
 /// # Errors
 /// As [`top_k_rows`](crate::top_k_rows).
@@ -263,6 +293,10 @@ pub fn par_top_k_rows<T: Element>(
 ) -> Result<(), Error> {
     check_top_k(x.len(), k, index.len(), prob.len(), rows)?;
     let isa = Isa::detect();
+    if is_long(rows) && k > 0 {
+        long_top_k(isa, &x[..rows.cols()], &mut index[..k], &mut prob[..k]);
+        return Ok(());
+    }
     let places = (Results(index, k), Results(prob, k));
     share_rows(
         (Input(x, rows.x_stride()), places),

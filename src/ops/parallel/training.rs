@@ -1,15 +1,20 @@
 //! Gradients and cross-entropy of many rows.
 
+use super::super::backward::Shape;
 use super::super::cross_entropy::{on_rows, total};
 use super::super::cut::{Input, Results};
+use super::long::{is_long, long_backward, long_loss};
 use super::{Strided, share, share_rows};
 use crate::element::{Element, Output};
 use crate::error::Error;
 use crate::isa::Isa;
+use crate::kernel::Place;
 use crate::rows::Rows;
 use crate::{BackwardRows, CrossEntropy};
 
 /// [`softmax_backward_rows`](crate::softmax_backward_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
@@ -27,13 +32,12 @@ pub fn par_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
     dx: &mut D,
     rows: BackwardRows,
 ) -> Result<(), Error> {
-    let isa = Isa::detect();
-    backward(y, dy, dx, rows, &|y, dy, dx, rows| {
-        isa.softmax_backward_rows(y, dy, dx, rows)
-    })
+    backward(y, dy, dx, rows, false)
 }
 
 /// [`softmax_backward_rows_in_place`](crate::softmax_backward_rows_in_place) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
@@ -46,13 +50,12 @@ pub fn par_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
 /// # Ok::<(), softmax::Error>(())
 /// ```
 pub fn par_softmax_backward_rows_in_place<T: Element>(y: &[T], dy: &mut [T], rows: BackwardRows) -> Result<(), Error> {
-    let isa = Isa::detect();
-    backward_in_place(y, dy, rows, &|y, dy, rows| {
-        isa.softmax_backward_rows_in_place(y, dy, rows)
-    })
+    backward_in_place(y, dy, rows, false)
 }
 
 /// [`log_softmax_backward_rows`](crate::log_softmax_backward_rows) on the current rayon pool: the same bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
@@ -70,14 +73,13 @@ pub fn par_log_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
     dx: &mut D,
     rows: BackwardRows,
 ) -> Result<(), Error> {
-    let isa = Isa::detect();
-    backward(y, dy, dx, rows, &|y, dy, dx, rows| {
-        isa.log_softmax_backward_rows(y, dy, dx, rows)
-    })
+    backward(y, dy, dx, rows, true)
 }
 
 /// [`log_softmax_backward_rows_in_place`](crate::log_softmax_backward_rows_in_place) on the current rayon pool: the same
 /// bits.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`softmax_backward_rows`](crate::softmax_backward_rows).
@@ -94,42 +96,47 @@ pub fn par_log_softmax_backward_rows_in_place<T: Element>(
     dy: &mut [T],
     rows: BackwardRows,
 ) -> Result<(), Error> {
-    let isa = Isa::detect();
-    backward_in_place(y, dy, rows, &|y, dy, rows| {
-        isa.log_softmax_backward_rows_in_place(y, dy, rows)
-    })
+    backward_in_place(y, dy, rows, true)
 }
-
-type Uninit<T> = [core::mem::MaybeUninit<T>];
 
 fn backward<T: Element, D: Output<T> + ?Sized>(
     y: &[T],
     dy: &[T],
     dx: &mut D,
     rows: BackwardRows,
-    f: &(impl Fn(&[T], &[T], &mut Uninit<T>, BackwardRows) -> Result<(), Error> + Sync),
+    log: bool,
 ) -> Result<(), Error> {
-    let dx = dx.as_uninit();
+    let (isa, dx) = (Isa::detect(), dx.as_uninit());
     let all = rows.check_apart(y.len(), dy.len(), dx.len())?;
+    if is_long(all) {
+        let n = all.cols();
+        long_backward(isa, &y[..n], Place::Apart(&dy[..n], &mut dx[..n]), log);
+        return Ok(());
+    }
     let memory = (Input(y, rows.y_stride()), Input(dy, all.x_stride()));
     share_rows((memory, Results(dx, all.y_stride())), all, &|((y, dy), dx), part| {
-        f(y.0, dy.0, dx.0, rows.with_rows(part.rows()))
+        isa.backward(y.0, dy.0, dx.0, Shape::Rows(rows.with_rows(part.rows())), log)
     })
 }
 
-fn backward_in_place<T: Element>(
-    y: &[T],
-    dy: &mut [T],
-    rows: BackwardRows,
-    f: &(impl Fn(&[T], &mut [T], BackwardRows) -> Result<(), Error> + Sync),
-) -> Result<(), Error> {
+fn backward_in_place<T: Element>(y: &[T], dy: &mut [T], rows: BackwardRows, log: bool) -> Result<(), Error> {
+    let isa = Isa::detect();
     let all = rows.check(y.len(), dy.len())?;
+    if is_long(all) {
+        let n = all.cols();
+        long_backward(isa, &y[..n], Place::InPlace(&mut dy[..n]), log);
+        return Ok(());
+    }
     let memory = (Input(y, rows.y_stride()), Results(dy, all.x_stride()));
-    share_rows(memory, all, &|(y, dy), part| f(y.0, dy.0, rows.with_rows(part.rows())))
+    share_rows(memory, all, &|(y, dy), part| {
+        isa.backward_in_place(y.0, dy.0, Shape::Rows(rows.with_rows(part.rows())), log)
+    })
 }
 
 /// [`cross_entropy`](crate::cross_entropy()) on the current rayon pool: the same bits, those of a sum or mean too, since
 /// losses are always added by the same halves.
+///
+/// A single row of more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`cross_entropy`](crate::cross_entropy()).
@@ -151,6 +158,9 @@ pub fn par_cross_entropy<T: Element, Y: Output<T::Compute> + ?Sized>(
 ) -> Result<(), Error> {
     let isa = Isa::detect();
     on_rows(x, labels, loss.as_uninit(), dx, rows, params, |memory, terms| {
+        if is_long(rows) {
+            return long_loss(isa, memory, rows, terms);
+        }
         share(
             Strided(memory, rows),
             &|Strided(memory, rows)| total(isa, memory, rows, terms),
