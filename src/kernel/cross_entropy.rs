@@ -50,13 +50,29 @@ pub struct CrossEntropy<'a, T: Element> {
     pub dx: Option<&'a mut [MaybeUninit<T>]>,
     pub rows: Rows,
     pub terms: Terms<'a>,
+    /// For the second sweep alone, over a segment of one row: what threads share.
+    pub part: Option<Part<'a, T::Compute>>,
+}
+
+/// A segment of a row.
+pub struct Part<'a, F: Float> {
+    /// Where it starts in the row.
+    pub start: usize,
+    pub known: Known<F>,
+    /// Σ w·l
+    pub smoothed: &'a mut F::Sum,
 }
 
 impl<T: Element> Kernel<T> for CrossEntropy<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self {
-            x, labels, rows, terms, ..
+            x,
+            labels,
+            rows,
+            terms,
+            mut part,
+            ..
         } = self;
         let (mut losses, mut gradients) = (self.loss, self.dx);
         for r in 0..rows.rows() {
@@ -64,7 +80,7 @@ impl<T: Element> Kernel<T> for CrossEntropy<'_, T> {
                 Some(dx) => Some(rows.output(dx, r)),
                 None => None,
             };
-            let loss = row(lanes, rows.input(x, r), labels[r], dx, &terms);
+            let loss = row(lanes, rows.input(x, r), labels[r], dx, &terms, part.as_mut());
             *self.total += loss;
             if let Some(losses) = &mut losses {
                 losses[r].write(T::Compute::from_f64(loss));
@@ -78,7 +94,7 @@ fn to_f64<F: Float>(x: F) -> f64 {
     F::Sum::of(x).to_f64()
 }
 
-/// The loss of one row, its gradient to `dx`.
+/// The loss of one row, its gradient to `dx`; of a part the gradient, and Σ w·l to the part.
 #[inline(always)]
 fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
@@ -86,40 +102,68 @@ fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
     label: i64,
     dx: Option<&mut [MaybeUninit<T>]>,
     terms: &Terms<'_>,
+    part: Option<&mut Part<'_, T::Compute>>,
 ) -> f64 {
-    if label == terms.ignored {
-        if let Some(dx) = dx {
-            fill(dx, T::narrow(T::Compute::ZERO));
+    let (known, start) = match &part {
+        Some(part) => (part.known, part.start),
+        None => {
+            if label == terms.ignored {
+                if let Some(dx) = dx {
+                    fill(dx, T::narrow(T::Compute::ZERO));
+                }
+                return 0.0;
+            }
+            let Some(found) = sum(lanes, x) else {
+                if let Some(dx) = dx {
+                    fill(dx, T::NAN);
+                }
+                return f64::NAN;
+            };
+            (Known::new(found, label as usize, x.len(), terms), 0)
         }
-        return 0.0;
-    }
-    let Some(found) = sum(lanes, x) else {
-        if let Some(dx) = dx {
-            fill(dx, T::NAN);
-        }
-        return f64::NAN;
     };
-    let label = label as usize;
-    let known = Known::new(found, label, x.len(), terms);
-    let mut smoothed = SumOf::<T>::ZERO;
-    if dx.is_some() || known.is_smoothed() {
-        // No machine function of its own: the call would be a seventh of a short row.
-        let sweep = Sweep {
-            x,
-            dx,
-            start: 0,
-            label,
-            known,
-            smoothed: &mut smoothed,
-        };
-        sweep.run(lanes);
+    let Known {
+        shift, at_label, each, ..
+    } = known;
+    let t = (label as usize).wrapping_sub(start);
+    let sweep = Sweep {
+        shift: shift.splat(lanes),
+        quotient: Quotient::new(lanes, known.sum),
+        offset: lanes.splat(shift.offset),
+        log: [lanes.splat(known.log.0), lanes.splat(known.log.1)],
+        p: splat(lanes, terms.scale * (at_label + each * terms.weight_sum)),
+        w: splat(lanes, terms.scale * each),
+        weights: match terms.weights {
+            Some(weights) if each != 0.0 => Some(&weights[start..][..x.len()]),
+            _ => None,
+        },
+    };
+    let smoothed = match dx {
+        Some(dx) => {
+            let smoothed = sweep.run(lanes, Pair(x, &mut *dx));
+            // The label may stand in another segment.
+            if t < x.len() {
+                let label = splat(lanes, terms.scale * at_label);
+                let (v, _) = sweep.of(lanes, t, lanes.load_or(&x[t..=t], T::Compute::ZERO));
+                Memory::<T>::store_partial(lanes, &mut dx[t..=t], Lanes::<T::Compute>::sub(lanes, v, label));
+            }
+            smoothed
+        }
+        None if known.is_smoothed() => sweep.run(lanes, Read(x)),
+        None => SumOf::<T>::ZERO,
+    };
+    match part {
+        Some(part) => {
+            *part.smoothed = smoothed;
+            0.0
+        }
+        None => known.loss(x[t].widen(), smoothed),
     }
-    known.loss(x[label].widen(), smoothed)
 }
 
 /// What is known of a row between its two sweeps.
 #[derive(Clone, Copy)]
-pub struct Known<'a, F: Float> {
+pub struct Known<F: Float> {
     shift: Shift<F>,
     sum: F::Sum,
     /// ln Σ e^(x − offset), high and low.
@@ -128,20 +172,18 @@ pub struct Known<'a, F: Float> {
     at_label: f64,
     /// ε/C
     each: f64,
-    terms: &'a Terms<'a>,
 }
 
-impl<'a, F: Float> Known<'a, F> {
+impl<F: Float> Known<F> {
     /// Of a row of `len` elements with this shift and sum, label `t`.
     #[inline(always)]
-    pub fn new((shift, sum): (Shift<F>, F::Sum), t: usize, len: usize, terms: &'a Terms<'a>) -> Self {
+    pub fn new((shift, sum): (Shift<F>, F::Sum), t: usize, len: usize, terms: &Terms<'_>) -> Self {
         Self {
             shift,
             sum,
             log: sum.log(shift.n),
             at_label: (1.0 - terms.smoothing) * terms.weight(t),
             each: terms.smoothing / len as f64,
-            terms,
         }
     }
 
@@ -166,68 +208,13 @@ impl<'a, F: Float> Known<'a, F> {
     }
 }
 
-/// The second sweep over a row, or over a segment of it.
-pub struct Sweep<'a, T: Element> {
-    pub x: &'a [T],
-    /// The place of the gradient, if it is wanted.
-    pub dx: Option<&'a mut [MaybeUninit<T>]>,
-    /// Where `x` starts in the row.
-    pub start: usize,
-    /// Of the row; it need not lie in the segment.
-    pub label: usize,
-    pub known: Known<'a, T::Compute>,
-    /// Σ w·l
-    pub smoothed: &'a mut SumOf<T>,
-}
-
-impl<T: Element> Kernel<T> for Sweep<'_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { x, start, known, .. } = self;
-        let Known {
-            shift, at_label, each, ..
-        } = known;
-        let Terms {
-            weights,
-            weight_sum,
-            scale,
-            ..
-        } = *known.terms;
-        let factors = Factors {
-            shift: shift.splat(lanes),
-            quotient: Quotient::new(lanes, known.sum),
-            offset: lanes.splat(shift.offset),
-            log: [lanes.splat(known.log.0), lanes.splat(known.log.1)],
-            p: splat(lanes, scale * (at_label + each * weight_sum)),
-            w: splat(lanes, scale * each),
-            weights: match weights {
-                Some(weights) if each != 0.0 => Some(&weights[start..][..x.len()]),
-                _ => None,
-            },
-        };
-        *self.smoothed = match self.dx {
-            Some(dx) => {
-                let smoothed = factors.sweep(lanes, Pair(x, &mut *dx));
-                let t = self.label.wrapping_sub(start);
-                if t < x.len() {
-                    let label = splat(lanes, scale * at_label);
-                    let (v, _) = factors.of(lanes, t, lanes.load_or(&x[t..=t], T::Compute::ZERO));
-                    Memory::<T>::store_partial(lanes, &mut dx[t..=t], Lanes::<T::Compute>::sub(lanes, v, label));
-                }
-                smoothed
-            }
-            None => factors.sweep(lanes, Read(x)),
-        };
-    }
-}
-
 #[inline(always)]
 fn splat<F: Float, L: Lanes<F>>(lanes: L, x: f64) -> L::V {
     lanes.splat(F::from_f64(x))
 }
 
-/// The factors of the second sweep.
-struct Factors<'a, V> {
+/// The second sweep over a row.
+struct Sweep<'a, V> {
     shift: Splat<V>,
     quotient: Quotient<V>,
     offset: V,
@@ -239,10 +226,10 @@ struct Factors<'a, V> {
     weights: Option<&'a [f32]>,
 }
 
-impl<V: Copy> Factors<'_, V> {
+impl<V: Copy> Sweep<'_, V> {
     /// Stores the gradients but for the label's term, and gives Σ w·l.
     #[inline(always)]
-    fn sweep<T, L>(&self, lanes: L, row: impl Row<T, T>) -> SumOf<T>
+    fn run<T, L>(&self, lanes: L, row: impl Row<T, T>) -> SumOf<T>
     where
         T: Element,
         L: Memory<T> + Memory<T::Compute> + Lanes<T::Compute, V = V>,

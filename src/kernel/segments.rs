@@ -1,9 +1,8 @@
 //! One row in segments of [`SEGMENT`](super::passes::SEGMENT) elements, each a call of its own: what threads share.
 //!
 //! The sum of a row is that of its segments in order, so that the bits do not depend on who computed which. Operators whose
-//! own kernel has its passes apart (the gradients, top-k) are no variant here: threads run that.
+//! own kernel has its passes apart (the gradients, cross-entropy, top-k) are no variant here: threads run that.
 
-use super::cross_entropy::Sweep;
 use super::log_softmax::subtract;
 use super::passes::{Exps, exp_sum, max};
 use super::row::{Pair, Read};
@@ -31,8 +30,6 @@ pub enum Segment<'a, T: Element> {
     Quotient(Place<'a, T>, Shift<T::Compute>, SumOf<T>),
     /// x minus offset, high and low.
     Subtract(Place<'a, T>, [T::Compute; 3]),
-    /// The gradients and Σ w·l of a cross-entropy.
-    Loss(Sweep<'a, T>),
 }
 
 impl<T: Element> Kernel<T> for Segment<'_, T> {
@@ -47,7 +44,6 @@ impl<T: Element> Kernel<T> for Segment<'_, T> {
             Segment::Scale(e, sum) => quotients_in_place(lanes, e, sum),
             Segment::Quotient(place, shift, sum) => lanes.call(Again { place, shift, sum }),
             Segment::Subtract(place, log) => subtract(lanes, place, log),
-            Segment::Loss(sweep) => sweep.run(lanes),
         }
     }
 }

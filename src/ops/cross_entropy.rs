@@ -175,6 +175,7 @@ pub fn total<T: Element>(isa: Isa, memory: Memory<'_, T>, rows: Rows, terms: &Te
             dx: dx.map(|dx| dx.0),
             rows,
             terms: *terms,
+            part: None,
         },
     );
     total

@@ -7,7 +7,7 @@ use super::{First, Strided, share};
 use crate::element::{Element, Float, Sum};
 use crate::isa::Isa;
 use crate::kernel::backward::{Backward, Passes};
-use crate::kernel::cross_entropy::{Known, Sweep, Terms};
+use crate::kernel::cross_entropy::{CrossEntropy, Known, Part, Terms};
 use crate::kernel::log_softmax::log;
 use crate::kernel::passes::{Exps, SEGMENT};
 use crate::kernel::segments::Segment;
@@ -165,31 +165,38 @@ pub fn long_loss<T: Element>(isa: Isa, memory: Memory<'_, T>, rows: Rows, terms:
     } else {
         long_sum(isa, x, None)
     };
-    let (Some(found), Ok(label)) = (found, usize::try_from(label)) else {
+    let Some(found) = found else {
         // There is nothing to compute.
         return total(isa, memory, rows, terms);
     };
     let (_, (loss, dx)) = memory;
-    let known = Known::new(found, label, x.len(), terms);
+    let t = label as usize;
+    let known = Known::new(found, t, x.len(), terms);
     let mut smoothed = SumOf::<T>::ZERO;
     if dx.is_some() || known.is_smoothed() {
         let row = (Input(x, 1), (First(0), dx.map(|dx| Results(&mut dx.0[..x.len()], 1))));
         let sweep = |(x, (start, dx)): (Input<'_, T>, (First, Option<Results<'_, _>>))| {
-            let mut smoothed = SumOf::<T>::ZERO;
-            let sweep = Sweep {
+            let (mut smoothed, mut total) = (SumOf::<T>::ZERO, 0.0);
+            let kernel = CrossEntropy {
                 x: x.0,
+                labels: &[label],
+                loss: None,
+                total: &mut total,
                 dx: dx.map(|dx| dx.0),
-                start: start.0,
-                label,
-                known,
-                smoothed: &mut smoothed,
+                rows: Rows::new(1, x.0.len()),
+                terms: *terms,
+                part: Some(Part {
+                    start: start.0,
+                    known,
+                    smoothed: &mut smoothed,
+                }),
             };
-            T::segment(isa, Segment::Loss(sweep));
+            T::cross_entropy(isa, kernel);
             smoothed
         };
         in_order(row, x.len(), &sweep, |part| smoothed = smoothed.add(part));
     }
-    let value = known.loss(x[label].widen(), smoothed);
+    let value = known.loss(x[t].widen(), smoothed);
     if let Some(loss) = loss {
         loss.0[0].write(Float::from_f64(value));
     }
