@@ -363,6 +363,8 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
                         for p in 0..pairs {
                             let at = cells.at + 2 * p * cells.pitch;
                             let next = at + cells.pitch;
+                            lanes.prefetch(&x[at..]);
+                            lanes.prefetch(&x[next..]);
                             let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
                             let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, &splat, v);
                             seen = lanes.seen(lanes.seen(seen, t), u);
@@ -378,7 +380,12 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
                             if present == 0 {
                                 break;
                             }
+                            // A page on is a later tile of the same rows: strides that caches do not foresee.
+                            lanes.prefetch(&x[at..]);
                             let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
+                            if let Some(e) = &mut e {
+                                Memory::<T::Compute>::prefetch_output(lanes, &mut e[at..]);
+                            }
                             let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, &splat, [v]);
                             seen = lanes.seen(seen, t);
                             if let Some(e) = &mut e {
