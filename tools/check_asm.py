@@ -55,12 +55,16 @@ ALLOWED = [
     ),
     (r"kernel::cross_entropy::", r"^memset$", "the gradient of an ignored row, once per row"),
     (r"kernel::axis::", r"^(memset|libm::math::log::log)$", "once per tile"),
-    (r"kernel::short_rows::Batch", r"^memset$", "the sums of a batch, zeroed once per batch"),
+    (
+        r"kernel::short_rows::Batches",
+        r"^memset( or arch::avx2::FIRST)?$",
+        "the batches, zeroed once per call; and a row without a sum",
+    ),
     (r"kernel::masked::", r"^memset$", "what a row does not see, filled once per row"),
     (
         r"",
         r"arch::\w+::enter"
-        r"|^kernel::([a-z_]+::)?(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batch|Single|ExpSums)<",
+        r"|^kernel::([a-z_]+::)?(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums)<",
         "a pass of its own: once per row, batch of rows, tile, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
