@@ -1,12 +1,12 @@
 //! `par_<operator>/<threads>/<rows>x<cols>`: the twins on pools of 1, 2, 4 … threads, up to those of this machine, beside
 //! the operator itself (`alone`). The speed-up is the time of `alone` over that of the pool.
 //!
-//! `<operator>` is `softmax`, `log_softmax`, `softmax_backward`, `log_softmax_backward`, `cross_entropy` (smoothed, with its
-//! gradient), `argmax` or `top_k` (k = 10), of f32.
+//! `<operator>` is `softmax`, `log_softmax`, `masked_softmax`, `masked_log_softmax` (scaled by 1/8), `softmax_backward`,
+//! `log_softmax_backward`, `cross_entropy` (smoothed, with its gradient), `argmax` or `top_k` (k = 10), of f32.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::ThreadPoolBuilder;
-use softmax::{BackwardRows, CrossEntropy, Rows};
+use softmax::{BackwardRows, CrossEntropy, Mask, Rows};
 use std::hint::black_box;
 
 mod common;
@@ -68,6 +68,24 @@ fn bench(c: &mut Criterion) {
 /// The most rows of a shape.
 const ROWS: usize = 1024;
 const K: usize = 10;
+
+fn masked(c: &mut Criterion) {
+    fn mask() -> Mask<'static, f32> {
+        Mask::new().with_scale(0.125)
+    }
+    each(
+        c,
+        "par_masked_softmax",
+        |x, y, rows| softmax::masked_softmax(x, y, rows, &mask()).expect("the slices hold the rows"),
+        |x, y, rows| softmax::par_masked_softmax(x, y, rows, &mask()).expect("the slices hold the rows"),
+    );
+    each(
+        c,
+        "par_masked_log_softmax",
+        |x, y, rows| softmax::masked_log_softmax(x, y, rows, &mask()).expect("the slices hold the rows"),
+        |x, y, rows| softmax::par_masked_log_softmax(x, y, rows, &mask()).expect("the slices hold the rows"),
+    );
+}
 
 /// The gradients as if the logits were y and dy, too: what they hold does not matter.
 fn gradients(c: &mut Criterion) {
@@ -138,5 +156,5 @@ fn choices(c: &mut Criterion) {
     );
 }
 
-criterion_group!(benches, bench, gradients, losses, choices);
+criterion_group!(benches, bench, masked, gradients, losses, choices);
 criterion_main!(benches);

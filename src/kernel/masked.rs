@@ -7,6 +7,9 @@
 //! softmax keeps the exps where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of
 //! the sum; log_softmax and rows in place that fit nowhere compute z twice. Where the guessed shift fails, z is computed
 //! once more for its maximum. A sink is one more term of the sum.
+//!
+//! Threads share a long row by the kernels of [`super::segments`], which are the passes of this file; what is decided
+//! between them ([`decide`]) is the same code.
 
 use super::log_softmax::log_of;
 use super::logits::{Added, Call, Logits, Scaled, Steps, added, next_block, scaled};
@@ -17,7 +20,7 @@ use super::softmax::{OVERLAPPED, SumOf, fill, largest_looked_at, largest_of, quo
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::Scratch;
 use crate::element::{Element, Float, Sum};
-use crate::lanes::Memory;
+use crate::lanes::{Lanes, Memory};
 use crate::layout::Layout;
 use crate::mask::{Broadcast, FullyMasked, Mask};
 use crate::math::exp::{Shift, exp};
@@ -155,7 +158,7 @@ impl<T: Element> Source<T> for Short<'_, '_, T> {
                 return Ok(sums.total);
             }
         }
-        again(lanes, &logits, x, Some(e), &sums).sum.map_err(
+        again_alone(lanes, &logits, x, Some(e), &sums).sum.map_err(
             #[inline(always)]
             |special| special.value(mask, T::narrow(T::Compute::ZERO)),
         )
@@ -208,7 +211,7 @@ impl<T: Element> Source<T> for ShortAdded<'_, '_, T> {
 
 /// Why a row has no sum.
 #[derive(Clone, Copy)]
-enum Special {
+pub enum Special {
     Nan,
     FullyMasked,
 }
@@ -216,7 +219,7 @@ enum Special {
 impl Special {
     /// What stands in the visible places of such a row, `masked` being the result of a masked place.
     #[inline(always)]
-    fn value<T: Element>(self, mask: &Mask<'_, T>, masked: T) -> T {
+    pub fn value<T: Element>(self, mask: &Mask<'_, T>, masked: T) -> T {
         match (self, mask.fully_masked) {
             (Self::FullyMasked, FullyMasked::Zero) => masked,
             _ => T::NAN,
@@ -226,35 +229,54 @@ impl Special {
 
 /// What became of a row.
 #[derive(Clone, Copy)]
-struct Outcome<T: Element> {
+pub struct Outcome<T: Element> {
     /// The shift under which its sum is.
-    shift: Shift<T::Compute>,
-    sum: Result<SumOf<T>, Special>,
+    pub shift: Shift<T::Compute>,
+    pub sum: Result<SumOf<T>, Special>,
+}
+
+/// The result of a masked place.
+#[inline(always)]
+pub fn masked_value<T: Element>(log: bool) -> T {
+    if log {
+        T::NEG_INFINITY
+    } else {
+        T::narrow(T::Compute::ZERO)
+    }
 }
 
 /// Exps of a row and its sink.
-struct WithSink<F: Float> {
+pub struct WithSink<F: Float> {
     exps: Exps<F>,
     total: F::Sum,
 }
 
-/// Adds the sink to the exps of a row.
-#[inline(always)]
-fn with_sink<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    exps: Exps<T::Compute>,
-    shift: &Shift<T::Compute>,
-    sink: T::Compute,
-) -> WithSink<T::Compute> {
-    let mut sums = WithSink { total: exps.sum, exps };
-    // Not equal, so that NaN joins.
-    if sink != -T::Compute::INFINITY {
-        let core = T::Compute::core(L::FUSED);
-        let x = lanes.splat(sink);
-        let ([e], [t]) = exp::<_, L, 1, true>(lanes, core, &shift.splat(lanes), [x]);
-        sums.total = sums.total.add(SumOf::<T>::of(lanes.reduce_max(e)));
-        sums.exps.fits &= lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden);
+impl<F: Float> WithSink<F> {
+    /// No sink yet.
+    #[inline(always)]
+    pub fn none(exps: Exps<F>) -> Self {
+        Self { total: exps.sum, exps }
     }
+
+    /// Adds the sink.
+    #[inline(always)]
+    pub fn join<L: Lanes<F>>(&mut self, lanes: L, shift: &Shift<F>, sink: F) {
+        // Not equal, so that NaN joins.
+        if sink != -F::INFINITY {
+            let core = F::core(L::FUSED);
+            let x = lanes.splat(sink);
+            let ([e], [t]) = exp::<_, L, 1, true>(lanes, core, &shift.splat(lanes), [x]);
+            self.total = self.total.add(F::Sum::of(lanes.reduce_max(e)));
+            self.exps.fits &= lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden);
+        }
+    }
+}
+
+/// The exps of a row and its sink.
+#[inline(always)]
+fn with_sink<F: Float, L: Lanes<F>>(lanes: L, exps: Exps<F>, shift: &Shift<F>, sink: F) -> WithSink<F> {
+    let mut sums = WithSink::none(exps);
+    sums.join(lanes, shift, sink);
     sums
 }
 
@@ -292,12 +314,12 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
 }
 
 /// The pass over the logits of any row under any shift: a function of its own, see [`Lanes::call`].
-struct ExpsByBlock<'a, 'c, 'm, T: Element> {
-    logits: &'a Logits<'c, 'm, T>,
-    x: &'a [T],
-    e: Option<&'a mut [MaybeUninit<T::Compute>]>,
-    shift: &'a Shift<T::Compute>,
-    exps: &'a mut Exps<T::Compute>,
+pub struct ExpsByBlock<'a, 'c, 'm, T: Element> {
+    pub logits: &'a Logits<'c, 'm, T>,
+    pub x: &'a [T],
+    pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    pub shift: &'a Shift<T::Compute>,
+    pub exps: &'a mut Exps<T::Compute>,
 }
 
 impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
@@ -342,7 +364,7 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
 
 /// The largest logit of a row.
 #[inline(always)]
-fn max<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, logits: &Logits<'_, '_, T>, x: &[T]) -> T::Compute {
+pub fn max<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, logits: &Logits<'_, '_, T>, x: &[T]) -> T::Compute {
     let mut z = [T::Compute::ZERO; 128];
     let mut m = lanes.splat(-T::Compute::INFINITY);
     let mut at = 0;
@@ -367,18 +389,36 @@ fn accepts<T: Element>(sums: &WithSink<T::Compute>, mask: &Mask<'_, T>) -> bool 
     sums.exps.fits && sums.total.in_range() && seen
 }
 
+/// What becomes of a row after the pass under the guessed `shift`; the others, `max` and `exps` under any shift, run only
+/// where that one may not be used.
+#[inline(always)]
+pub fn decide<T: Element>(
+    logits: &Logits<'_, '_, T>,
+    fused: bool,
+    (shift, sums): (Shift<T::Compute>, WithSink<T::Compute>),
+    max: impl FnOnce() -> T::Compute,
+    exps: impl FnOnce(&Shift<T::Compute>) -> WithSink<T::Compute>,
+) -> Outcome<T> {
+    if accepts(&sums, &logits.call.mask) {
+        let sum = Ok(sums.total);
+        Outcome { shift, sum }
+    } else {
+        again(logits, fused, &sums, max, exps)
+    }
+}
+
 /// The three-pass form of a row whose first pass `failed`.
 #[inline(always)]
-fn again<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
+fn again<T: Element>(
     logits: &Logits<'_, '_, T>,
-    x: &[T],
-    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    fused: bool,
     failed: &WithSink<T::Compute>,
+    max: impl FnOnce() -> T::Compute,
+    exps: impl FnOnce(&Shift<T::Compute>) -> WithSink<T::Compute>,
 ) -> Outcome<T> {
-    let mut m = max(lanes, logits, x);
+    let mut m = max();
     let none = |special| Outcome {
-        shift: super::softmax::guess::<T>(&[], L::FUSED),
+        shift: super::softmax::guess::<T>(&[], fused),
         sum: Err(special),
     };
     if m == -T::Compute::INFINITY {
@@ -389,22 +429,54 @@ fn again<T: Element, L: Memory<T> + Memory<T::Compute>>(
     if logits.sink > m {
         m = logits.sink;
     }
-    let Some(shift) = shift_at(m, L::FUSED) else {
+    let Some(shift) = shift_at(m, fused) else {
         return none(Special::Nan);
     };
+    let sum = exps(&shift).total;
+    Outcome {
+        shift,
+        sum: if sum.is_nan() { Err(Special::Nan) } else { Ok(sum) },
+    }
+}
+
+/// [`again`] by one thread.
+#[inline(always)]
+fn again_alone<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    failed: &WithSink<T::Compute>,
+) -> Outcome<T> {
+    again(
+        logits,
+        L::FUSED,
+        failed,
+        #[inline(always)]
+        || max(lanes, logits, x),
+        #[inline(always)]
+        |shift| by_block(lanes, logits, x, e, shift),
+    )
+}
+
+/// The pass over a row under any shift, and its sink.
+#[inline(always)]
+fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    shift: &Shift<T::Compute>,
+) -> WithSink<T::Compute> {
     let mut exps = Exps::none();
     lanes.call(ExpsByBlock {
         logits,
         x,
         e,
-        shift: &shift,
+        shift,
         exps: &mut exps,
     });
-    let sum = with_sink::<T, L>(lanes, exps, &shift, logits.sink).total;
-    Outcome {
-        shift,
-        sum: if sum.is_nan() { Err(Special::Nan) } else { Ok(sum) },
-    }
+    with_sink(lanes, exps, shift, logits.sink)
 }
 
 /// Input and, if it is another, output of row `r`.
@@ -475,12 +547,22 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// The sum of a row, its exps stored in `e` if there is one: a function of its own, see [`Lanes::call`].
-struct SumRow<'a, 'm, T: Element> {
-    logits: &'a Logits<'a, 'm, T>,
-    x: &'a [T],
-    e: Option<&'a mut [MaybeUninit<T::Compute>]>,
-    outcome: &'a mut Outcome<T>,
+/// The pass over a row under the guessed shift, its exps stored in `e` if there is one, and what that is for: a function
+/// of its own, see [`Lanes::call`].
+pub struct SumRow<'a, 'm, T: Element> {
+    pub logits: &'a Logits<'a, 'm, T>,
+    pub x: &'a [T],
+    pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    pub found: Found<'a, T>,
+}
+
+/// What [`SumRow`] is to find.
+pub enum Found<'a, T: Element> {
+    /// The sum of the row.
+    Row(&'a mut Outcome<T>),
+    /// Σe of a part of a row, under the shift that the whole one guesses.
+    #[cfg(feature = "rayon")]
+    Part(&'a Shift<T::Compute>, &'a mut Exps<T::Compute>),
 }
 
 impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
@@ -490,16 +572,29 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
             logits,
             x,
             mut e,
-            outcome,
+            found,
         } = self;
-        let shift = logits.guess(x, L::FUSED);
+        let shift = match &found {
+            Found::Row(_) => logits.guess(x, L::FUSED),
+            #[cfg(feature = "rayon")]
+            Found::Part(shift, _) => **shift,
+        };
         let exps = exps(lanes, logits, x, e.as_deref_mut(), &shift);
-        let sums = with_sink::<T, L>(lanes, exps, &shift, logits.sink);
-        if accepts(&sums, &logits.call.mask) {
-            outcome.shift = shift;
-            outcome.sum = Ok(sums.total);
-        } else {
-            *outcome = again(lanes, logits, x, e, &sums);
+        match found {
+            Found::Row(outcome) => {
+                let sums = with_sink(lanes, exps, &shift, logits.sink);
+                *outcome = decide(
+                    logits,
+                    L::FUSED,
+                    (shift, sums),
+                    #[inline(always)]
+                    || max(lanes, logits, x),
+                    #[inline(always)]
+                    |shift| by_block(lanes, logits, x, e, shift),
+                );
+            }
+            #[cfg(feature = "rayon")]
+            Found::Part(_, part) => *part = exps,
         }
     }
 }
@@ -513,7 +608,8 @@ fn sum<'a, 'm, T: Element, L: Memory<T> + Memory<T::Compute>>(
     e: Option<&'a mut [MaybeUninit<T::Compute>]>,
     outcome: &'a mut Outcome<T>,
 ) {
-    lanes.call(SumRow { logits, x, e, outcome });
+    let found = Found::Row(outcome);
+    lanes.call(SumRow { logits, x, e, found });
 }
 
 /// softmax or log_softmax of row `r`, its logits computed once for the sum and once for the results.
@@ -526,11 +622,7 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
     log: bool,
 ) {
     let cols = buffers.rows.len(r);
-    let masked = if log {
-        T::NEG_INFINITY
-    } else {
-        T::narrow(T::Compute::ZERO)
-    };
+    let masked = masked_value(log);
     let visible = call.mask.visible(r, cols);
     if visible.is_empty() {
         return fill(buffers.output(r), Special::FullyMasked.value(&call.mask, masked));
@@ -545,13 +637,9 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let shift = outcome.shift;
     match outcome.sum {
         Ok(sum) => {
-            let place = match buffers.row(r) {
-                Place::Apart(x, y) => Place::Apart(&x[a..b], &mut y[a..b]),
-                Place::InPlace(x) => Place::InPlace(&mut x[a..b]),
-            };
             lanes.call(Results {
                 logits: &logits,
-                place,
+                place: buffers.row(r).part(a..b),
                 shift,
                 sum,
                 log,
@@ -565,12 +653,12 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
 }
 
 /// The results of a row whose sum is known.
-struct Results<'a, 'm, T: Element> {
-    logits: &'a Logits<'a, 'm, T>,
-    place: Place<'a, T>,
-    shift: Shift<T::Compute>,
-    sum: SumOf<T>,
-    log: bool,
+pub struct Results<'a, 'm, T: Element> {
+    pub logits: &'a Logits<'a, 'm, T>,
+    pub place: Place<'a, T>,
+    pub shift: Shift<T::Compute>,
+    pub sum: SumOf<T>,
+    pub log: bool,
 }
 
 impl<T: Element> Kernel<T> for Results<'_, '_, T> {

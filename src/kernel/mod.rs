@@ -6,6 +6,7 @@ use crate::isa::{Isa, run};
 use crate::lanes::Memory;
 use crate::layout::Layout;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
 pub mod argmax;
 pub mod axis;
@@ -60,6 +61,15 @@ impl<'a, T: Element> Place<'a, T> {
         match self {
             Self::Apart(_, y) => y,
             Self::InPlace(x) => as_output(x),
+        }
+    }
+
+    /// Some columns of a row.
+    #[inline(always)]
+    pub fn part(self, columns: Range<usize>) -> Self {
+        match self {
+            Self::Apart(x, y) => Self::Apart(&x[columns.clone()], &mut y[columns]),
+            Self::InPlace(x) => Self::InPlace(&mut x[columns]),
         }
     }
 }
@@ -163,6 +173,8 @@ kernels! {
     exp: exp::Exp<'_, Self>;
     #[cfg(feature = "rayon")]
     segment: segments::Segment<'_, Self>;
+    #[cfg(feature = "rayon")]
+    masked_part: segments::MaskedPart<'_, '_, Self>;
     row_max: primitives::RowMax<'_, Self>;
     exp_sub_max: primitives::ExpSubMax<'_, Self>;
     scale: primitives::Scale<'_, Self>;

@@ -35,6 +35,13 @@ impl<F: Float> Exps<F> {
             fits: true,
         }
     }
+
+    /// Adds those of the segment that follows.
+    #[cfg(feature = "rayon")]
+    pub fn join(&mut self, next: Self) {
+        self.sum = self.sum.add(next.sum);
+        self.fits &= next.fits;
+    }
 }
 
 /// The sums of a row, joined in the order of the module's head.

@@ -4,6 +4,8 @@
 //! own kernel has its passes apart (the gradients, cross-entropy, top-k) are no variant here: threads run that.
 
 use super::log_softmax::subtract;
+use super::logits::Logits;
+use super::masked::{self, ExpsByBlock, Found, Results, SumRow, WithSink};
 use super::passes::{Exps, exp_sum, max};
 use super::row::{Pair, Read};
 use super::softmax::{Again, SumOf, quotients_in_place};
@@ -44,6 +46,45 @@ impl<T: Element> Kernel<T> for Segment<'_, T> {
             Segment::Scale(e, sum) => quotients_in_place(lanes, e, sum),
             Segment::Quotient(place, shift, sum) => lanes.call(Again { place, shift, sum }),
             Segment::Subtract(place, log) => subtract(lanes, place, log),
+        }
+    }
+}
+
+/// What is done to a part of a masked row, or to what its parts gave.
+pub enum MaskedPart<'a, 'm, T: Element> {
+    /// Σe under the shift guessed for the row, every e stored where there is a place for it.
+    Guessed(MaskedSum<'a, 'm, T>),
+    /// The same under any shift.
+    Shifted(MaskedSum<'a, 'm, T>),
+    /// The largest logit of the scores.
+    Max(&'a Logits<'a, 'm, T>, &'a [T], &'a mut T::Compute),
+    /// A sink joins the Σe of its row.
+    Sink(&'a mut WithSink<T::Compute>, &'a Shift<T::Compute>, T::Compute),
+    /// The results of a row whose sum is known.
+    Results(Results<'a, 'm, T>),
+}
+
+/// The pass over a part of a masked row.
+pub type MaskedSum<'a, 'm, T> = ExpsByBlock<'a, 'a, 'm, T>;
+
+impl<T: Element> Kernel<T> for MaskedPart<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        match self {
+            Self::Guessed(ExpsByBlock {
+                logits,
+                x,
+                e,
+                shift,
+                exps,
+            }) => {
+                let found = Found::Part(shift, exps);
+                lanes.call(SumRow { logits, x, e, found });
+            }
+            Self::Shifted(pass) => lanes.call(pass),
+            Self::Max(logits, x, m) => *m = masked::max(lanes, logits, x),
+            Self::Sink(sums, shift, sink) => sums.join(lanes, shift, sink),
+            Self::Results(results) => lanes.call(results),
         }
     }
 }

@@ -165,8 +165,15 @@ impl Isa {
         self.masked(Place::InPlace(x), rows, mask, true)
     }
 
+    /// softmax, or log_softmax, of rows whose memory is checked.
     #[inline]
-    fn masked<T: Element>(self, place: Place<'_, T>, rows: Rows, mask: &Mask<'_, T>, log: bool) -> Result<(), Error> {
+    pub(super) fn masked<T: Element>(
+        self,
+        place: Place<'_, T>,
+        rows: Rows,
+        mask: &Mask<'_, T>,
+        log: bool,
+    ) -> Result<(), Error> {
         mask.check(&rows)?;
         self.require()?;
         if !rows.is_empty() {

@@ -1,10 +1,11 @@
-//! One long row of the operators that threads share inside a row: gradients, cross-entropy, argmax and top-k.
+//! One long row of the operators that threads share inside a row: gradients, cross-entropy, argmax and top-k, and the
+//! masked ones.
 
 use super::same;
 use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::inputs::DISTRIBUTIONS;
 use crate::common::thinned;
-use softmax::{BackwardRows, CrossEntropy, Error, Reduction, Rows};
+use softmax::{BackwardRows, Broadcast, CrossEntropy, Error, FullyMasked, Mask, Reduction, Rows};
 
 /// Elements to a segment of the sum.
 const SEGMENT: usize = 65_536;
@@ -233,4 +234,194 @@ fn same_choices<T: TestElement>(what: &str, x: &[T], ks: &[usize]) {
             Ok::<_, Error>((best, index, bits(&prob)))
         });
     }
+}
+
+/// Of which more than two segments are visible by most masks.
+const MASKED: [usize; 3] = [2 * SEGMENT + 1, 140_000, 200_001];
+
+#[test]
+fn masked() {
+    for_each_element!(check_masked);
+    check_masked::<f64>();
+    check_own_mask();
+}
+
+fn check_masked<T: TestElement>() {
+    for n in MASKED {
+        let x: Vec<T> = DISTRIBUTIONS[1].row(n, 141);
+        with_masks(n, |what, mask| same_masked(&format!("{what}, n = {n}"), &x, mask));
+    }
+    // More than one group of 64 segments.
+    let x: Vec<T> = DISTRIBUTIONS[1].row(LENGTHS[3], 142);
+    same_masked("groups", &x, &windowed(x.len(), x.len() - 777, 5));
+    let n = MASKED[2];
+    let mut rows: Vec<(String, Vec<T>)> = Vec::new();
+    let mut add = |what: String, changes: &[(usize, f64)]| {
+        let mut x: Vec<T> = DISTRIBUTIONS[1].row(n, 143);
+        for &(at, value) in changes {
+            x[at] = T::finite(value);
+        }
+        rows.push((what, x));
+    };
+    // The guess of the shift is far below the maximum, or the maximum is far above what it looks at.
+    add("tiny, huge".into(), &[(0, -3e38), (n - 1, 3e38)]);
+    add("huge, tiny".into(), &[(n - 1, -3e38), (SEGMENT + 77, 3e38)]);
+    add("far above".into(), &[(n / 3, 3000.0)]);
+    add("far above at the end".into(), &[(n - 6, 4000.0)]);
+    for special in [f64::NAN, f64::INFINITY] {
+        for at in PLACES.into_iter().chain([69_000, 199_000]) {
+            add(format!("{special} at {at}"), &[(at, special)]);
+        }
+    }
+    for value in [f64::NEG_INFINITY, f64::NAN, f64::INFINITY, -3e38] {
+        rows.push((format!("all {value}"), vec![T::finite(value); n]));
+    }
+    for (i, (row, x)) in rows.iter().enumerate() {
+        let mut m = i;
+        with_masks(n, |mask, of| {
+            m += 1;
+            // A seventh of all pairs, of every mask some.
+            if m % 7 == 0 {
+                same_masked(&format!("{mask}, {row}"), x, of);
+            }
+        });
+    }
+    let n = MASKED[1];
+    for k in 0..16 {
+        for last in [2 * SEGMENT - 64, 2 * SEGMENT + 64] {
+            let x = absorbed::<T>(n, k, [400, SEGMENT + 64, last]);
+            same_masked(&format!("{k} ULP, {last}"), &x, &windowed(n, n - 301, 0));
+        }
+    }
+}
+
+/// The last `window` columns but `rest` are visible.
+fn windowed<T: TestElement>(n: usize, window: usize, rest: usize) -> Mask<'static, T> {
+    Mask::new().with_causal((n - 1 - rest) as isize).with_window(window)
+}
+
+/// Calls `f` with every kind of mask.
+fn with_masks<T: TestElement>(n: usize, mut f: impl FnMut(&str, &Mask<'_, T>)) {
+    let compute = T::Compute::from_f64;
+    let bias: Vec<f32> = DISTRIBUTIONS[0].row(n, 151);
+    let holes: Vec<f32> = (0..n).map(|i| [0.5, f32::NEG_INFINITY, -1.0][i / 100 % 3]).collect();
+    let keep: Vec<u8> = (0..n).map(|i| u8::from(i % 7 != 0 && i / 500 % 3 != 1)).collect();
+    let keep_bits: Vec<u8> = (0..n.div_ceil(8)).map(|i| (i * 91 + i / 256) as u8).collect();
+    let (nothing, none, zeros) = (vec![f32::NEG_INFINITY; n], vec![false; n], vec![0; n.div_ceil(8)]);
+    let lengths = [n - 3, 100_000, 0];
+    let plain = Mask::<T>::new().with_scale(compute(0.125));
+    f("nothing", &Mask::new());
+    f("scale", &plain);
+    f("negative scale", &Mask::new().with_scale(compute(-0.5)));
+    f("scale 0", &Mask::new().with_scale(compute(0.0)));
+    let marks = [
+        ("no", plain),
+        ("additive", plain.with_additive(&bias, Broadcast::ONE)),
+        ("holes", plain.with_additive(&holes, Broadcast::rows(n))),
+        (
+            "slope",
+            plain
+                .with_additive(&bias, Broadcast::ONE)
+                .with_alibi_slope(compute(-0.25)),
+        ),
+        ("softcap", plain.with_softcap(compute(3.0))),
+        ("keep", plain.with_keep_bytes(&keep, Broadcast::ONE)),
+        ("bits", plain.with_keep_bits(&keep_bits, Broadcast::ONE)),
+        (
+            "all",
+            plain
+                .with_softcap(compute(5.0))
+                .with_additive(&holes, Broadcast::ONE)
+                .with_alibi_slope(compute(2.0))
+                .with_keep_bits(&keep_bits, Broadcast::ONE)
+                .with_sinks(&[1.0], Broadcast::ONE),
+        ),
+    ];
+    // The first column in sight: none of a block, in the second segment; the first one of it, and half a block behind.
+    let sights = [(n, 1), (131_100, 0), (n - SEGMENT, 0), (n - SEGMENT - 64, 0)];
+    for (m, (mark, mask)) in marks.iter().enumerate() {
+        f(mark, mask);
+        f(
+            &format!("{mark} in sight from 301"),
+            &mask.with_causal(n as isize - 1).with_window(n - 301),
+        );
+        let (window, rest) = sights[m % 4];
+        let of = mask.with_causal((n - 1 - rest) as isize).with_window(window);
+        f(&format!("{mark} in a window of {window}"), &of);
+        let length = &lengths[usize::from(m == 5)..];
+        f(
+            &format!("{mark} up to {}", length[0]),
+            &mask.with_lengths(length, Broadcast::ONE),
+        );
+    }
+    for sink in [3.0, 200.0, -3e38, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        f(&format!("sink {sink}"), &plain.with_sinks(&[sink], Broadcast::ONE));
+    }
+    for policy in [FullyMasked::Zero, FullyMasked::Nan] {
+        let fully = plain.with_fully_masked(policy);
+        f("nothing by addition", &fully.with_additive(&nothing, Broadcast::ONE));
+        f(
+            "nothing kept",
+            &fully
+                .with_keep(&none, Broadcast::ONE)
+                .with_sinks(&[0.5], Broadcast::ONE),
+        );
+        f("no bit", &fully.with_keep_bits(&zeros, Broadcast::ONE));
+        f("no column", &fully.with_lengths(&lengths[2..], Broadcast::ONE));
+        f("holes of a policy", &fully.with_additive(&holes, Broadcast::ONE));
+    }
+    // The third row of a mask.
+    let many: Vec<f32> = DISTRIBUTIONS[0].row(3 * n, 152);
+    let third = plain.with_additive(&many, Broadcast::rows(n)).with_first_row(2);
+    f(
+        "third",
+        &third.with_causal(n as isize - 9).with_queries(2).with_window(n - 500),
+    );
+}
+
+/// A row whose sum is 1, `k` ULP of f64 and two terms just below half an ULP, the latter at the last places: what becomes
+/// of them depends on which are added first. For one of 16 `k` the logarithm of the sum is another one then.
+fn absorbed<T: TestElement>(n: usize, k: usize, [first, second, third]: [usize; 3]) -> Vec<T> {
+    let mut x = vec![T::from_f64(f64::NEG_INFINITY); n];
+    let ulps = |count: f64| T::from_f64((count * f64::EPSILON).ln());
+    x[first] = T::from_f64(0.0);
+    x[first + 1] = ulps(k as f64);
+    (x[second], x[third]) = (ulps(0.46), ulps(0.46));
+    x
+}
+
+/// An additive mask of the type of the rows.
+fn check_own_mask() {
+    let n = MASKED[2];
+    let (x, mask): (Vec<f64>, Vec<f64>) = (DISTRIBUTIONS[1].row(n, 144), DISTRIBUTIONS[0].row(n, 145));
+    let mask = windowed(n, n - 301, 7).with_additive(&mask, Broadcast::ONE);
+    same_masked("a mask of f64", &x, &mask);
+    same_masked("a slope and a mask of f64", &x, &mask.with_alibi_slope(-0.5));
+}
+
+/// softmax and log_softmax, apart and in place, with memory behind the row that stays as it is.
+fn same_masked<T: TestElement>(what: &str, x: &[T], mask: &Mask<'_, T>) {
+    let rows = Rows::new(1, x.len());
+    same(&format!("{} masked, {what}", T::NAME), |par| {
+        let new = || vec![T::canary(); x.len() + 3];
+        let with_more = || {
+            let mut place = new();
+            place[..x.len()].copy_from_slice(x);
+            place
+        };
+        let (mut y, mut log, mut place, mut log_place) = (new(), new(), with_more(), with_more());
+        let outcome = if par {
+            softmax::par_masked_softmax(x, &mut y, rows, mask)
+                .and(softmax::par_masked_log_softmax(x, &mut log, rows, mask))
+                .and(softmax::par_masked_softmax_in_place(&mut place, rows, mask))
+                .and(softmax::par_masked_log_softmax_in_place(&mut log_place, rows, mask))
+        } else {
+            softmax::masked_softmax(x, &mut y, rows, mask)
+                .and(softmax::masked_log_softmax(x, &mut log, rows, mask))
+                .and(softmax::masked_softmax_in_place(&mut place, rows, mask))
+                .and(softmax::masked_log_softmax_in_place(&mut log_place, rows, mask))
+        };
+        outcome.expect("the slices hold the row");
+        [y, log, place, log_place].map(|v| bits(&v))
+    });
 }

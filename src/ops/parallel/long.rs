@@ -28,7 +28,7 @@ pub fn is_long(rows: Rows) -> bool {
 const GROUP: usize = 64;
 
 /// Where the exps of a row are kept, if anywhere.
-type Kept<'a, T> = Option<&'a mut [MaybeUninit<<T as Element>::Compute>]>;
+pub type Kept<'a, T> = Option<&'a mut [MaybeUninit<<T as Element>::Compute>]>;
 
 /// The shift and the sum of a row, as `kernel::softmax::sum` finds them.
 pub fn long_sum<T: Element>(isa: Isa, x: &[T], mut e: Kept<'_, T>) -> Option<(Shift<T::Compute>, SumOf<T>)> {
@@ -51,17 +51,12 @@ fn sums<T: Element>(isa: Isa, x: &[T], e: Kept<'_, T>, shift: Shift<T::Compute>)
         T::segment(isa, Segment::Sum(x.0, e.map(|e| e.0), shift, &mut exps));
         exps
     };
-    in_order(memory, x.len(), &segment, |Exps { sum, fits }| {
-        all = Exps {
-            sum: all.sum.add(sum),
-            fits: all.fits && fits,
-        };
-    });
+    in_order(memory, x.len(), &segment, |segment| all.join(segment));
     all
 }
 
 /// Runs `f` on each segment of a row, and `and` on what it gives, in order.
-fn in_order<M: Cut + Send, R: Send>(mut row: M, len: usize, f: &(impl Fn(M) -> R + Sync), mut and: impl FnMut(R)) {
+pub fn in_order<M: Cut + Send, R: Send>(mut row: M, len: usize, f: &(impl Fn(M) -> R + Sync), mut and: impl FnMut(R)) {
     let mut left = len.div_ceil(SEGMENT);
     while left > 0 {
         let mut parts = [const { None }; GROUP];

@@ -1,15 +1,19 @@
 //! Masked rows.
 
 use super::super::checked;
-use super::super::cut::{Cut, Input, Results};
+use super::super::cut::{Input, Results};
+use super::long_masked::{is_long_masked, long_masked};
 use super::{First, share_rows};
 use crate::element::{Element, Output};
 use crate::error::Error;
 use crate::isa::Isa;
+use crate::kernel::Place;
 use crate::mask::Mask;
 use crate::rows::Rows;
 
 /// [`masked_softmax`](crate::masked_softmax) on the current rayon pool: the same bits.
+///
+/// A single row that sees more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`masked_softmax`](crate::masked_softmax).
@@ -27,13 +31,13 @@ pub fn par_masked_softmax<T: Element, Y: Output<T> + ?Sized>(
     rows: Rows,
     mask: &Mask<'_, T>,
 ) -> Result<(), Error> {
-    let (isa, y) = (Isa::detect(), checked(x, y, rows)?);
-    share_masked(apart(x, y, rows), rows, mask, &|(x, y), rows, mask| {
-        isa.masked_softmax(x.0, y.0, rows, mask)
-    })
+    let y = checked(x, y, rows)?;
+    share_masked(Place::Apart(x, y), rows, mask, false)
 }
 
 /// [`masked_softmax_in_place`](crate::masked_softmax_in_place) on the current rayon pool: the same bits.
+///
+/// A single row that sees more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`masked_softmax`](crate::masked_softmax).
@@ -47,13 +51,12 @@ pub fn par_masked_softmax<T: Element, Y: Output<T> + ?Sized>(
 /// ```
 pub fn par_masked_softmax_in_place<T: Element>(x: &mut [T], rows: Rows, mask: &Mask<'_, T>) -> Result<(), Error> {
     rows.check_input(x.len())?;
-    let isa = Isa::detect();
-    share_masked(Results(x, rows.x_stride()), rows, mask, &|x, rows, mask| {
-        isa.masked_softmax_in_place(x.0, rows, mask)
-    })
+    share_masked(Place::InPlace(x), rows, mask, false)
 }
 
 /// [`masked_log_softmax`](crate::masked_log_softmax) on the current rayon pool: the same bits.
+///
+/// A single row that sees more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`masked_softmax`](crate::masked_softmax).
@@ -71,13 +74,13 @@ pub fn par_masked_log_softmax<T: Element, Y: Output<T> + ?Sized>(
     rows: Rows,
     mask: &Mask<'_, T>,
 ) -> Result<(), Error> {
-    let (isa, y) = (Isa::detect(), checked(x, y, rows)?);
-    share_masked(apart(x, y, rows), rows, mask, &|(x, y), rows, mask| {
-        isa.masked_log_softmax(x.0, y.0, rows, mask)
-    })
+    let y = checked(x, y, rows)?;
+    share_masked(Place::Apart(x, y), rows, mask, true)
 }
 
 /// [`masked_log_softmax_in_place`](crate::masked_log_softmax_in_place) on the current rayon pool: the same bits.
+///
+/// A single row that sees more than 131,072 elements is shared, too, by parts.
 ///
 /// # Errors
 /// As [`masked_softmax`](crate::masked_softmax).
@@ -91,25 +94,30 @@ pub fn par_masked_log_softmax<T: Element, Y: Output<T> + ?Sized>(
 /// ```
 pub fn par_masked_log_softmax_in_place<T: Element>(x: &mut [T], rows: Rows, mask: &Mask<'_, T>) -> Result<(), Error> {
     rows.check_input(x.len())?;
-    let isa = Isa::detect();
-    share_masked(Results(x, rows.x_stride()), rows, mask, &|x, rows, mask| {
-        isa.masked_log_softmax_in_place(x.0, rows, mask)
-    })
-}
-
-fn apart<'x, 'y, X, Y>(x: &'x [X], y: &'y mut [Y], rows: Rows) -> (Input<'x, X>, Results<'y, Y>) {
-    (Input(x, rows.x_stride()), Results(y, rows.y_stride()))
+    share_masked(Place::InPlace(x), rows, mask, true)
 }
 
 /// Shares rows whose memory is checked; each part has the mask of the row that it begins at.
-fn share_masked<T: Element, M: Cut + Send>(
-    memory: M,
-    rows: Rows,
-    mask: &Mask<'_, T>,
-    f: &(impl Fn(M, Rows, &Mask<'_, T>) -> Result<(), Error> + Sync),
-) -> Result<(), Error> {
+fn share_masked<T: Element>(place: Place<'_, T>, rows: Rows, mask: &Mask<'_, T>, log: bool) -> Result<(), Error> {
     mask.check(&rows)?;
-    share_rows((memory, First(0)), rows, &|(memory, first), rows| {
-        f(memory, rows, &mask.with_first_row(mask.first + first.0))
-    })
+    let isa = Isa::detect();
+    if is_long_masked(rows, mask) {
+        long_masked(isa, place.part(0..rows.cols()), mask, log);
+        return Ok(());
+    }
+    let run = |place: Place<'_, T>, rows: Rows, first: First| {
+        isa.masked(place, rows, &mask.with_first_row(mask.first + first.0), log)
+    };
+    let (first, stride) = (First(0), rows.x_stride());
+    match place {
+        Place::Apart(x, y) => {
+            let memory = (Input(x, stride), Results(y, rows.y_stride()));
+            share_rows((memory, first), rows, &|((x, y), first), rows| {
+                run(Place::Apart(x.0, y.0), rows, first)
+            })
+        }
+        Place::InPlace(x) => share_rows((Results(x, stride), first), rows, &|(x, first), rows| {
+            run(Place::InPlace(x.0), rows, first)
+        }),
+    }
 }

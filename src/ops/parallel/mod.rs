@@ -2,12 +2,13 @@
 //!
 //! [`share`] halves the work of a call between two rows until a task is small; each part is then what one thread runs.
 //! The shapes of the whole call are checked before, so that an error leaves every output as it was. A single row longer
-//! than two segments of the sum is shared by segments ([`long`]) and its choices by parts ([`choice`]), a tensor of few
-//! outer slices by columns ([`axis`]).
+//! than two segments of the sum is shared by segments ([`long`], and [`long_masked`] where that much of it is visible) and
+//! its choices by parts ([`choice`]), a tensor of few outer slices by columns ([`axis`]).
 
 mod axis;
 mod choice;
 mod long;
+mod long_masked;
 mod masked;
 mod ragged;
 mod rows;
