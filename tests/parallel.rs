@@ -700,6 +700,18 @@ fn errors_before_writes() {
     assert!(gumbel(1.0, Rows::new(41, 10)).starts_with("class"));
 }
 
+#[test]
+fn draws_from_rows_without_columns() {
+    let (mut class, rows) = ([Ok(0); 3], Rows::new(3, 0).with_x_stride(1));
+    softmax::par_sample_gumbel_rows::<f32, _>(&[], 1.0, |_| || 0, &mut class, rows).expect("an empty layout");
+    assert_eq!(class, [Err(Error::NoChoice { len: 0 }); 3]);
+    let sampler = Sampler::default();
+    class = [Ok(0); 3];
+    let drawn = sampler.par_sample_rows::<f32>(&[], &[0; 3], &mut [], &mut class, rows);
+    drawn.expect("an empty layout");
+    assert_eq!(class, [Err(Error::NoChoice { len: 0 }); 3]);
+}
+
 /// A sum of losses is one of halves, whatever the ISA.
 #[test]
 fn a_sum_of_losses_does_not_depend_on_the_isa() {

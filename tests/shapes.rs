@@ -8,7 +8,7 @@ use crate::common::memory::{EDGES, Edge, Guarded};
 use crate::common::ops::{InPlace, ManyRows, Operator, Width, operators};
 use crate::common::shape::Shape;
 use crate::common::{for_each_isa, longest, thinned};
-use softmax::Isa;
+use softmax::{Isa, Rows};
 
 /// Lengths worth trying on an ISA.
 fn tried(isa: Isa) -> impl Iterator<Item = usize> {
@@ -123,6 +123,21 @@ fn check_many_rows<T: TestElement>() {
             }
         });
     }
+}
+
+/// x·log2 e of the second element is ½: without a fused multiply-add, the shift decides which integer it rounds to.
+#[test]
+fn a_tie_alone_and_among_rows() {
+    let mut x = [0.0_f32; 17];
+    x[..2].copy_from_slice(&[1.0, 0.346_573_59]);
+    let rows = x.repeat(5);
+    for_each_isa(|isa| {
+        let mut y = [0.0; 5 * 17];
+        isa.softmax_rows(&rows, &mut y, Rows::new(5, 17)).expect("five rows");
+        let mut alone = [0.0; 17];
+        isa.softmax(&x, &mut alone).expect("a row");
+        assert_eq!(bits(&y), bits(&alone.repeat(5)), "{isa}");
+    });
 }
 
 /// Each row as if alone, and the gaps as they were.

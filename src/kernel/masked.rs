@@ -4,8 +4,9 @@
 //! i mod 32 wherever the range starts: computation starts with the whole block that holds a, and the guess of the shift
 //! looks at the ends and the middle of the range. So neither stride nor neighbours nor the kind of pass show in the bits.
 //!
-//! softmax keeps the exps where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of
-//! the sum; log_softmax and rows in place that fit nowhere compute z twice. Where the guessed shift fails, z is computed
+//! softmax of rows of few visible places, the first ones, and of the commonest steps runs side by side
+//! ([`short_rows`]). Of others it keeps the exps where they fit, in the output or in stack scratch, and multiplies them
+//! by the reciprocal of the sum, one row later; log_softmax, and rows whose exps fit nowhere, compute z twice. Where the guessed shift fails, z is computed
 //! once more for its maximum. A sink is one more term of the sum.
 //!
 //! Threads share a long row by the kernels of [`super::segments`], which are the passes of this file; what is decided
@@ -26,7 +27,7 @@ use crate::mask::{Broadcast, FullyMasked, Mask};
 use crate::math::exp::{Shift, exp};
 use core::mem::MaybeUninit;
 
-/// Rows to a group: the visible ranges of so many are looked at before the first is computed.
+/// Rows to a group: those that are not short, up to so many, have their outcomes on the stack.
 const GROUP: usize = 8;
 
 /// softmax, or log_softmax, of the masked logits of each row.
@@ -47,18 +48,19 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
         let keeps = through_output || cols <= Scratch::capacity::<T::Compute>();
         let mut r = 0;
         while r < rows {
-            if log || !keeps {
-                twice(lanes, &mut buffers, &call, r, log);
-                r += 1;
-                continue;
-            }
             let layout = buffers.rows;
             let short = Short {
                 call: &call,
                 rows: layout,
                 apart,
             };
-            if short.spot(r).is_none() {
+            let is_short = !log && short.spot(r).is_some();
+            if !is_short && (log || !keeps) {
+                twice(lanes, &mut buffers, &call, r, log);
+                r += 1;
+                continue;
+            }
+            if !is_short {
                 let mut count = 1;
                 while count < GROUP && r + count < rows && short.spot(r + count).is_none() {
                     count += 1;

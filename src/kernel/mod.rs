@@ -108,11 +108,11 @@ impl<T: Element> Buffers<'_, T> {
         }
     }
 
-    /// Whether each row begins where the one before ends, in input and output.
+    /// Whether rows of one length begin each where the one before ends, in input and output.
     #[inline(always)]
     pub fn is_gapless(&self) -> bool {
         match (&self.place, &self.rows) {
-            (_, Layout::Ragged(_)) => true,
+            (_, Layout::Ragged(_)) => false,
             (Place::Apart(..), Layout::Strided(rows)) => {
                 rows.x_stride() == rows.cols() && rows.y_stride() == rows.cols()
             }

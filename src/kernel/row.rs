@@ -36,7 +36,7 @@ pub trait Chunk<T: Element, U: Element> {
 
 /// The elements `at..at + LANES` of `row`, or as many as there are.
 #[inline(always)]
-pub fn part<T: Element>(row: &[T], at: usize) -> &[T] {
+fn part<T: Element>(row: &[T], at: usize) -> &[T] {
     &row[at..row.len().min(at + T::Compute::LANES)]
 }
 

@@ -112,8 +112,9 @@ impl<T: Element> Kernel<T> for Single<'_, T> {
         let mut cells = self.place.cells();
         let x = cells.input();
         let mut e = [MaybeUninit::uninit(); 128];
-        // Not the guess from the row itself, which takes as long as the exps: any accepted shift gives the same bits.
-        let shift = guess::<T>(&[], L::FUSED);
+        // Not the guess from the row itself, which takes as long as the exps: where multiply-add is fused, any accepted
+        // shift gives the same bits.
+        let shift = guess(if L::FUSED { &[] } else { x }, L::FUSED);
         let mut pass = Pass::new(lanes);
         let acc = pass.row::<T, 0>(
             &shift.splat(lanes),
@@ -230,10 +231,11 @@ impl<T: Element> Source<T> for Plain<'_> {
     }
 }
 
-/// Calls a method of a batch with its number of vectors as a constant, but where exp is a call anyway.
+/// Calls a method of a batch with its number of vectors as a constant; but where exp is a call anyway, and for types other
+/// than f32, the commonest one: each number is compiled on its own.
 macro_rules! by_vectors {
     ($batch:expr, $method:ident($($argument:expr),*)) => {
-        match if L::COMPACT { 0 } else { $batch.vectors } {
+        match if L::COMPACT || !T::IS_COMPUTE || T::Compute::LANES < 32 { 0 } else { $batch.vectors } {
             1 => $batch.$method::<L, 1>($($argument),*),
             2 => $batch.$method::<L, 2>($($argument),*),
             3 => $batch.$method::<L, 3>($($argument),*),

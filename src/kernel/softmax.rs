@@ -3,8 +3,9 @@
 //! The ordinary path needs no maximum: the shift N is guessed from three elements, one pass stores e = 2^−N·e^x and
 //! sums it, and one pass multiplies by the reciprocal. The guess is accepted iff every exponent fitted its field and
 //! 128 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
-//! three-pass form runs: the maximum, N from it, exp and sum, scale. Both give the same quotients, since N moves
-//! exponents only; and because N is a function of the row alone, so are the bits of the result.
+//! three-pass form runs: the maximum, N from it, exp and sum, scale. N is a function of the row alone, and so are the
+//! bits of the result. Where multiply-add is fused both forms even give the same quotients, since N moves exponents
+//! only; where it is not, N decides ties of the rounding to n.
 
 use super::passes::{Exps, Quotient, V, exp_sum, map, max};
 use super::row::{Pair, Read};
@@ -61,9 +62,13 @@ pub fn largest_of<F: Float>(len: usize, x: impl Fn(usize) -> F) -> F {
 }
 
 #[inline(always)]
-fn largest<F: Float>([first, middle, last]: [F; 3]) -> F {
-    let m = if middle > first { middle } else { first };
-    if last > m { last } else { m }
+fn largest<F: Float>(three: [F; 3]) -> F {
+    let mut m = -F::INFINITY;
+    for x in three {
+        // A NaN is passed over: it may stand in a masked place.
+        m = if x > m { x } else { m };
+    }
+    m
 }
 
 /// [`guess`] from the three elements.
@@ -224,7 +229,7 @@ fn stream<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// Every element of `y` the canonical NaN.
+/// Every element of `y` the `value`.
 #[inline(always)]
 pub fn fill<T: Element>(y: &mut [MaybeUninit<T>], value: T) {
     for y in y {

@@ -161,7 +161,7 @@ pub fn long_loss<T: Element>(isa: Isa, memory: Memory<'_, T>, rows: Rows, terms:
         long_sum(isa, x, None)
     };
     let Some(found) = found else {
-        // There is nothing to compute.
+        // An ignored label, or a row without a sum: what is written there is the business of one thread.
         return total(isa, memory, rows, terms);
     };
     let (_, (loss, dx)) = memory;

@@ -9,6 +9,11 @@ use crate::isa::Isa;
 use crate::ops::Sampler;
 use crate::rows::Rows;
 
+/// The logits of row `r`; without columns there is no memory to look for them in.
+fn row<T>(x: &[T], rows: Rows, r: usize) -> &[T] {
+    if rows.cols() == 0 { &[] } else { rows.input(x, r) }
+}
+
 impl Sampler {
     /// [`sample`](Self::sample) of each of many rows on the current rayon pool (feature `rayon`): row r draws with
     /// `random[r]`, 64 random bits, and its outcome goes to `class[r]`.
@@ -49,7 +54,7 @@ impl Sampler {
         share_rows((inputs, places), rows, &|((x, random), (workspace, class)), rows| {
             for r in 0..rows.rows() {
                 let workspace = &mut workspace.0[r * per_row..][..per_row];
-                class.0[r] = isa.sample(self, rows.input(x.0, r), workspace, || random.0[r]);
+                class.0[r] = isa.sample(self, row(x.0, rows, r), workspace, || random.0[r]);
             }
             Ok(())
         })
@@ -98,7 +103,7 @@ pub fn par_sample_gumbel_rows<T: Element<Compute = f32>, R: FnMut() -> u64>(
     let memory = ((Input(logits, rows.x_stride()), First(0)), Results(class, 1));
     share_rows(memory, rows, &|((x, first), class), rows| {
         for r in 0..rows.rows() {
-            class.0[r] = isa.sample_gumbel(rows.input(x.0, r), temperature, rng(first.0 + r));
+            class.0[r] = isa.sample_gumbel(row(x.0, rows, r), temperature, rng(first.0 + r));
         }
         Ok(())
     })
