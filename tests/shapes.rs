@@ -129,7 +129,7 @@ fn check_many_rows<T: TestElement>() {
 #[test]
 fn a_tie_alone_and_among_rows() {
     let mut x = [0.0_f32; 17];
-    x[..2].copy_from_slice(&[1.0, 0.346_573_59]);
+    x[..2].copy_from_slice(&[1.0, 0.346_573_6]);
     let rows = x.repeat(5);
     for_each_isa(|isa| {
         let mut y = [0.0; 5 * 17];
