@@ -40,7 +40,7 @@ const PREFERRED: Isa = if crate::tuning::PREFER_AVX512 {
     Isa::Avx2
 };
 
-/// The index into `ALL` that `detect` found, or `UNKNOWN`.
+/// The rank that `detect` found, or `UNKNOWN`.
 static DETECTED: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = u8::MAX;
 
@@ -54,7 +54,7 @@ impl Isa {
     pub fn detect() -> Isa {
         match DETECTED.load(Ordering::Relaxed) {
             UNKNOWN => Self::detect_now(),
-            index => ALL[usize::from(index) % ALL.len()],
+            rank => Self::of_rank(rank),
         }
     }
 
@@ -145,6 +145,18 @@ impl Isa {
 
     const fn rank(self) -> usize {
         self as usize
+    }
+
+    /// The inverse of [`rank`](Self::rank), with the numbers of the variants, so that nothing is left of it but a bound.
+    #[inline(always)]
+    const fn of_rank(rank: u8) -> Isa {
+        match rank {
+            0 => Isa::Avx512,
+            1 => Isa::Avx2,
+            2 => Isa::Neon,
+            3 => Isa::Portable,
+            _ => Isa::Scalar,
+        }
     }
 }
 

@@ -14,13 +14,13 @@ use crate::math::exp::Shift;
 use crate::math::tanh::Softcap;
 use core::ops::Range;
 
-/// Which steps a row needs: a pass of its own for the two that most rows are.
+/// Which steps rows need: a pass of its own for the two that most rows are. `M` is the additive mask.
 #[derive(Clone, Copy)]
-pub enum Steps<'m> {
+pub enum Steps<M> {
     /// z = scale·x.
     Scale,
     /// z = scale·x + mask.
-    Add(&'m [f32]),
+    Add(M),
     /// Any, chosen at run time.
     All,
 }
@@ -32,8 +32,8 @@ pub struct Call<'m, T: Element> {
     slope: Option<T::Compute>,
     /// Whether arithmetic on a score of −∞ can give anything but −∞.
     guarded: bool,
-    /// The additive mask, if any, of a call whose rows need no step but [`Steps::Scale`] or [`Steps::Add`], nor a sink.
-    pub side_by_side: Option<Option<(&'m [f32], Broadcast)>>,
+    /// Those of rows whose visible places begin with a block.
+    pub steps: Steps<(&'m [f32], Broadcast)>,
 }
 
 impl<'m, T: Element> Call<'m, T> {
@@ -43,15 +43,15 @@ impl<'m, T: Element> Call<'m, T> {
         let softcap = (mask.softcap > zero).then(|| Softcap::new(mask.scale, mask.softcap));
         let slope = (mask.slope != one).then_some(mask.slope);
         let guarded = softcap.is_some() || mask.scale <= zero;
-        let plain = !guarded && mask.keeps_all() && !mask.has_sinks();
+        let plain = !guarded && mask.keeps_all();
         Self {
             softcap,
             slope,
             guarded,
-            side_by_side: match mask.additive {
-                None if plain => Some(None),
-                Some((MaskValues::Single(values), rows)) if plain && slope.is_none() => Some(Some((values, rows))),
-                _ => None,
+            steps: match mask.additive {
+                None if plain => Steps::Scale,
+                Some((MaskValues::Single(values), rows)) if plain && slope.is_none() => Steps::Add((values, rows)),
+                _ => Steps::All,
             },
             mask,
         }
@@ -65,10 +65,9 @@ impl<'m, T: Element> Call<'m, T> {
         let additive = self.mask.additive_of(r, start, visible.end);
         let keep = self.mask.keep_of(r, start, visible.end);
         let hidden = visible.start - start;
-        let plain = hidden == 0 && matches!(keep, Keep::All) && !self.guarded;
-        let steps = match additive {
-            None if plain => Steps::Scale,
-            Some(MaskValues::Single(mask)) if plain && self.slope.is_none() => Steps::Add(mask),
+        let steps = match (self.steps, additive) {
+            (Steps::Scale, _) if hidden == 0 => Steps::Scale,
+            (Steps::Add(_), Some(MaskValues::Single(mask))) if hidden == 0 => Steps::Add(mask),
             _ => Steps::All,
         };
         Logits {
@@ -180,7 +179,7 @@ pub struct Logits<'c, 'm, T: Element> {
     hidden: usize,
     additive: Option<MaskValues<'m, T>>,
     keep: Keep<'m>,
-    pub steps: Steps<'m>,
+    pub steps: Steps<&'m [f32]>,
     /// −∞ for none.
     pub sink: T::Compute,
 }

@@ -6,8 +6,8 @@
 //!
 //! softmax of rows of few visible places, the first ones, and of the commonest steps runs side by side
 //! ([`short_rows`]). Of others it keeps the exps where they fit, in the output or in stack scratch, and multiplies them
-//! by the reciprocal of the sum, one row later; log_softmax, and rows whose exps fit nowhere, compute z twice. Where the guessed shift fails, z is computed
-//! once more for its maximum. A sink is one more term of the sum.
+//! by the reciprocal of the sum, one row later; log_softmax, and rows whose exps fit nowhere, compute z twice. Where the
+//! guessed shift fails, z is computed once more for its maximum. A sink is one more term of the sum.
 //!
 //! Threads share a long row by the kernels of [`super::segments`], which are the passes of this file; what is decided
 //! between them ([`decide`]) is the same code.
@@ -17,13 +17,15 @@ use super::logits::{Added, Call, Logits, Scaled, Steps, added, next_block, scale
 use super::passes::{Exps, Quotient, Sums, V, exp_part, exp_sum_from, map};
 use super::row::Pair;
 use super::short_rows::{self, Batches, Source, Spot};
-use super::softmax::{OVERLAPPED, SumOf, fill, largest_looked_at, largest_of, quotients, quotients_in_place, shift_at};
+use super::softmax::{
+    OVERLAPPED, SumOf, fill, guess, largest_looked_at, largest_of, quotients, quotients_in_place, shift_at,
+};
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::Scratch;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::layout::Layout;
-use crate::mask::{Broadcast, FullyMasked, Mask};
+use crate::mask::{FullyMasked, Mask};
 use crate::math::exp::{Shift, exp};
 use core::mem::MaybeUninit;
 
@@ -46,47 +48,43 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
         let apart = matches!(buffers.place, Place::Apart(..));
         let through_output = T::IS_COMPUTE && apart;
         let keeps = through_output || cols <= Scratch::capacity::<T::Compute>();
+        let short = Short {
+            call: &call,
+            rows: buffers.rows,
+            apart,
+        };
         let mut r = 0;
         while r < rows {
-            let layout = buffers.rows;
-            let short = Short {
-                call: &call,
-                rows: layout,
-                apart,
-            };
-            let is_short = !log && short.spot(r).is_some();
-            if !is_short && (log || !keeps) {
+            if !log && short.spot(r).is_some() {
+                let (place, start) = (&mut buffers.place, &mut r);
+                match call.steps {
+                    Steps::Add((values, _)) => lanes.call(Batches {
+                        place,
+                        source: ShortRows::<T, true>(short, values),
+                        start,
+                    }),
+                    _ => lanes.call(Batches {
+                        place,
+                        source: ShortRows::<T, false>(short, &[]),
+                        start,
+                    }),
+                }
+            } else if log || !keeps {
                 twice(lanes, &mut buffers, &call, r, log);
                 r += 1;
-                continue;
-            }
-            if !is_short {
+            } else {
                 let mut count = 1;
                 while count < GROUP && r + count < rows && short.spot(r + count).is_none() {
                     count += 1;
                 }
                 stored(lanes, &mut buffers, &call, r, count, through_output);
                 r += count;
-                continue;
-            }
-            let (place, start) = (&mut buffers.place, &mut r);
-            match call.side_by_side {
-                Some(Some(additive)) => lanes.call(Batches {
-                    place,
-                    source: ShortAdded { short, additive },
-                    start,
-                }),
-                _ => lanes.call(Batches {
-                    place,
-                    source: short,
-                    start,
-                }),
             }
         }
     }
 }
 
-/// Rows of z = scale·x whose visible places are few and the first ones.
+/// The rows of a call whose visible places are few and the first ones, and whose steps are the commonest.
 #[derive(Clone, Copy)]
 struct Short<'c, 'm, T: Element> {
     call: &'c Call<'m, T>,
@@ -98,11 +96,17 @@ impl<T: Element> Short<'_, '_, T> {
     /// Where row `r` lies, if it is one of them.
     #[inline(always)]
     fn spot(&self, r: usize) -> Option<Spot> {
-        if r >= self.rows.rows() || self.call.side_by_side.is_none() {
+        let mask = &self.call.mask;
+        if r >= self.rows.rows() || mask.has_sinks() {
             return None;
         }
+        let aside = match self.call.steps {
+            Steps::Scale => 0,
+            Steps::Add((_, rows)) => rows.start(mask.first + r),
+            Steps::All => return None,
+        };
         let cols = self.rows.len(r);
-        let visible = self.call.mask.visible(r, cols);
+        let visible = mask.visible(r, cols);
         if visible.start > 0 || visible.end > short_rows::longest::<T>() {
             return None;
         }
@@ -112,80 +116,27 @@ impl<T: Element> Short<'_, '_, T> {
             y: if self.apart { y } else { x },
             len: visible.end,
             rest: cols - visible.end,
-            aside: 0,
+            aside,
         })
     }
 }
 
-impl<T: Element> Source<T> for Short<'_, '_, T> {
+/// Short rows of z = scale·x or, if `ADDED`, of z = scale·x + mask, and the values of the mask.
+struct ShortRows<'c, 'm, T: Element, const ADDED: bool>(Short<'c, 'm, T>, &'m [f32]);
+
+impl<T: Element, const ADDED: bool> Source<T> for ShortRows<'_, '_, T, ADDED> {
     #[inline(always)]
     fn spot(&self, r: usize) -> Option<Spot> {
-        self.spot(r)
-    }
-    #[inline(always)]
-    fn near(&self, _: &Spot, x: &[T]) -> T::Compute {
-        // The scale is positive.
-        self.call.mask.scale * largest_looked_at(x)
-    }
-    #[inline(always)]
-    fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, _: &Spot, _: usize, x: V<T, L>) -> V<T, L> {
-        scaled::<T, L>(lanes, self.call.mask.scale, x)
-    }
-    #[inline(always)]
-    fn redo<L: Memory<T> + Memory<T::Compute>>(
-        &self,
-        lanes: L,
-        r: usize,
-        x: &[T],
-        e: &mut [MaybeUninit<T::Compute>],
-        sum: SumOf<T>,
-        guess: Option<Shift<T::Compute>>,
-    ) -> Result<SumOf<T>, T> {
-        let mask = &self.call.mask;
-        let logits = self.call.logits(r, &(0..x.len()));
-        let mut sums = WithSink {
-            exps: Exps { sum, fits: false },
-            total: sum,
-        };
-        if let Some(shift) = &guess {
-            lanes.call(ExpsByBlock {
-                logits: &logits,
-                x,
-                e: Some(&mut *e),
-                shift,
-                exps: &mut sums.exps,
-            });
-            sums.total = sums.exps.sum;
-            if accepts(&sums, mask) {
-                return Ok(sums.total);
-            }
-        }
-        again_alone(lanes, &logits, x, Some(e), &sums).sum.map_err(
-            #[inline(always)]
-            |special| special.value(mask, T::narrow(T::Compute::ZERO)),
-        )
-    }
-}
-
-/// The same with an additive mask of f32.
-struct ShortAdded<'c, 'm, T: Element> {
-    short: Short<'c, 'm, T>,
-    additive: (&'m [f32], Broadcast),
-}
-
-impl<T: Element> Source<T> for ShortAdded<'_, '_, T> {
-    #[inline(always)]
-    fn spot(&self, r: usize) -> Option<Spot> {
-        let aside = self.additive.1.start(self.short.call.mask.first + r);
-        self.short.spot(r).map(
-            #[inline(always)]
-            |spot| Spot { aside, ..spot },
-        )
+        self.0.spot(r)
     }
     #[inline(always)]
     fn near(&self, spot: &Spot, x: &[T]) -> T::Compute {
-        let mask = &self.additive.0[spot.aside..][..x.len()];
-        let scale = self.short.call.mask.scale;
+        let scale = self.0.call.mask.scale;
+        if !ADDED {
+            // The scale is positive.
+            return scale * largest_looked_at(x);
+        }
+        let mask = &self.1[spot.aside..][..x.len()];
         largest_of(
             x.len(),
             #[inline(always)]
@@ -194,8 +145,12 @@ impl<T: Element> Source<T> for ShortAdded<'_, '_, T> {
     }
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, spot: &Spot, at: usize, x: V<T, L>) -> V<T, L> {
-        let mask = &self.additive.0[spot.aside..][..spot.len];
-        added::<T, L>(lanes, self.short.call.mask.scale, x, &mask[at..])
+        let scale = self.0.call.mask.scale;
+        if ADDED {
+            added::<T, L>(lanes, scale, x, &self.1[spot.aside..][..spot.len][at..])
+        } else {
+            scaled::<T, L>(lanes, scale, x)
+        }
     }
     #[inline(always)]
     fn redo<L: Memory<T> + Memory<T::Compute>>(
@@ -204,10 +159,28 @@ impl<T: Element> Source<T> for ShortAdded<'_, '_, T> {
         r: usize,
         x: &[T],
         e: &mut [MaybeUninit<T::Compute>],
-        sum: SumOf<T>,
-        guess: Option<Shift<T::Compute>>,
+        shift: Shift<T::Compute>,
+        failed: Option<SumOf<T>>,
     ) -> Result<SumOf<T>, T> {
-        self.short.redo(lanes, r, x, e, sum, guess)
+        let call = self.0.call;
+        let logits = call.logits(r, &(0..x.len()));
+        let sums = match failed {
+            Some(sum) => WithSink::none(Exps { sum, fits: false }),
+            None => by_block(lanes, &logits, x, Some(&mut *e), &shift),
+        };
+        let outcome = decide(
+            &logits,
+            L::FUSED,
+            (shift, sums),
+            #[inline(always)]
+            || max(lanes, &logits, x),
+            #[inline(always)]
+            |shift| by_block(lanes, &logits, x, Some(e), shift),
+        );
+        outcome.sum.map_err(
+            #[inline(always)]
+            |special| special.value(&call.mask, T::narrow(T::Compute::ZERO)),
+        )
     }
 }
 
@@ -235,6 +208,17 @@ pub struct Outcome<T: Element> {
     /// The shift under which its sum is.
     pub shift: Shift<T::Compute>,
     pub sum: Result<SumOf<T>, Special>,
+}
+
+impl<T: Element> Outcome<T> {
+    /// Of a row that has no sum, whatever the shift.
+    #[inline(always)]
+    fn none(special: Special, fused: bool) -> Self {
+        Self {
+            shift: guess::<T>(&[], fused),
+            sum: Err(special),
+        }
+    }
 }
 
 /// The result of a masked place.
@@ -419,46 +403,22 @@ fn again<T: Element>(
     exps: impl FnOnce(&Shift<T::Compute>) -> WithSink<T::Compute>,
 ) -> Outcome<T> {
     let mut m = max();
-    let none = |special| Outcome {
-        shift: super::softmax::guess::<T>(&[], fused),
-        sum: Err(special),
-    };
     if m == -T::Compute::INFINITY {
         // The maximum may hide a NaN, the sum does not.
         let nan = failed.exps.sum.is_nan();
-        return none(if nan { Special::Nan } else { Special::FullyMasked });
+        return Outcome::none(if nan { Special::Nan } else { Special::FullyMasked }, fused);
     }
     if logits.sink > m {
         m = logits.sink;
     }
     let Some(shift) = shift_at(m, fused) else {
-        return none(Special::Nan);
+        return Outcome::none(Special::Nan, fused);
     };
     let sum = exps(&shift).total;
     Outcome {
         shift,
         sum: if sum.is_nan() { Err(Special::Nan) } else { Ok(sum) },
     }
-}
-
-/// [`again`] by one thread.
-#[inline(always)]
-fn again_alone<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    logits: &Logits<'_, '_, T>,
-    x: &[T],
-    e: Option<&mut [MaybeUninit<T::Compute>]>,
-    failed: &WithSink<T::Compute>,
-) -> Outcome<T> {
-    again(
-        logits,
-        L::FUSED,
-        failed,
-        #[inline(always)]
-        || max(lanes, logits, x),
-        #[inline(always)]
-        |shift| by_block(lanes, logits, x, e, shift),
-    )
 }
 
 /// The pass over a row under any shift, and its sink.
@@ -508,10 +468,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let fits = if through_output { OVERLAPPED } else { half };
     let lag = usize::from(cols <= fits);
     let mut places = [(0, 0); GROUP];
-    let mut outcomes = [Outcome {
-        shift: super::softmax::guess::<T>(&[], L::FUSED),
-        sum: Err(Special::FullyMasked),
-    }; GROUP];
+    let mut outcomes = [Outcome::none(Special::FullyMasked, L::FUSED); GROUP];
     for i in 0..count + lag {
         if i < count {
             let visible = call.mask.visible(start + i, cols);
@@ -631,10 +588,7 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
     let logits = call.logits(r, &visible);
     let (a, b) = (logits.start, logits.end);
-    let mut outcome = Outcome {
-        shift: super::softmax::guess::<T>(&[], L::FUSED),
-        sum: Err(Special::Nan),
-    };
+    let mut outcome = Outcome::none(Special::Nan, L::FUSED);
     sum(lanes, &logits, &buffers.input(r)[a..b], None, &mut outcome);
     let shift = outcome.shift;
     match outcome.sum {

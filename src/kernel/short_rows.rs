@@ -9,9 +9,9 @@
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
-use super::passes::{Quotient, V, exp_sum, store, terms};
-use super::row::{BLOCK, Pair, block};
-use super::softmax::{SumOf, accepts, fill, guess, guess_at, largest_looked_at, shift_of_max};
+use super::passes::{Quotient, V, load, store, terms};
+use super::row::{BLOCK, block};
+use super::softmax::{SumOf, fill, guess, guess_at, largest_looked_at, quotients, sum_storing, sum_under_maximum};
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Scratch, assume_written};
 use crate::element::{Element, Float, Sum};
@@ -74,14 +74,7 @@ pub fn side_by_side<T: Element, L: Memory<T> + Memory<T::Compute>>(
     end: usize,
 ) -> usize {
     while end - start < FEWEST && start < end && buffers.rows.len(start) <= block::<T>() {
-        let (place, mut accepted) = (buffers.row(start), false);
-        lanes.call(Single {
-            place,
-            accepted: &mut accepted,
-        });
-        if !accepted {
-            break;
-        }
+        lanes.call(Single(&mut buffers.row(start)));
         start += 1;
     }
     if start < end && buffers.rows.len(start) <= longest::<T>() {
@@ -99,38 +92,73 @@ pub fn side_by_side<T: Element, L: Memory<T> + Memory<T::Compute>>(
     start
 }
 
-/// One row of at most a block, and whether its guess was accepted; nothing is written otherwise. A function of its own,
-/// whose frame is small: a call on so short a row is mostly overhead and waiting.
-struct Single<'b, T> {
-    place: Place<'b, T>,
-    accepted: &'b mut bool,
-}
+/// Softmax of one row of 1 to [`BLOCK`] vectors, in registers: a call on so short a row is mostly overhead and waiting, so
+/// that it has an entry of its own, and no frame. Its argument goes through the call in a register: a copy in memory is
+/// read in wider words than it was written in, which waits for everything before it to end.
+pub struct Single<'p, 'a, T>(pub &'p mut Place<'a, T>);
 
-impl<T: Element> Kernel<T> for Single<'_, T> {
+impl<T: Element> Kernel<T> for Single<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let mut cells = self.place.cells();
-        let x = cells.input();
+        let place = self.0;
+        match place.input().len().div_ceil(T::Compute::LANES) {
+            1 => in_registers::<T, L, 1>(lanes, place),
+            2 => in_registers::<T, L, 2>(lanes, place),
+            3 => in_registers::<T, L, 3>(lanes, place),
+            _ => in_registers::<T, L, 4>(lanes, place),
+        }
+    }
+}
+
+/// Softmax of one row of `N` vectors, the last of which may lack lanes.
+#[inline(always)]
+fn in_registers<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(lanes: L, place: &mut Place<'_, T>) {
+    let x = place.input();
+    // Not the guess from the row itself, which takes as long as the exps: where multiply-add is fused, any accepted
+    // shift gives the same bits.
+    let shift = guess(if L::FUSED { &[] } else { x }, L::FUSED);
+    let splat = shift.splat(lanes);
+    let mut pass = Pass::new(lanes);
+    let zero = lanes.splat(T::Compute::ZERO);
+    let (mut e, mut halves) = ([zero; N], [lanes.fold(zero); N]);
+    for j in 0..N {
+        let at = j * T::Compute::LANES;
+        e[j] = if j + 1 < N {
+            pass.exp(&splat, Memory::<T>::load(lanes, &x[at..]))
+        } else {
+            let v = pass.exp(&splat, load::<T, L>(lanes, &x[at..], -T::Compute::INFINITY));
+            lanes.keep_first(v, x.len() - at)
+        };
+        halves[j] = lanes.fold(e[j]);
+    }
+    let sum = lanes.acc_sum(lanes.acc_of(pairwise::<T, L, N>(lanes, halves)));
+    if !(pass.fits() & sum.in_range()) {
+        return lanes.call(UnderMaximum(place));
+    }
+    let quotient = Quotient::new(lanes, sum);
+    let y = place.output();
+    for j in 0..N {
+        let (y, v) = (&mut y[j * T::Compute::LANES..], quotient.of(lanes, e[j]));
+        if j + 1 < N {
+            lanes.store(y, v);
+        } else {
+            store(lanes, y, v);
+        }
+    }
+}
+
+/// The three-pass form of one row of at most [`BLOCK`] vectors.
+struct UnderMaximum<'p, 'a, T>(&'p mut Place<'a, T>);
+
+impl<T: Element> Kernel<T> for UnderMaximum<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let mut e = [MaybeUninit::uninit(); 128];
-        // Not the guess from the row itself, which takes as long as the exps: where multiply-add is fused, any accepted
-        // shift gives the same bits.
-        let shift = guess(if L::FUSED { &[] } else { x }, L::FUSED);
-        let mut pass = Pass::new(lanes);
-        let acc = pass.row::<T, 0>(
-            &shift.splat(lanes),
-            x,
-            &mut e,
-            #[inline(always)]
-            |_, x| x,
-        );
-        let sum = lanes.acc_sum(acc);
-        *self.accepted = pass.fits() && sum.in_range();
-        if *self.accepted {
-            let e = &mut e[..x.len().next_multiple_of(T::Compute::LANES)];
-            #[allow(unsafe_code)]
-            // SAFETY: `Pass::row` stored every vector of the row.
-            let e = unsafe { assume_written(e) };
-            divide::<T, L, 0>(lanes, e, cells.output(), &Quotient::new(lanes, sum));
+        let x = self.0.input();
+        let e = &mut e[..x.len()];
+        match sum_under_maximum(lanes, x, e) {
+            Some(sum) => quotients(lanes, e, self.0.output(), sum),
+            None => fill(self.0.output(), T::NAN),
         }
     }
 }
@@ -161,16 +189,16 @@ pub trait Source<T: Element> {
     /// The logits of the vector `x` at `at`; −∞ of −∞.
     fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, spot: &Spot, at: usize, x: V<T, L>) -> V<T, L>;
 
-    /// The sum of row `r`, every e stored in `e`, or what the row is filled with. Its guess failed with `sum`; or it is
-    /// `guess`, if an exponent of another row of the batch may be what did not fit.
+    /// The sum of row `r`, every e stored in `e`, or what the row is filled with. The guessed `shift` failed with the sum
+    /// `failed`; without one, the exponent that did not fit may be that of another row.
     fn redo<L: Memory<T> + Memory<T::Compute>>(
         &self,
         lanes: L,
         r: usize,
         x: &[T],
         e: &mut [MaybeUninit<T::Compute>],
-        sum: SumOf<T>,
-        guess: Option<Shift<T::Compute>>,
+        shift: Shift<T::Compute>,
+        failed: Option<SumOf<T>>,
     ) -> Result<SumOf<T>, T>;
 }
 
@@ -211,23 +239,14 @@ impl<T: Element> Source<T> for Plain<'_> {
         _: usize,
         x: &[T],
         e: &mut [MaybeUninit<T::Compute>],
-        _: SumOf<T>,
-        mut guess: Option<Shift<T::Compute>>,
+        _: Shift<T::Compute>,
+        failed: Option<SumOf<T>>,
     ) -> Result<SumOf<T>, T> {
-        // One copy of the pass for both shifts.
-        loop {
-            let guessed = guess.take();
-            let Some(shift) = guessed.or_else(
-                #[inline(always)]
-                || shift_of_max(lanes, x),
-            ) else {
-                return Err(T::NAN);
-            };
-            let exps = exp_sum::<T, T::Compute, L, true, true>(lanes, Pair(x, &mut *e), &shift);
-            if accepts(&exps) || guessed.is_none() {
-                return if exps.sum.is_nan() { Err(T::NAN) } else { Ok(exps.sum) };
-            }
-        }
+        let sum = match failed {
+            Some(_) => sum_under_maximum(lanes, x, e),
+            None => sum_storing(lanes, x, e),
+        };
+        sum.ok_or(T::NAN)
     }
 }
 
@@ -300,7 +319,7 @@ struct Batch<T: Element> {
     quotients: Quotients<T::Compute, ROOM>,
     /// Whether some places are filled with what is not a quotient.
     fills: bool,
-    any_filled: bool,
+    /// What the rows without a sum are filled with.
     filled: [Option<T>; ROOM],
 }
 
@@ -329,7 +348,6 @@ impl<T: Element> Batch<T> {
                 threshold: zero,
             },
             fills: false,
-            any_filled: false,
             filled: [None; ROOM],
         }
     }
@@ -359,6 +377,7 @@ impl<T: Element> Batch<T> {
         let alike = vectors <= BLOCK && shortest > self.pitch - T::Compute::LANES.min(self.pitch);
         self.vectors = if alike { vectors } else { 0 };
         self.fills = rest > 0;
+        self.filled = [None; ROOM];
     }
 
     /// The shift of every row.
@@ -428,19 +447,17 @@ impl<T: Element> Batch<T> {
         if !accepted {
             self.fills = true;
             for i in 0..self.count {
-                self.filled[i] = None;
                 if fits && sums[i].in_range() {
                     continue;
                 }
                 let e = &mut e[i * self.pitch..][..self.spots[i].len];
-                let guess = (!fits).then_some(guess_at(self.near[i], L::FUSED).1);
-                match source.redo(lanes, self.first + i, self.input(x, i), e, sums[i], guess) {
+                let (shift, failed) = (guess_at(self.near[i], L::FUSED).1, fits.then_some(sums[i]));
+                match source.redo(lanes, self.first + i, self.input(x, i), e, shift, failed) {
                     Ok(sum) => sums[i] = sum,
                     Err(value) => self.filled[i] = Some(value),
                 }
             }
         }
-        self.any_filled = !accepted;
         self.quotients = Quotients::new::<L>(&sums);
     }
 
@@ -477,9 +494,7 @@ impl<T: Element> Batch<T> {
                 y: start, len, rest, ..
             } = self.spots[i];
             let y = &mut y[start..][..len + rest];
-            if self.any_filled
-                && let Some(value) = self.filled[i]
-            {
+            if let Some(value) = self.filled[i] {
                 fill(y, value);
             } else if let Some(rest) = y.get_mut(len.next_multiple_of(T::Compute::LANES)..) {
                 zero(lanes, rest);
@@ -669,15 +684,7 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         };
         Memory::<F>::store(lanes, &mut e[at..], v);
         halves[N - 1] = lanes.fold(v);
-        match N {
-            1 => halves[0],
-            2 => lanes.add_half(halves[0], halves[1]),
-            3 => lanes.add_half(lanes.add_half(halves[0], halves[1]), halves[2]),
-            _ => {
-                let low = lanes.add_half(halves[0], halves[1]);
-                lanes.add_half(low, lanes.add_half(halves[2], halves[N - 1]))
-            }
-        }
+        pairwise::<T, L, N>(lanes, halves)
     }
 
     #[inline(always)]
@@ -685,6 +692,20 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         let ([e], [t]) = exp::<_, L, 1, false>(self.lanes, self.core, splat, [x]);
         self.seen = self.lanes.seen(self.seen, t);
         e
+    }
+}
+
+/// The sums of a block of which only the first `N` vectors are not 0.
+#[inline(always)]
+fn pairwise<T: Element, L: Lanes<T::Compute>, const N: usize>(lanes: L, halves: [L::Half; N]) -> L::Half {
+    match N {
+        1 => halves[0],
+        2 => lanes.add_half(halves[0], halves[1]),
+        3 => lanes.add_half(lanes.add_half(halves[0], halves[1]), halves[2]),
+        _ => {
+            let low = lanes.add_half(halves[0], halves[1]);
+            lanes.add_half(low, lanes.add_half(halves[2], halves[N - 1]))
+        }
     }
 }
 

@@ -143,7 +143,7 @@ impl<T: Element> Kernel<T> for FindSum<'_, T> {
 
 /// Stores e of the row `x` in `e` and returns Σe, or `None` like [`sum`].
 #[inline(always)]
-fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &[T],
     e: &mut [MaybeUninit<T::Compute>],
@@ -168,13 +168,24 @@ impl<T: Element> Kernel<T> for StoreExps<'_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { x, e, found } = self;
         let exps = exp_sum::<T, T::Compute, L, false, false>(lanes, Pair(x, &mut *e), &guess(x, L::FUSED));
-        if accepts(&exps) {
-            *found = Some(exps.sum);
-        } else if let Some(shift) = shift_of_max(lanes, x) {
-            let exps = exp_sum::<T, T::Compute, L, true, true>(lanes, Pair(x, e), &shift);
-            *found = (!exps.sum.is_nan()).then_some(exps.sum);
-        }
+        *found = if accepts(&exps) {
+            Some(exps.sum)
+        } else {
+            sum_under_maximum(lanes, x, e)
+        };
     }
+}
+
+/// The three-pass form: stores e of the row `x`, whose guess failed, in `e` and returns Σe, or `None` like [`sum`].
+#[inline(always)]
+pub fn sum_under_maximum<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    e: &mut [MaybeUninit<T::Compute>],
+) -> Option<SumOf<T>> {
+    let shift = shift_of_max(lanes, x)?;
+    let exps = exp_sum::<T, T::Compute, L, true, true>(lanes, Pair(x, e), &shift);
+    (!exps.sum.is_nan()).then_some(exps.sum)
 }
 
 /// The quotients of a row whose sum is known, every exp computed once more.

@@ -17,12 +17,14 @@ pub use sampling::{Sampler, sample_gumbel};
 use crate::element::{Element, Float, Output};
 use crate::error::Error;
 use crate::isa::Isa;
-use crate::kernel::Buffers;
 use crate::kernel::argmax::ArgMax;
 use crate::kernel::exp::Exp;
 use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
+use crate::kernel::row::block;
+use crate::kernel::short_rows::Single;
 use crate::kernel::softmax::Softmax;
 use crate::kernel::top_k::{Steps, TopK};
+use crate::kernel::{Buffers, Place};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
 
@@ -79,7 +81,10 @@ fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
 /// ```
 #[inline]
 pub fn softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
-    Isa::detect().softmax(x, y)
+    let y = y.as_uninit();
+    same_length(x.len(), y.len())?;
+    softmax_of_row(Isa::detect(), Place::Apart(x, y));
+    Ok(())
 }
 
 /// [`softmax`] of one row in place: the same bits.
@@ -91,9 +96,18 @@ pub fn softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<
 /// ```
 #[inline]
 pub fn softmax_in_place<T: Element>(x: &mut [T]) {
-    let rows = Rows::new(1, x.len());
-    if !x.is_empty() {
-        T::softmax(Isa::detect(), Softmax(Buffers::in_place(x, rows)));
+    softmax_of_row(Isa::detect(), Place::InPlace(x));
+}
+
+/// One row, of any length, on an ISA that the CPU has.
+#[inline]
+fn softmax_of_row<T: Element>(isa: Isa, mut place: Place<'_, T>) {
+    let len = place.input().len();
+    if len > block::<T>() {
+        let rows = Rows::new(1, len).into();
+        T::softmax(isa, Softmax(Buffers { place, rows }));
+    } else if len > 0 {
+        T::softmax_single(isa, Single(&mut place));
     }
 }
 
@@ -372,19 +386,18 @@ impl Isa {
     #[inline]
     pub fn softmax<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
         let y = y.as_uninit();
-        let rows = same_length(x.len(), y.len())?;
+        same_length(x.len(), y.len())?;
         self.require()?;
-        if !rows.is_empty() {
-            T::softmax(self, Softmax(Buffers::apart(x, y, rows)));
-        }
+        softmax_of_row(self, Place::Apart(x, y));
         Ok(())
     }
 
     /// [`softmax_in_place`] on this ISA.
     #[inline]
     pub fn softmax_in_place<T: Element>(self, x: &mut [T]) -> Result<(), Error> {
-        let rows = Rows::new(1, x.len());
-        self.softmax_rows_in_place(x, rows)
+        self.require()?;
+        softmax_of_row(self, Place::InPlace(x));
+        Ok(())
     }
 
     /// [`softmax_rows`] on this ISA.
