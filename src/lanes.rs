@@ -19,6 +19,10 @@ pub trait Lanes<F: Float>: Copy {
     /// Whether the exp core is a function of its own: the portable backends, whose virtual vector is many instructions.
     const COMPACT: bool;
 
+    /// Whether the exps of several virtual vectors are computed side by side: where a vector is so few registers that the
+    /// chain of its operations alone does not keep the CPU busy, and there are registers for more.
+    const WIDE: bool = false;
+
     /// Runs a kernel as a machine function of its own: a pass over a long row that many operators share is compiled once.
     fn call<T: Element<Compute = F>, K: Kernel<T>>(self, kernel: K)
     where

@@ -93,6 +93,7 @@ impl Avx512 {
 impl Lanes<f32> for Avx512 {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    const WIDE: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
     where

@@ -148,12 +148,46 @@ where
     L: Memory<T> + Memory<U>,
     C: Chunk<T, U>,
 {
+    if L::WIDE {
+        return exp_four::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen);
+    }
     let n = T::Compute::LANES;
     let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, j * n);
     let (h0, h1) = (one(0), one(1));
     let low = lanes.add_half(h0, h1);
     let (h2, h3) = (one(2), one(3));
     lanes.add_half(low, lanes.add_half(h2, h3))
+}
+
+/// The same, each step across the block.
+#[inline(always)]
+fn exp_four<T, U, L, C, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<T::Compute>,
+    shift: &Splat<V<T, L>>,
+    chunk: &mut C,
+    seen: &mut Seen<T, L>,
+) -> Half<T, L>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+    C: Chunk<T, U>,
+{
+    let zero = lanes.splat(T::Compute::ZERO);
+    let (mut x, mut halves) = ([zero; BLOCK], [lanes.fold(zero); BLOCK]);
+    for j in 0..BLOCK {
+        let at = j * T::Compute::LANES;
+        chunk.prefetch(lanes, at);
+        x[j] = chunk.load(lanes, at);
+    }
+    let (e, t) = exp::<_, L, BLOCK, OFFSET>(lanes, core, shift, x);
+    for j in 0..BLOCK {
+        *seen = lanes.seen(*seen, t[j]);
+        chunk.store(lanes, j * T::Compute::LANES, e[j]);
+        halves[j] = lanes.fold(e[j]);
+    }
+    fold_block::<T, L>(lanes, halves)
 }
 
 /// One whole vector: its folded sums.
