@@ -21,7 +21,8 @@ fn main() {
 }
 
 fn isa_aliases() {
-    for alias in ["isa_x86", "isa_neon", "fma_instruction"] {
+    // `only_softmax` is a flag of softmax-tune.
+    for alias in ["isa_x86", "isa_neon", "fma_instruction", "only_softmax"] {
         println!("cargo::rustc-check-cfg=cfg({alias})");
     }
     let arch = var("CARGO_CFG_TARGET_ARCH");

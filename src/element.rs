@@ -242,6 +242,7 @@ impl Float for f32 {
     #[inline(always)]
     fn load_single<L: Memory<f32>>(lanes: L, src: &[f32], fill: f32) -> L::V {
         if src.len() >= Self::LANES {
+            lanes.prefetch(src);
             lanes.load(src)
         } else {
             lanes.load_or(src, fill)
@@ -361,7 +362,10 @@ pub(crate) fn tree<F, S: Sum<F>>(mut s: [S; 16]) -> S {
 }
 
 /// 2^64: the last multiplication of softmax takes it out again, so that no product before it is subnormal.
-const RAISE: f64 = 18_446_744_073_709_551_616.0;
+pub(crate) const RAISE: f64 = 18_446_744_073_709_551_616.0;
+
+/// 2^-126 · (1 + 2^-22): the quotient of what is not below so much of the sum rounds to a normal number.
+pub(crate) const THRESHOLD: f64 = f32::MIN_POSITIVE as f64 * (1.0 + 2.384_185_791_015_625e-7);
 
 impl Sum<f32> for f64 {
     const ZERO: f64 = 0.0;
@@ -406,8 +410,7 @@ impl Sum<f32> for f64 {
     }
     #[inline(always)]
     fn threshold(self) -> f32 {
-        // 2^-126 · (1 + 2^-22): the quotient of what is not below it rounds to a normal number.
-        (self * (f64::from(f32::MIN_POSITIVE) * (1.0 + 2.384_185_791_015_625e-7))) as f32
+        (self * THRESHOLD) as f32
     }
     #[inline(always)]
     fn log(self, n: i32) -> (f32, f32) {

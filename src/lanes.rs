@@ -34,7 +34,7 @@ pub trait Lanes<F: Float>: Copy {
     type Half: Copy;
     /// Sixteen running sums of a row, in at least twice the precision of a lane.
     type Acc: Copy;
-    /// The bitwise or of every pattern seen.
+    /// The bitwise or of every pattern seen, or the largest in each lane as unsigned integers.
     type Seen: Copy;
 
     /// All lanes `x`.
@@ -87,7 +87,8 @@ pub trait Lanes<F: Float>: Copy {
 
     /// Has seen nothing.
     fn seen_none(self) -> Self::Seen;
-    /// Adds the bit patterns of `v`.
+    /// Adds the bit patterns of `v`. These are never below that of 1.5·2^23 (f64: 1.5·2^52), so that the largest has a
+    /// forbidden bit if any has one.
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen;
     /// Whether no bit of `forbidden` was set in any pattern.
     fn seen_none_of(self, seen: Self::Seen, forbidden: F::Bits) -> bool;
@@ -118,6 +119,27 @@ pub trait Lanes<F: Float>: Copy {
             sums[i] = self.acc_sum(acc[i]);
         }
         sums
+    }
+    /// What a row with this sum is divided by: the two terms of the reciprocal ([`Sum::reciprocal`]), which is multiplied by
+    /// where `FUSED`, or the sum itself.
+    #[inline(always)]
+    fn terms(sum: F::Sum) -> (F, F) {
+        if Self::FUSED {
+            sum.reciprocal()
+        } else {
+            (sum.rounded(), F::ZERO)
+        }
+    }
+    /// The [`terms`](Self::terms) and the [`threshold`](Sum::threshold) of each of eight sums; side by side where that takes
+    /// fewer steps.
+    #[inline(always)]
+    fn divisors(self, sums: [F::Sum; 8]) -> [[F; 8]; 3] {
+        let mut divisors = [[F::ZERO; 8]; 3];
+        for i in 0..8 {
+            (divisors[0][i], divisors[1][i]) = Self::terms(sums[i]);
+            divisors[2][i] = sums[i].threshold();
+        }
+        divisors
     }
     /// The same tree over each of the first eight of `P` equal parts of each of `v`, as if lanes that a part lacks were 0.
     fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [F::Sum; 8];
@@ -158,11 +180,11 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     }
     /// Stores as many lanes as `dst` has elements (at most `LANES`). Writes nothing behind `dst`.
     fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V);
-    /// Hints that the vector a page behind the beginning of `src` is soon read; it need not exist. The prefetchers of CPUs
-    /// stop at the end of a page.
+    /// Hints that what stands [`prefetch_bytes`](crate::tuning) behind the beginning of `src` is soon read; it need not
+    /// exist. The prefetchers of CPUs stop at the end of a page.
     #[inline(always)]
     fn prefetch(self, _src: &[T]) {}
-    /// Hints that the vector a page behind the beginning of `dst` is soon written; it need not exist.
+    /// Hints that what stands as far behind the beginning of `dst` is soon written; it need not exist.
     #[inline(always)]
     fn prefetch_output(self, _dst: &mut [MaybeUninit<T>]) {}
     /// [`store`](Self::store) past the caches where `STREAMS` and `dst` is aligned to [`STREAM_ALIGN`] bytes.

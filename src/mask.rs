@@ -395,6 +395,12 @@ impl<'a, T: Element> Mask<'a, T> {
         start.min(end)..end
     }
 
+    /// Whether every row sees all columns, the keep mask aside.
+    #[inline(always)]
+    pub(crate) fn sees_all(&self) -> bool {
+        self.causal.is_none() && self.window == 0 && self.lengths.is_none()
+    }
+
     /// The additive mask of row `r`, from column `start` to `end`.
     #[inline(always)]
     pub(crate) fn additive_of(&self, r: usize, start: usize, end: usize) -> Option<MaskValues<'a, T>> {

@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 /// Every key, in the order of a written profile.
-pub const KEYS: [Key; 8] = [
+pub const KEYS: [Key; 10] = [
     Key {
         name: "cpus",
         kind: Kind::Cpus,
@@ -54,6 +54,16 @@ pub const KEYS: [Key; 8] = [
         name: "scratch_bytes",
         kind: Kind::Count(8192, 32768),
         doc: "Stack for the exps of a batch, or of a row in place; a longer row in place computes them twice.",
+    },
+    Key {
+        name: "overlapped_columns",
+        kind: Kind::Count(0, 1 << 16),
+        doc: "The longest rows that are divided after the next is summed; longer ones end first.",
+    },
+    Key {
+        name: "prefetch_bytes",
+        kind: Kind::Count(0, 1 << 16),
+        doc: "How far ahead of a vector the CPU is told what follows (x86). 0: not at all.",
     },
     Key {
         name: "l2_bytes",

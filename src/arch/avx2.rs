@@ -1,7 +1,7 @@
 //! AVX2 + FMA + F16C: 4 ymm of f32, or 4 of f64, to a virtual vector.
 
 use super::each;
-use crate::element::{DoubleDouble, Element};
+use crate::element::{DoubleDouble, Element, RAISE, THRESHOLD};
 use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
 use core::arch::x86_64::*;
@@ -204,9 +204,10 @@ impl Lanes<f32> for Avx2 {
     }
     #[inline(always)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
-        let f = self.0.avx;
-        let or = f._mm256_or_ps(f._mm256_or_ps(v[0], v[1]), f._mm256_or_ps(v[2], v[3]));
-        self.0.avx2._mm256_or_si256(seen, f._mm256_castps_si256(or))
+        // The largest, not the or: the compiler puts off what it may reorder, and every pattern goes through memory.
+        let (f, max) = (self.0.avx, |a, b| self.0.avx2._mm256_max_epu32(a, b));
+        let v = each!(0 1 2 3; I => f._mm256_castps_si256(v[I]));
+        max(max(max(max(seen, v[0]), v[1]), v[2]), v[3])
     }
     #[inline(always)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
@@ -276,6 +277,16 @@ impl Lanes<f32> for Avx2 {
             f._mm256_unpacklo_pd(two[I], two[I + 1]), f._mm256_unpackhi_pd(two[I], two[I + 1]))))
     }
     #[inline(always)]
+    fn divisors(self, sums: [f64; 8]) -> [[f32; 8]; 3] {
+        let f = self.0.avx;
+        let sums: [__m256d; 2] = pulp::bytemuck::cast(sums);
+        let quotient = each!(0 1; I => f._mm256_div_pd(f._mm256_set1_pd(RAISE), sums[I]));
+        let high = each!(0 1; I => f._mm256_cvtpd_ps(quotient[I]));
+        let low = each!(0 1; I => f._mm256_cvtpd_ps(f._mm256_sub_pd(quotient[I], f._mm256_cvtps_pd(high[I]))));
+        let threshold = each!(0 1; I => f._mm256_cvtpd_ps(f._mm256_mul_pd(sums[I], f._mm256_set1_pd(THRESHOLD))));
+        pulp::bytemuck::cast([high, low, threshold])
+    }
+    #[inline(always)]
     fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
         let f = self.0.avx;
         let acc = each!(0 1 2 3 4 5 6 7; I => {
@@ -294,11 +305,11 @@ impl Lanes<f32> for Avx2 {
 impl Memory<f32> for Avx2 {
     #[inline(always)]
     fn prefetch(self, src: &[f32]) {
-        super::prefetch_page(src.as_ptr().cast());
+        super::prefetch_ahead(src.as_ptr().cast());
     }
     #[inline(always)]
     fn prefetch_output(self, dst: &mut [MaybeUninit<f32>]) {
-        super::prefetch_page(dst.as_ptr().cast());
+        super::prefetch_ahead(dst.as_ptr().cast());
     }
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
@@ -505,11 +516,11 @@ impl Lanes<f64> for Avx2 {
 impl Memory<f64> for Avx2 {
     #[inline(always)]
     fn prefetch(self, src: &[f64]) {
-        super::prefetch_page(src.as_ptr().cast());
+        super::prefetch_ahead(src.as_ptr().cast());
     }
     #[inline(always)]
     fn prefetch_output(self, dst: &mut [MaybeUninit<f64>]) {
-        super::prefetch_page(dst.as_ptr().cast());
+        super::prefetch_ahead(dst.as_ptr().cast());
     }
     #[inline(always)]
     fn load(self, src: &[f64]) -> Self::V {

@@ -2,7 +2,7 @@
 
 use super::avx2::put8;
 use super::each;
-use crate::element::{DoubleDouble, Element};
+use crate::element::{DoubleDouble, Element, RAISE, THRESHOLD};
 use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
 use core::arch::x86_64::*;
@@ -87,6 +87,40 @@ impl Avx512 {
         let v = avx._mm256_add_pd(f._mm512_castpd512_pd256(v), f._mm512_extractf64x4_pd::<1>(v));
         let v = sse2._mm_add_pd(avx._mm256_castpd256_pd128(v), avx._mm256_extractf128_pd::<1>(v));
         sse2._mm_cvtsd_f64(sse2._mm_add_sd(v, sse2._mm_unpackhi_pd(v, v)))
+    }
+
+    /// a + b of eight numbers each, and what rounding took from it.
+    #[inline(always)]
+    fn two_sum(self, a: __m512d, b: __m512d) -> [__m512d; 2] {
+        let f = self.0.avx512f;
+        let high = f._mm512_add_pd(a, b);
+        let t = f._mm512_sub_pd(high, a);
+        let rest = f._mm512_sub_pd(a, f._mm512_sub_pd(high, t));
+        [high, f._mm512_add_pd(rest, f._mm512_sub_pd(b, t))]
+    }
+
+    /// The operations of `DoubleDouble::add` on eight pairs (high, low).
+    #[inline(always)]
+    fn add_pairs(self, a: [__m512d; 2], b: [__m512d; 2]) -> [__m512d; 2] {
+        let f = self.0.avx512f;
+        let [high, low] = self.two_sum(a[0], b[0]);
+        self.two_sum(high, f._mm512_add_pd(low, f._mm512_add_pd(a[1], b[1])))
+    }
+
+    /// [`sum8`](Self::sum8) of each of eight.
+    #[inline(always)]
+    fn sum8_of_each(self, eight: [__m512d; 8]) -> [f64; 8] {
+        let f = self.0.avx512f;
+        // Two rows to a vector, four sums of each; then four rows, then eight.
+        let four = each!(0 1 4 5; I => {
+            let low = f._mm512_shuffle_f64x2::<0x44>(eight[I], eight[I + 2]);
+            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xee>(eight[I], eight[I + 2]))
+        });
+        let [even, odd] = each!(0 1; I => {
+            let low = f._mm512_shuffle_f64x2::<0x88>(four[I], four[I + 2]);
+            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xdd>(four[I], four[I + 2]))
+        });
+        pulp::bytemuck::cast(f._mm512_add_pd(f._mm512_unpacklo_pd(even, odd), f._mm512_unpackhi_pd(even, odd)))
     }
 }
 
@@ -261,42 +295,39 @@ impl Lanes<f32> for Avx512 {
     }
     #[inline(always)]
     fn acc_sums(self, acc: &[Self::Acc; 8]) -> [f64; 8] {
+        self.sum8_of_each(each!(0 1 2 3 4 5 6 7; I => self.0.avx512f._mm512_add_pd(acc[I][0], acc[I][1])))
+    }
+    #[inline(always)]
+    fn divisors(self, sums: [f64; 8]) -> [[f32; 8]; 3] {
         let f = self.0.avx512f;
-        let eight = each!(0 1 2 3 4 5 6 7; I => f._mm512_add_pd(acc[I][0], acc[I][1]));
-        // Two rows to a vector, four sums of each; then four rows, then eight.
-        let four = each!(0 1 4 5; I => {
-            let low = f._mm512_shuffle_f64x2::<0x44>(eight[I], eight[I + 2]);
-            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xee>(eight[I], eight[I + 2]))
-        });
-        let [even, odd] = each!(0 1; I => {
-            let low = f._mm512_shuffle_f64x2::<0x88>(four[I], four[I + 2]);
-            f._mm512_add_pd(low, f._mm512_shuffle_f64x2::<0xdd>(four[I], four[I + 2]))
-        });
-        pulp::bytemuck::cast(f._mm512_add_pd(f._mm512_unpacklo_pd(even, odd), f._mm512_unpackhi_pd(even, odd)))
+        let sums = pulp::bytemuck::cast(sums);
+        let quotient = f._mm512_div_pd(f._mm512_set1_pd(RAISE), sums);
+        let high = f._mm512_cvtpd_ps(quotient);
+        let low = f._mm512_cvtpd_ps(f._mm512_sub_pd(quotient, f._mm512_cvtps_pd(high)));
+        let threshold = f._mm512_cvtpd_ps(f._mm512_mul_pd(sums, f._mm512_set1_pd(THRESHOLD)));
+        pulp::bytemuck::cast([high, low, threshold])
     }
     #[inline(always)]
     fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
-        let f = self.0.avx512f;
-        let acc = each!(0 1 2 3 4 5 6 7; I => {
+        self.sum8_of_each(each!(0 1 2 3 4 5 6 7; I => {
             let [low, high] = self.widened(v[I / P][I % P * 2 / P]);
             match (P, I % 2) {
-                (4, 0) => [low, f._mm512_setzero_pd()],
-                (4, _) => [high, f._mm512_setzero_pd()],
-                _ => [low, high],
+                (4, 0) => low,
+                (4, _) => high,
+                _ => self.0.avx512f._mm512_add_pd(low, high),
             }
-        });
-        Lanes::<f32>::acc_sums(self, &acc)
+        }))
     }
 }
 
 impl Memory<f32> for Avx512 {
     #[inline(always)]
     fn prefetch(self, src: &[f32]) {
-        super::prefetch_page(src.as_ptr().cast());
+        super::prefetch_ahead(src.as_ptr().cast());
     }
     #[inline(always)]
     fn prefetch_output(self, dst: &mut [MaybeUninit<f32>]) {
-        super::prefetch_page(dst.as_ptr().cast());
+        super::prefetch_ahead(dst.as_ptr().cast());
     }
     const STREAMS: bool = true;
     #[inline(always)]
@@ -374,6 +405,7 @@ impl Memory<f32> for Avx512 {
 impl Lanes<f64> for Avx512 {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    const WIDE: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
     where
@@ -523,6 +555,27 @@ impl Lanes<f64> for Avx512 {
         super::sum_pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
     }
     #[inline(always)]
+    fn acc_sums(self, acc: &[Self::Acc; 8]) -> [DoubleDouble; 8] {
+        let f = self.0.avx512f;
+        // As in f32, but of pairs.
+        let eight = each!(0 1 2 3 4 5 6 7; I => {
+            let [high, low] = acc[I];
+            self.add_pairs([high[0], low[0]], [high[1], low[1]])
+        });
+        let four = each!(0 1 4 5; I => self.add_pairs(
+            each!(0 1; K => f._mm512_shuffle_f64x2::<0x44>(eight[I][K], eight[I + 2][K])),
+            each!(0 1; K => f._mm512_shuffle_f64x2::<0xee>(eight[I][K], eight[I + 2][K]))));
+        let [even, odd] = each!(0 1; I => self.add_pairs(
+            each!(0 1; K => f._mm512_shuffle_f64x2::<0x88>(four[I][K], four[I + 2][K])),
+            each!(0 1; K => f._mm512_shuffle_f64x2::<0xdd>(four[I][K], four[I + 2][K]))));
+        let sums = self.add_pairs(
+            each!(0 1; K => f._mm512_unpacklo_pd(even[K], odd[K])),
+            each!(0 1; K => f._mm512_unpackhi_pd(even[K], odd[K])),
+        );
+        let [high, low]: [[f64; 8]; 2] = pulp::bytemuck::cast(sums);
+        each!(0 1 2 3 4 5 6 7; I => DoubleDouble { high: high[I], low: low[I] })
+    }
+    #[inline(always)]
     fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [DoubleDouble; 8] {
         super::sum_parts::<_, P>(&pulp::bytemuck::cast::<_, [f64; 64]>(v))
     }
@@ -531,11 +584,11 @@ impl Lanes<f64> for Avx512 {
 impl Memory<f64> for Avx512 {
     #[inline(always)]
     fn prefetch(self, src: &[f64]) {
-        super::prefetch_page(src.as_ptr().cast());
+        super::prefetch_ahead(src.as_ptr().cast());
     }
     #[inline(always)]
     fn prefetch_output(self, dst: &mut [MaybeUninit<f64>]) {
-        super::prefetch_page(dst.as_ptr().cast());
+        super::prefetch_ahead(dst.as_ptr().cast());
     }
     const STREAMS: bool = true;
     #[inline(always)]

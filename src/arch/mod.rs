@@ -31,14 +31,17 @@ use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
 use memory::{as_output, copy_first};
 
-/// Asks for the two lines of a vector a page behind `p`, wherever that is.
+/// Asks for the two lines of a vector so far behind `p` as the tuning profile says, wherever that is.
 #[cfg(isa_x86)]
 #[inline(always)]
-fn prefetch_page(p: *const i8) {
+fn prefetch_ahead(p: *const i8) {
     use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    for line in [4096, 4096 + 64] {
-        // SAFETY: a hint, for any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line)) }
+    const AHEAD: usize = crate::tuning::PREFETCH_BYTES;
+    if AHEAD > 0 {
+        for line in [AHEAD, AHEAD + 64] {
+            // SAFETY: a hint, for any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line)) }
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::log_softmax::{log, log_of, special_of};
-use super::passes::{Quotient, SEGMENT, V, load, store, terms};
+use super::passes::{Quotient, SEGMENT, V, load, store};
 use super::row::block;
 use super::softmax::{SumOf, guess_of, shift_at};
 use super::{Kernel, Place};
@@ -212,7 +212,7 @@ impl<T: Element> Work<T> {
             columns,
             #[inline(always)]
             |k| {
-                let (high, low) = terms::<T::Compute, L>(sum[k]);
+                let (high, low) = L::terms(sum[k]);
                 [high, low, sum[k].threshold()]
             },
         );
@@ -358,42 +358,42 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
                 |place, column, cells| {
                     let splat = Splat::by_lane(work.shifts.at(lanes, column));
                     let mut vectors = [lanes.splat(T::Compute::ZERO); 4];
-                    let pairs = block::<T>() / SUMS / 2;
-                    if cells.whole(2 * pairs, n) {
-                        for p in 0..pairs {
-                            let at = cells.at + 2 * p * cells.pitch;
-                            let next = at + cells.pitch;
-                            lanes.prefetch(&x[at..]);
-                            lanes.prefetch(&x[next..]);
-                            let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
-                            let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, &splat, v);
-                            seen = lanes.seen(lanes.seen(seen, t), u);
-                            if let Some(e) = &mut e {
-                                Memory::<T::Compute>::store(lanes, &mut e[at..], v);
-                                Memory::<T::Compute>::store(lanes, &mut e[next..], w);
-                            }
-                            vectors[p] = lanes.add(v, w);
+                    let count = block::<T>() / SUMS;
+                    let mut q = 0;
+                    while q < count && cells.whole(q + 2, n) {
+                        let at = cells.at + q * cells.pitch;
+                        let next = at + cells.pitch;
+                        // A page on is a later tile of the same rows: strides that caches do not foresee.
+                        lanes.prefetch(&x[at..]);
+                        lanes.prefetch(&x[next..]);
+                        let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
+                        let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, &splat, v);
+                        seen = lanes.seen(lanes.seen(seen, t), u);
+                        if let Some(e) = &mut e {
+                            Memory::<T::Compute>::prefetch_output(lanes, &mut e[at..]);
+                            Memory::<T::Compute>::prefetch_output(lanes, &mut e[next..]);
+                            Memory::<T::Compute>::store(lanes, &mut e[at..], v);
+                            Memory::<T::Compute>::store(lanes, &mut e[next..], w);
                         }
-                    } else {
-                        for q in 0..2 * pairs {
-                            let (at, present) = cells.vector(q, n);
-                            if present == 0 {
-                                break;
-                            }
-                            // A page on is a later tile of the same rows: strides that caches do not foresee.
-                            lanes.prefetch(&x[at..]);
-                            let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
-                            if let Some(e) = &mut e {
-                                Memory::<T::Compute>::prefetch_output(lanes, &mut e[at..]);
-                            }
-                            let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, &splat, [v]);
-                            seen = lanes.seen(seen, t);
-                            if let Some(e) = &mut e {
-                                store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
-                            }
-                            // Absent vectors are 0, and the first of a pair is added to that.
-                            vectors[q / 2] = lanes.add(vectors[q / 2], lanes.keep_first(v, present));
+                        vectors[q / 2] = lanes.add(v, w);
+                        q += 2;
+                    }
+                    while q < count {
+                        let (at, present) = cells.vector(q, n);
+                        if present == 0 {
+                            break;
                         }
+                        lanes.prefetch(&x[at..]);
+                        let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
+                        let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, &splat, [v]);
+                        seen = lanes.seen(seen, t);
+                        if let Some(e) = &mut e {
+                            Memory::<T::Compute>::prefetch_output(lanes, &mut e[at..]);
+                            store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
+                        }
+                        // Absent vectors are 0, and the first of a pair is added to that.
+                        vectors[q / 2] = lanes.add(vectors[q / 2], lanes.keep_first(v, present));
+                        q += 1;
                     }
                     let mut sums = [T::Compute::ZERO; 32];
                     Memory::<T::Compute>::store(lanes, as_output(&mut sums), pairwise::<T, L>(lanes, vectors));

@@ -16,7 +16,7 @@ use super::log_softmax::log_of;
 use super::logits::{Added, Call, Logits, Scaled, Steps, added, next_block, scaled};
 use super::passes::{Exps, Quotient, Sums, V, exp_part, exp_sum_from, map};
 use super::row::Pair;
-use super::short_rows::{self, Batches, Source, Spot};
+use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, one_by_one};
 use super::softmax::{
     OVERLAPPED, SumOf, fill, guess, largest_looked_at, largest_of, quotients, quotients_in_place, shift_at,
 };
@@ -128,6 +128,24 @@ impl<T: Element, const ADDED: bool> Source<T> for ShortRows<'_, '_, T, ADDED> {
     #[inline(always)]
     fn spot(&self, r: usize) -> Option<Spot> {
         self.0.spot(r)
+    }
+    #[inline(always)]
+    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+        let Short { call, rows, apart } = self.0;
+        let (Layout::Strided(rows), true) = (rows, call.mask.sees_all()) else {
+            return one_by_one(
+                spots,
+                #[inline(always)]
+                |i| self.0.spot(first + i),
+            );
+        };
+        let extent = alike(spots, rows, !apart, first, rows.rows());
+        if let (true, Steps::Add((_, masks))) = (ADDED, call.steps) {
+            for (i, spot) in spots.iter_mut().enumerate().take(extent.count) {
+                spot.aside = masks.start(call.mask.first + first + i);
+            }
+        }
+        extent
     }
     #[inline(always)]
     fn near(&self, spot: &Spot, x: &[T]) -> T::Compute {

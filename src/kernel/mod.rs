@@ -2,7 +2,9 @@
 
 use crate::arch::memory::{Cells, as_output};
 use crate::element::Element;
-use crate::isa::{Isa, run};
+use crate::isa::Isa;
+#[cfg_attr(test, allow(unused_imports, reason = "no kernel is compiled"))]
+use crate::isa::run;
 use crate::lanes::Memory;
 use crate::layout::Layout;
 use core::mem::MaybeUninit;
@@ -45,6 +47,14 @@ impl<'a, T: Element> Place<'a, T> {
         match self {
             Self::Apart(x, y) => Cells::apart(x, y),
             Self::InPlace(x) => Cells::in_place(x),
+        }
+    }
+
+    #[inline(always)]
+    pub fn reborrow(&mut self) -> Place<'_, T> {
+        match self {
+            Self::Apart(x, y) => Place::Apart(x, y),
+            Self::InPlace(x) => Place::InPlace(x),
         }
     }
 
@@ -108,18 +118,6 @@ impl<T: Element> Buffers<'_, T> {
         }
     }
 
-    /// Whether rows of one length begin each where the one before ends, in input and output.
-    #[inline(always)]
-    pub fn is_gapless(&self) -> bool {
-        match (&self.place, &self.rows) {
-            (_, Layout::Ragged(_)) => false,
-            (Place::Apart(..), Layout::Strided(rows)) => {
-                rows.x_stride() == rows.cols() && rows.y_stride() == rows.cols()
-            }
-            (Place::InPlace(_), Layout::Strided(rows)) => rows.x_stride() == rows.cols(),
-        }
-    }
-
     /// Both.
     #[inline(always)]
     pub fn row(&mut self, r: usize) -> Place<'_, T> {
@@ -155,15 +153,21 @@ macro_rules! kernels {
                 $(#[$cfg])*
                 #[inline(never)]
                 fn $name(isa: Isa, kernel: $kernel) {
-                    // The unit tests call no operator, and to compile every kernel for them once more takes minutes.
-                    #[cfg(test)]
-                    unreachable!("{isa} in a unit test: {}", size_of_val(&kernel));
-                    #[cfg(not(test))]
-                    run!(isa, kernel)
+                    kernels!(@body $name(isa, kernel))
                 }
             )*
         }
     };
+    // The unit tests call no operator, and the tuner measures one: to compile all once more takes minutes.
+    (@body softmax $arguments:tt) => { kernels!(@body_if [not(test)] $arguments) };
+    (@body softmax_single $arguments:tt) => { kernels!(@body_if [not(test)] $arguments) };
+    (@body $name:ident $arguments:tt) => { kernels!(@body_if [not(any(test, only_softmax))] $arguments) };
+    (@body_if [$condition:meta] ($isa:ident, $kernel:ident)) => {{
+        #[cfg($condition)]
+        run!($isa, $kernel);
+        #[cfg(not($condition))]
+        unreachable!("{} is left out of this build", core::any::type_name_of_val(&($isa, $kernel)));
+    }};
 }
 
 kernels! {

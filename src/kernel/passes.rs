@@ -153,6 +153,17 @@ where
     }
     let n = T::Compute::LANES;
     let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, j * n);
+    if C::STORES && !L::COMPACT {
+        // A loop that the compiler must leave one: with so few registers, four copies are scheduled into each other until
+        // each vector goes through memory.
+        let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
+        let (count, mut j) = (core::hint::black_box(BLOCK), 0);
+        while j < count {
+            halves[j % BLOCK] = one(j % BLOCK);
+            j += 1;
+        }
+        return fold_block::<T, L>(lanes, halves);
+    }
     let (h0, h1) = (one(0), one(1));
     let low = lanes.add_half(h0, h1);
     let (h2, h3) = (one(2), one(3));
@@ -399,23 +410,13 @@ pub struct Quotient<V> {
     threshold: V,
 }
 
-/// What [`Quotient::of`] multiplies by, or divides by.
-#[inline(always)]
-pub fn terms<F: Float, L: Lanes<F>>(sum: F::Sum) -> (F, F) {
-    if L::FUSED {
-        sum.reciprocal()
-    } else {
-        (sum.rounded(), F::ZERO)
-    }
-}
-
 /// 2^−64, the last factor of [`Quotient::of`].
 fn lower<F: Float>() -> F {
     F::from_f64(1.0 / 18_446_744_073_709_551_616.0)
 }
 
 impl<V: Copy> Quotient<V> {
-    /// One sum for each lane: its two [`terms`] and its threshold.
+    /// One sum for each lane: its two [`terms`](Lanes::terms) and its threshold.
     #[inline(always)]
     pub fn by_lane<F: Float, L: Lanes<F, V = V>>(lanes: L, [high, low, threshold]: [V; 3]) -> Self {
         Self {
@@ -428,7 +429,7 @@ impl<V: Copy> Quotient<V> {
 
     #[inline(always)]
     pub fn new<F: Float, L: Lanes<F, V = V>>(lanes: L, sum: F::Sum) -> Self {
-        let (high, low) = terms::<F, L>(sum);
+        let (high, low) = L::terms(sum);
         Self {
             high: lanes.splat(high),
             low: lanes.splat(low),

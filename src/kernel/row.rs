@@ -24,6 +24,8 @@ pub trait Row<T: Element, U: Element> {
 
 /// Part of a row. `at` counts elements and is a multiple of the lanes.
 pub trait Chunk<T: Element, U: Element> {
+    /// Whether results are stored.
+    const STORES: bool = true;
     fn len(&self) -> usize;
     /// Hints for the vector at `at` of what comes a page later.
     #[inline(always)]
@@ -60,6 +62,7 @@ impl<'a, T: Element> Row<T, T> for Read<'a, T> {
 }
 
 impl<T: Element> Chunk<T, T> for &[T] {
+    const STORES: bool = false;
     #[inline(always)]
     fn len(&self) -> usize {
         <[T]>::len(self)

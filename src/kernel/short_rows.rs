@@ -1,15 +1,17 @@
 //! Rows of at most [`longest`] elements, [`BATCH`] at a time.
 //!
-//! The exps of a batch stay in stack scratch in whole vectors, so that no partial store is ever reloaded, and the
-//! shifts, sums, divisions and thresholds of its rows are computed side by side. Each of these is a chain of operations
-//! that wait for one another; so a batch is looked at one batch before its exps, and divided one batch after them. Rows
-//! of up to 16 (8) elements share a vector, two (four) to each. The bits are those of the row path: the same exp, the
-//! same order of additions.
+//! The exps of a batch stay in stack scratch in whole vectors, so that no partial store is ever reloaded, and the sums,
+//! divisions and thresholds of its rows are computed side by side. Each of these is a chain of operations that wait for
+//! one another; so a batch is looked at one batch before its exps, and divided one batch after them. Rows of up to 16 (8)
+//! elements share a vector, two (four) to each.
+//!
+//! The bits are those of the row path: the same exp, the same order of additions. Where multiply-add is fused, any
+//! accepted shift gives them, so that a batch has one, the guess of its first row.
 
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
-use super::passes::{Quotient, V, load, store, terms};
+use super::passes::{Quotient, V, load, store};
 use super::row::{BLOCK, block};
 use super::softmax::{SumOf, fill, guess, guess_at, largest_looked_at, quotients, sum_storing, sum_under_maximum};
 use super::{Buffers, Kernel, Place};
@@ -36,32 +38,37 @@ pub const fn longest<T: Element>() -> usize {
     VECTORS * T::Compute::LANES
 }
 
-/// Room for a batch: sums are reduced eight at a time.
-const ROOM: usize = BATCH.next_multiple_of(8);
+/// Rows whose sums are reduced side by side.
+const EIGHT: usize = 8;
+
+/// Room for a batch.
+pub const ROOM: usize = BATCH.next_multiple_of(EIGHT);
 
 /// Softmax of every row, each of 1 to `longest` elements.
 #[inline(always)]
-pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: Place<'_, T>, rows: Rows) {
-    let mut buffers = Buffers {
-        place,
-        rows: Layout::Strided(rows),
+pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mut place: Place<'_, T>, rows: Rows) {
+    let (count, width) = (rows.rows(), T::Compute::LANES);
+    let rows = match place {
+        Place::Apart(..) => rows,
+        Place::InPlace(_) => rows.with_y_stride(rows.x_stride()),
     };
-    let (rows, cols) = (rows.rows(), rows.cols());
-    let width = T::Compute::LANES;
     let mut start = 0;
-    while start < rows {
-        let (next, end) = if rows < FEWEST {
-            (start, rows)
-        } else if cols <= width / 4 {
-            let next = packed::<T, L, 4>(lanes, &mut buffers, start, rows);
-            (next, rows.min(next + BATCH))
-        } else if cols <= width / 2 {
-            let next = packed::<T, L, 2>(lanes, &mut buffers, start, rows);
-            (next, rows.min(next + BATCH))
-        } else {
-            (start, rows)
+    while start < count {
+        let mut end = count;
+        if count >= FEWEST && rows.cols() <= width / 2 {
+            start = if rows.cols() <= width / 4 {
+                packed::<T, L, 4>(lanes, &mut place, rows, start)
+            } else {
+                packed::<T, L, 2>(lanes, &mut place, rows, start)
+            };
+            // Those whose guess failed, and some more.
+            end = count.min(start + BATCH);
+        }
+        let mut buffers = Buffers {
+            place: place.reborrow(),
+            rows: Layout::Strided(rows),
         };
-        start = side_by_side(lanes, &mut buffers, next, end);
+        start = side_by_side(lanes, &mut buffers, start, end);
     }
 }
 
@@ -92,7 +99,7 @@ pub fn side_by_side<T: Element, L: Memory<T> + Memory<T::Compute>>(
     start
 }
 
-/// Softmax of one row of 1 to [`BLOCK`] vectors, in registers: a call on so short a row is mostly overhead and waiting, so
+/// Softmax of one row of at most [`BLOCK`] vectors, in registers: a call on so short a row is mostly overhead and waiting, so
 /// that it has an entry of its own, and no frame. Its argument goes through the call in a register: a copy in memory is
 /// read in wider words than it was written in, which waits for everything before it to end.
 pub struct Single<'p, 'a, T>(pub &'p mut Place<'a, T>);
@@ -101,7 +108,16 @@ impl<T: Element> Kernel<T> for Single<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let place = self.0;
+        if L::COMPACT {
+            return through_scratch(
+                lanes,
+                place,
+                #[inline(always)]
+                |x, e| sum_storing(lanes, x, e),
+            );
+        }
         match place.input().len().div_ceil(T::Compute::LANES) {
+            0 => {}
             1 => in_registers::<T, L, 1>(lanes, place),
             2 => in_registers::<T, L, 2>(lanes, place),
             3 => in_registers::<T, L, 3>(lanes, place),
@@ -153,13 +169,28 @@ struct UnderMaximum<'p, 'a, T>(&'p mut Place<'a, T>);
 impl<T: Element> Kernel<T> for UnderMaximum<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let mut e = [MaybeUninit::uninit(); 128];
-        let x = self.0.input();
-        let e = &mut e[..x.len()];
-        match sum_under_maximum(lanes, x, e) {
-            Some(sum) => quotients(lanes, e, self.0.output(), sum),
-            None => fill(self.0.output(), T::NAN),
-        }
+        through_scratch(
+            lanes,
+            self.0,
+            #[inline(always)]
+            |x, e| sum_under_maximum(lanes, x, e),
+        );
+    }
+}
+
+/// Softmax of one row of at most [`BLOCK`] vectors whose exps `sum` stores.
+#[inline(always)]
+fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    place: &mut Place<'_, T>,
+    sum: impl FnOnce(&[T], &mut [MaybeUninit<T::Compute>]) -> Option<SumOf<T>>,
+) {
+    let mut e = [MaybeUninit::uninit(); 128];
+    let x = place.input();
+    let e = &mut e[..x.len()];
+    match sum(x, e) {
+        Some(sum) => quotients(lanes, e, place.output(), sum),
+        None => fill(place.output(), T::NAN),
     }
 }
 
@@ -178,10 +209,31 @@ pub struct Spot {
     pub aside: usize,
 }
 
+/// Some rows that follow one another.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    pub count: usize,
+    /// Elements of the longest and the shortest.
+    longest: usize,
+    shortest: usize,
+    /// Whether one has places behind its elements.
+    rest: bool,
+}
+
 /// Rows, and what stands between their elements and exp.
 pub trait Source<T: Element> {
     /// Where row `r` lies, if there is one and it is short.
     fn spot(&self, r: usize) -> Option<Spot>;
+
+    /// Where the rows from `first` on lie, until one is not short, a batch of them at most.
+    #[inline(always)]
+    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+        one_by_one(
+            spots,
+            #[inline(always)]
+            |i| self.spot(first + i),
+        )
+    }
 
     /// About the largest logit of the elements `x`.
     fn near(&self, spot: &Spot, x: &[T]) -> T::Compute;
@@ -200,6 +252,47 @@ pub trait Source<T: Element> {
         shift: Shift<T::Compute>,
         failed: Option<SumOf<T>>,
     ) -> Result<SumOf<T>, T>;
+}
+
+/// [`Source::spots`] where each row is asked for.
+#[inline(always)]
+pub fn one_by_one(spots: &mut [Spot; ROOM], spot: impl Fn(usize) -> Option<Spot>) -> Extent {
+    let mut extent = Extent {
+        count: 0,
+        longest: 0,
+        shortest: usize::MAX,
+        rest: false,
+    };
+    while extent.count < BATCH
+        && let Some(spot) = spot(extent.count)
+    {
+        spots[extent.count] = spot;
+        extent.count += 1;
+        extent.longest = extent.longest.max(spot.len);
+        extent.shortest = extent.shortest.min(spot.len);
+        extent.rest |= spot.rest > 0;
+    }
+    extent
+}
+
+/// [`Source::spots`] of short rows of one length, `end` of them in all, without a branch to a row.
+#[inline(always)]
+pub fn alike(spots: &mut [Spot; ROOM], rows: Rows, in_place: bool, first: usize, end: usize) -> Extent {
+    let len = rows.cols();
+    let y_stride = if in_place { rows.x_stride() } else { rows.y_stride() };
+    for i in 0..BATCH {
+        // Behind the last row nobody looks, wherever that is.
+        spots[i].x = (first + i).wrapping_mul(rows.x_stride());
+        spots[i].y = (first + i).wrapping_mul(y_stride);
+        spots[i].len = len;
+        spots[i].rest = 0;
+    }
+    Extent {
+        count: end.saturating_sub(first).min(BATCH),
+        longest: len,
+        shortest: len,
+        rest: false,
+    }
 }
 
 /// Rows whose elements are the logits.
@@ -223,6 +316,17 @@ impl<T: Element> Source<T> for Plain<'_> {
             rest: 0,
             aside: 0,
         })
+    }
+    #[inline(always)]
+    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+        let Layout::Strided(rows) = self.rows else {
+            return one_by_one(
+                spots,
+                #[inline(always)]
+                |i| Source::<T>::spot(self, first + i),
+            );
+        };
+        alike(spots, rows, self.in_place, first, self.end)
     }
     #[inline(always)]
     fn near(&self, _: &Spot, x: &[T]) -> T::Compute {
@@ -282,14 +386,12 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
         let mut batches = [Batch::none(); 3];
         let [mut before, mut now, mut next] = batches.each_mut();
         let mut accs = [lanes.acc_zero(); ROOM];
-        now.look(&source, place.input(), *start);
-        now.guess::<L>();
+        now.look::<L>(&source, place.input(), *start);
         loop {
             let mut pass = Pass::new(lanes);
             by_vectors!(now, exps(&mut pass, &source, place.input(), e_now, &mut accs));
-            next.look(&source, place.input(), now.first + now.count);
+            next.look::<L>(&source, place.input(), now.first + now.count);
             now.settle(lanes, &source, place.input(), e_now, &accs, pass.fits());
-            next.guess::<L>();
             by_vectors!(before, divide(lanes, place.output(), e_before));
             if now.count == 0 {
                 *start = now.first;
@@ -312,11 +414,9 @@ struct Batch<T: Element> {
     /// From one row to the next in scratch.
     pitch: usize,
     spots: [Spot; ROOM],
+    /// About the largest logit of the first row, or of each where multiply-add is not fused.
     near: [T::Compute; ROOM],
-    /// Of the guessed shifts.
-    base: [T::Compute; ROOM],
-    low: [T::Compute; ROOM],
-    quotients: Quotients<T::Compute, ROOM>,
+    quotients: [Quotients<T::Compute>; ROOM / EIGHT],
     /// Whether some places are filled with what is not a quotient.
     fills: bool,
     /// What the rows without a sum are filled with.
@@ -340,13 +440,7 @@ impl<T: Element> Batch<T> {
                 aside: 0,
             }; ROOM],
             near: zero,
-            base: zero,
-            low: zero,
-            quotients: Quotients {
-                high: zero,
-                low: zero,
-                threshold: zero,
-            },
+            quotients: [Quotients::none(); ROOM / EIGHT],
             fills: false,
             filled: [None; ROOM],
         }
@@ -359,34 +453,24 @@ impl<T: Element> Batch<T> {
 
     /// Becomes the rows from `first` on.
     #[inline(always)]
-    fn look(&mut self, source: &impl Source<T>, x: &[T], first: usize) {
-        let (mut count, mut longest, mut shortest, mut rest) = (0, 0, usize::MAX, 0);
-        while count < BATCH
-            && let Some(spot) = source.spot(first + count)
-        {
-            self.spots[count] = spot;
-            self.near[count] = source.near(&spot, self.input(x, count));
-            longest = longest.max(spot.len);
-            shortest = shortest.min(spot.len);
-            rest |= spot.rest;
-            count += 1;
+    fn look<L: Lanes<T::Compute>>(&mut self, source: &impl Source<T>, x: &[T], first: usize) {
+        let extent = source.spots(first, &mut self.spots);
+        (self.first, self.count) = (first, extent.count);
+        for i in 0..if L::FUSED { extent.count.min(1) } else { extent.count } {
+            self.near[i] = source.near(&self.spots[i], self.input(x, i));
         }
-        (self.first, self.count) = (first, count);
-        let vectors = longest.div_ceil(T::Compute::LANES);
+        let vectors = extent.longest.div_ceil(T::Compute::LANES);
         self.pitch = vectors * T::Compute::LANES;
-        let alike = vectors <= BLOCK && shortest > self.pitch - T::Compute::LANES.min(self.pitch);
+        let alike = vectors <= BLOCK && extent.shortest > self.pitch - T::Compute::LANES.min(self.pitch);
         self.vectors = if alike { vectors } else { 0 };
-        self.fills = rest > 0;
+        self.fills = extent.rest;
         self.filled = [None; ROOM];
     }
 
-    /// The shift of every row.
+    /// The shift of row `i`.
     #[inline(always)]
-    fn guess<L: Lanes<T::Compute>>(&mut self) {
-        for i in 0..ROOM {
-            let shift = guess_at(self.near[i], L::FUSED).1;
-            (self.base[i], self.low[i]) = (shift.base, shift.low);
-        }
+    fn shift<L: Lanes<T::Compute>>(&self, i: usize) -> Shift<T::Compute> {
+        guess_at(self.near[if L::FUSED { 0 } else { i }], L::FUSED).1
     }
 
     /// From one row to the next in scratch: a constant where `N`, the number of vectors, is one.
@@ -407,13 +491,30 @@ impl<T: Element> Batch<T> {
     ) {
         let (lanes, count, pitch) = (pass.lanes, self.count.min(ROOM), self.pitch::<N>());
         let e = &mut e[..count * pitch];
-        for i in 0..count {
+        let mut splat = self.shift::<L>(0).splat(lanes);
+        let mut i = 0;
+        if L::WIDE && N == 1 {
+            // Rows of one vector two by two: the chain of one does not keep the CPU busy.
+            while i + 1 < count {
+                let rows = [self.input(x, i), self.input(x, i + 1)];
+                let v = pass.side_by_side::<T, 2>(
+                    &splat,
+                    rows,
+                    #[inline(always)]
+                    |j, x| source.logits(lanes, &self.spots[i + j], 0, x),
+                );
+                for j in 0..2 {
+                    Memory::<T::Compute>::store(lanes, &mut e[(i + j) * pitch..], v[j]);
+                    accs[i + j] = lanes.acc_of(lanes.fold(v[j]));
+                }
+                i += 2;
+            }
+        }
+        while i < count {
+            if !L::FUSED {
+                splat = self.shift::<L>(i).splat(lanes);
+            }
             let spot = &self.spots[i];
-            let splat = Splat::by_lane([
-                lanes.splat(self.base[i]),
-                lanes.splat(self.low[i]),
-                lanes.splat(T::Compute::ZERO),
-            ]);
             accs[i] = pass.row::<T, N>(
                 &splat,
                 self.input(x, i),
@@ -421,6 +522,7 @@ impl<T: Element> Batch<T> {
                 #[inline(always)]
                 |at, x| source.logits(lanes, spot, at, x),
             );
+            i += 1;
         }
     }
 
@@ -437,7 +539,7 @@ impl<T: Element> Batch<T> {
     ) {
         let mut sums = [SumOf::<T>::ZERO; ROOM];
         let (groups, _) = accs.as_chunks();
-        for (sums, accs) in sums.chunks_exact_mut(8).zip(groups) {
+        for (sums, accs) in sums.chunks_exact_mut(EIGHT).zip(groups) {
             sums.copy_from_slice(&lanes.acc_sums(accs));
         }
         let mut accepted = fits;
@@ -451,14 +553,17 @@ impl<T: Element> Batch<T> {
                     continue;
                 }
                 let e = &mut e[i * self.pitch..][..self.spots[i].len];
-                let (shift, failed) = (guess_at(self.near[i], L::FUSED).1, fits.then_some(sums[i]));
+                let (shift, failed) = (self.shift::<L>(i), fits.then_some(sums[i]));
                 match source.redo(lanes, self.first + i, self.input(x, i), e, shift, failed) {
                     Ok(sum) => sums[i] = sum,
                     Err(value) => self.filled[i] = Some(value),
                 }
             }
         }
-        self.quotients = Quotients::new::<L>(&sums);
+        let (groups, _) = sums.as_chunks();
+        for (quotients, &sums) in self.quotients.iter_mut().zip(groups) {
+            *quotients = Quotients(lanes.divisors(sums));
+        }
     }
 
     /// y = e/S of every row.
@@ -473,13 +578,18 @@ impl<T: Element> Batch<T> {
         let e = &mut e[..count * pitch];
         for i in 0..count {
             let spot = &self.spots[i];
-            let e = &mut e[i * pitch..][..spot.len.next_multiple_of(T::Compute::LANES).min(pitch)];
+            let e = &mut e[i * pitch..][..pitch];
+            let e = if N > 0 {
+                e
+            } else {
+                &mut e[..spot.len.next_multiple_of(T::Compute::LANES).min(pitch)]
+            };
             #[allow(unsafe_code)]
             // SAFETY: `Pass::row` stored every vector of the row.
             let e = unsafe { assume_written(e) };
             // Behind the row e is 0, and so is its quotient.
             let y = &mut y[spot.y..][..e.len().min(spot.len + spot.rest)];
-            divide::<T, L, N>(lanes, e, y, &self.quotients.of_row(lanes, i));
+            divide::<T, L, N>(lanes, e, y, &self.quotients[i / EIGHT].of_row(lanes, i % EIGHT));
         }
         if self.fills {
             self.fill(lanes, y);
@@ -542,43 +652,33 @@ fn divide<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(
     }
 }
 
-/// What rows are divided by.
+/// What eight rows are divided by ([`Lanes::divisors`]).
 #[derive(Clone, Copy)]
-struct Quotients<F, const N: usize> {
-    high: [F; N],
-    low: [F; N],
-    threshold: [F; N],
-}
+struct Quotients<F>([[F; EIGHT]; 3]);
 
-impl<F: Float, const N: usize> Quotients<F, N> {
+impl<F: Float> Quotients<F> {
     #[inline(always)]
-    fn new<L: Lanes<F>>(sums: &[F::Sum; N]) -> Self {
-        let (mut high, mut low, mut threshold) = ([F::ZERO; N], [F::ZERO; N], [F::ZERO; N]);
-        for i in 0..N {
-            (high[i], low[i]) = terms::<F, L>(sums[i]);
-            threshold[i] = sums[i].threshold();
-        }
-        Self { high, low, threshold }
+    fn none() -> Self {
+        Self([[F::ZERO; EIGHT]; 3])
     }
 
     #[inline(always)]
     fn of_row<L: Lanes<F>>(&self, lanes: L, i: usize) -> Quotient<L::V> {
-        let terms = [self.high[i], self.low[i], self.threshold[i]];
+        let [high, low, threshold] = &self.0;
         Quotient::by_lane(
             lanes,
-            [lanes.splat(terms[0]), lanes.splat(terms[1]), lanes.splat(terms[2])],
+            [lanes.splat(high[i]), lanes.splat(low[i]), lanes.splat(threshold[i])],
         )
     }
 
     /// Those of the rows `first..first + P` in each of the parts of a vector.
     #[inline(always)]
     fn of_group<L: Lanes<F>, const P: usize>(&self, lanes: L, first: usize) -> Quotient<L::V> {
-        let (mut high, mut low, mut threshold) = ([F::ZERO; P], [F::ZERO; P], [F::ZERO; P]);
-        for g in 0..P {
-            high[g] = self.high[first + g];
-            low[g] = self.low[first + g];
-            threshold[g] = self.threshold[first + g];
+        let mut parts = [[F::ZERO; P]; 3];
+        for (part, all) in parts.iter_mut().zip(&self.0) {
+            part.copy_from_slice(&all[first..][..P]);
         }
+        let [high, low, threshold] = parts;
         Quotient::by_lane(
             lanes,
             [
@@ -631,20 +731,23 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         if N > 0 {
             return lanes.acc_of(self.vectors::<T, N>(splat, x, e, 0, &z));
         }
-        let mut acc = lanes.acc_zero();
-        let mut at = 0;
-        while at < x.len() {
-            let (x, e) = (&x[at..], &mut e[at..]);
-            let sum = match x.len().div_ceil(F::LANES) {
-                1 => self.vectors::<T, 1>(splat, x, e, at, &z),
-                2 => self.vectors::<T, 2>(splat, x, e, at, &z),
-                3 => self.vectors::<T, 3>(splat, x, e, at, &z),
-                _ => self.vectors::<T, 4>(splat, &x[..x.len().min(block::<T>())], e, at, &z),
-            };
+        let (mut acc, mut at) = (lanes.acc_zero(), 0);
+        let blocks = x.chunks_exact(block::<T>());
+        let tail = blocks.remainder();
+        for x in blocks {
+            let sum = self.vectors::<T, BLOCK>(splat, x, &mut e[at..], at, &z);
             acc = lanes.acc_add(acc, sum);
             at += block::<T>();
         }
-        acc
+        let e = &mut e[at..];
+        let sum = match tail.len().div_ceil(F::LANES) {
+            0 => return acc,
+            1 => self.vectors::<T, 1>(splat, tail, e, at, &z),
+            2 => self.vectors::<T, 2>(splat, tail, e, at, &z),
+            3 => self.vectors::<T, 3>(splat, tail, e, at, &z),
+            _ => self.vectors::<T, BLOCK>(splat, tail, e, at, &z),
+        };
+        lanes.acc_add(acc, sum)
     }
 
     /// The sums of `N` vectors from column `start` on, the last of which may lack lanes: those of a block whose other
@@ -665,6 +768,24 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         let lanes = self.lanes;
         let (whole, last) = x.split_at((N - 1) * F::LANES);
         let e = &mut e[..N * F::LANES];
+        if L::WIDE {
+            let mut parts = [last; N];
+            for j in 0..N - 1 {
+                parts[j] = &whole[j * F::LANES..][..F::LANES];
+            }
+            let v = self.side_by_side(
+                splat,
+                parts,
+                #[inline(always)]
+                |j, x| z(start + j * F::LANES, x),
+            );
+            let mut halves = [lanes.fold(lanes.splat(F::ZERO)); N];
+            for j in 0..N {
+                Memory::<F>::store(lanes, &mut e[j * F::LANES..], v[j]);
+                halves[j] = lanes.fold(v[j]);
+            }
+            return pairwise::<T, L, N>(lanes, halves);
+        }
         let mut halves = [lanes.fold(lanes.splat(F::ZERO)); N];
         for j in 0..N {
             lanes.prefetch(&x[j * F::LANES..]);
@@ -685,6 +806,63 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         Memory::<F>::store(lanes, &mut e[at..], v);
         halves[N - 1] = lanes.fold(v);
         pairwise::<T, L, N>(lanes, halves)
+    }
+
+    /// The exps of `N` vectors, or of what there is of one and 0, each step across all of them.
+    #[inline(always)]
+    fn side_by_side<T, const N: usize>(
+        &mut self,
+        splat: &Splat<V<T, L>>,
+        x: [&[T]; N],
+        z: impl Fn(usize, V<T, L>) -> V<T, L>,
+    ) -> [V<T, L>; N]
+    where
+        T: Element<Compute = F>,
+        L: Memory<T> + Memory<F>,
+    {
+        let lanes = self.lanes;
+        let mut whole = true;
+        for j in 0..N {
+            lanes.prefetch(x[j]);
+            whole &= x[j].len() == F::LANES;
+        }
+        let mut v = [lanes.splat(F::ZERO); N];
+        // No branch between the vectors, or they would not be side by side.
+        if whole {
+            for j in 0..N {
+                v[j] = z(j, Memory::<T>::load(lanes, x[j]));
+            }
+        } else {
+            for j in 0..N {
+                v[j] = z(j, Memory::<T>::load_or(lanes, x[j], -F::INFINITY));
+            }
+        }
+        let (mut e, t) = exp::<_, L, N, false>(lanes, self.core, splat, v);
+        for j in 0..N {
+            self.seen = lanes.seen(self.seen, t[j]);
+        }
+        if !whole {
+            for j in 0..N {
+                e[j] = lanes.keep_first(e[j], x[j].len());
+            }
+        }
+        e
+    }
+
+    /// The exps of the vectors of a round.
+    #[inline(always)]
+    fn round(&mut self, splat: &Splat<L::V>, mut x: [L::V; ROUND]) -> [L::V; ROUND] {
+        if L::WIDE {
+            let (e, t) = exp::<_, L, ROUND, false>(self.lanes, self.core, splat, x);
+            for t in t {
+                self.seen = self.lanes.seen(self.seen, t);
+            }
+            return e;
+        }
+        for x in &mut x {
+            *x = self.exp(splat, *x);
+        }
+        x
     }
 
     #[inline(always)]
@@ -709,74 +887,116 @@ fn pairwise<T: Element, L: Lanes<T::Compute>, const N: usize>(lanes: L, halves: 
     }
 }
 
-/// Rows to a round of [`packed`].
-const ROUND: usize = 8;
+/// Vectors to a round of [`packed`].
+const ROUND: usize = 4;
 
-/// The rows from `start` on, `P` of them to a vector, until a round's guess fails: its first row, or `end`. Absent rows
-/// are copies of the last one.
+/// The rows from `start` on, `P` of them to a vector, until a round's guess fails: its first row, or all of them. Absent
+/// rows are copies of the last one.
 #[inline(always)]
 fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
     lanes: L,
-    buffers: &mut Buffers<'_, T>,
+    place: &mut Place<'_, T>,
+    rows: Rows,
     mut start: usize,
-    end: usize,
 ) -> usize {
-    let core = T::Compute::core(L::FUSED);
     // The guess of so short a row is a constant.
     let splat: Splat<V<T, L>> = guess::<T>(&[], L::FUSED).splat(lanes);
-    let last = lanes.splat(T::Compute::from_f64(0.5 - buffers.rows.len(start) as f64));
-    let mut place = [T::Compute::ZERO; 32];
-    for (i, place) in place.iter_mut().enumerate() {
-        *place = -T::Compute::from_i32((i % (T::Compute::LANES / P)) as i32);
+    let last = lanes.splat(T::Compute::from_f64(0.5 - rows.cols() as f64));
+    let mut inside = [T::Compute::ZERO; 32];
+    for (i, inside) in inside.iter_mut().enumerate() {
+        *inside = -T::Compute::from_i32((i % (T::Compute::LANES / P)) as i32);
     }
-    let place = Memory::<T::Compute>::load(lanes, &place);
-    let width = T::Compute::LANES;
-    // Rows that follow one another without a gap and fill their parts are loaded and stored as they lie.
-    let gapless = buffers.rows.len(start) * P == width && buffers.is_gapless();
-    while start < end {
-        let gapless = gapless && end - start >= ROUND;
-        let mut seen = lanes.seen_none();
-        let mut e = [lanes.splat(T::Compute::ZERO); 4];
-        for i in 0..ROUND / P {
-            let first = start + i * P;
-            let x = if gapless {
-                Memory::<T>::load(lanes, &buffers.place.input()[first * (width / P)..])
-            } else {
-                let mut group: [&[T]; P] = [&[]; P];
-                for g in 0..P {
-                    group[g] = buffers.input((first + g).min(end - 1));
-                }
-                Memory::<T>::load_groups(lanes, group, -T::Compute::INFINITY)
-            };
-            let ([v], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [x]);
-            seen = lanes.seen(seen, t);
-            // Padding adds exactly 0: it stands where −i < ½ − cols, i being the place in a group.
-            e[i] = lanes.zero_below(v, place, last);
+    let inside = Memory::<T::Compute>::load(lanes, &inside);
+    while start < rows.rows() {
+        let mut pass = Pass::new(lanes);
+        let mut e = pass.round(&splat, load_round::<T, L, P>(lanes, place, rows, start));
+        for e in &mut e {
+            // Padding adds exactly 0: it stands where −i < ½ − cols, i being the place in a part.
+            *e = lanes.zero_below(*e, inside, last);
         }
-        let sums = lanes.sum_groups::<P>(e);
-        let mut accepted = lanes.seen_none_of(seen, core.forbidden);
-        for i in 0..ROUND {
-            accepted &= sums[i].in_range();
+        let sums = [
+            lanes.sum_groups::<P>(e),
+            lanes.sum_groups::<P>([e[2], e[3], e[2], e[3]]),
+        ];
+        let (mut accepted, mut quotients) = (pass.fits(), [Quotients::none(); 2]);
+        for half in 0..ROUND * P / EIGHT {
+            for i in 0..EIGHT {
+                accepted &= sums[half][i].in_range();
+            }
+            quotients[half] = Quotients(lanes.divisors(sums[half]));
         }
         if !accepted {
             return start;
         }
-        let quotients = Quotients::new::<L>(&sums);
-        for i in 0..ROUND / P {
-            let y = quotients.of_group::<L, P>(lanes, i * P).of(lanes, e[i]);
-            let first = start + i * P;
-            if gapless {
-                Memory::<T>::store(lanes, &mut buffers.place.output()[first * (width / P)..], y);
-                continue;
-            }
+        for i in 0..ROUND {
+            let quotient = quotients[i * P / EIGHT].of_group::<L, P>(lanes, i * P % EIGHT);
+            e[i] = quotient.of(lanes, e[i]);
+        }
+        store_round::<T, L, P>(lanes, place, rows, start, e);
+        start += ROUND * P;
+    }
+    rows.rows()
+}
+
+/// Whether a round of rows from `start` on fills its parts and lies without a gap at this stride: it is loaded and stored
+/// as it lies.
+#[inline(always)]
+fn gapless<T: Element, const P: usize>(rows: Rows, start: usize, stride: usize) -> bool {
+    stride == rows.cols() && stride * P == T::Compute::LANES && rows.rows() - start >= ROUND * P
+}
+
+/// The vectors of a round.
+#[inline(always)]
+fn load_round<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
+    lanes: L,
+    place: &Place<'_, T>,
+    rows: Rows,
+    start: usize,
+) -> [V<T, L>; ROUND] {
+    let (x, n) = (place.input(), T::Compute::LANES);
+    let mut v = [lanes.splat(T::Compute::ZERO); ROUND];
+    if gapless::<T, P>(rows, start, rows.x_stride()) {
+        let x = &x[start * rows.cols()..][..ROUND * n];
+        for i in 0..ROUND {
+            lanes.prefetch(&x[i * n..]);
+            v[i] = Memory::<T>::load(lanes, &x[i * n..]);
+        }
+    } else {
+        for i in 0..ROUND {
+            let mut group: [&[T]; P] = [&[]; P];
             for g in 0..P {
-                let r = first + g;
-                if r < end {
-                    Memory::<T>::store_group::<P>(lanes, buffers.output(r), y, g);
-                }
+                group[g] = rows.input(x, (start + i * P + g).min(rows.rows() - 1));
+            }
+            v[i] = Memory::<T>::load_groups(lanes, group, -T::Compute::INFINITY);
+        }
+    }
+    v
+}
+
+/// Stores the results of a round.
+#[inline(always)]
+fn store_round<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
+    lanes: L,
+    place: &mut Place<'_, T>,
+    rows: Rows,
+    start: usize,
+    v: [V<T, L>; ROUND],
+) {
+    let (y, n) = (place.output(), T::Compute::LANES);
+    if gapless::<T, P>(rows, start, rows.y_stride()) {
+        let y = &mut y[start * rows.cols()..][..ROUND * n];
+        for i in 0..ROUND {
+            lanes.prefetch_output(&mut y[i * n..]);
+            Memory::<T>::store(lanes, &mut y[i * n..], v[i]);
+        }
+        return;
+    }
+    for i in 0..ROUND {
+        for g in 0..P {
+            let r = start + i * P + g;
+            if r < rows.rows() {
+                Memory::<T>::store_group::<P>(lanes, rows.output(y, r), v[i], g);
             }
         }
-        start += ROUND;
     }
-    end
 }

@@ -17,14 +17,15 @@ use crate::layout::Layout;
 use crate::math::exp::{Shift, exp};
 use crate::rows::Rows;
 use crate::sizes::Sizes;
+use crate::tuning;
 use core::mem::MaybeUninit;
 
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 17 below the guess are accepted.
 const GUESS_BIAS: i32 = 32;
 /// log2 of e at the true maximum.
 const MAX_BIAS: i32 = 64;
-/// The longest rows of which two, in and out, stay in an L1 cache.
-pub const OVERLAPPED: usize = 1024;
+/// The longest rows that are divided after the next is summed: two of them, in and out, stay in an L1 cache.
+pub const OVERLAPPED: usize = tuning::OVERLAPPED_COLUMNS;
 /// Elements that small are masks, not logits, and guess nothing.
 const MASKED: f64 = -5000.0;
 

@@ -17,6 +17,8 @@ pub fn build(root: &Path, folder: &Path, name: &str, profile: &Profile) -> Resul
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let file = folder.join(format!("{name}.toml"));
     fs::write(&file, profile.to_toml("A candidate.")).map_err(|error| format!("{}: {error}", file.display()))?;
+    // The kernels that the probe runs, and no others.
+    let flags = env::var("RUSTFLAGS").unwrap_or_default() + " --cfg only_softmax";
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
@@ -30,6 +32,7 @@ pub fn build(root: &Path, folder: &Path, name: &str, profile: &Profile) -> Resul
             "--target-dir",
         ])
         .arg(folder)
+        .env("RUSTFLAGS", flags)
         .env("SOFTMAX_TUNING", &file)
         .status();
     match status {

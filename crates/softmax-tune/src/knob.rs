@@ -14,6 +14,8 @@ pub struct Knob {
     pub in_place: bool,
     /// The lengths of the rows.
     pub cols: &'static [usize],
+    /// Elements of a matrix, unless a row is longer.
+    pub elements: usize,
     /// The variable that sets it in a process, for which no build is needed.
     pub variable: Option<&'static str>,
 }
@@ -21,13 +23,14 @@ pub struct Knob {
 const MIB: u64 = 1 << 20;
 
 /// All of them, in the order in which they are decided.
-pub const KNOBS: [Knob; 5] = [
+pub const KNOBS: [Knob; 7] = [
     Knob {
         key: "l2_bytes",
         values: &[MIB / 4, MIB / 2, MIB, 2 * MIB, 4 * MIB],
         quick: &[MIB / 2, MIB, 2 * MIB],
         in_place: true,
         cols: &[1 << 16, 100_000, 1 << 17, 200_000, 1 << 18, 400_000, 1 << 19, 1 << 20],
+        elements: IN_L2,
         variable: Some("SOFTMAX_L2_BYTES"),
     },
     Knob {
@@ -36,6 +39,7 @@ pub const KNOBS: [Knob; 5] = [
         quick: &[16 * MIB, 32 * MIB, 64 * MIB, 1 << 40],
         in_place: false,
         cols: &[1 << 20, 1 << 21, 1 << 22, 1 << 23, 1 << 24],
+        elements: IN_L2,
         variable: Some("SOFTMAX_L3_BYTES"),
     },
     Knob {
@@ -44,6 +48,7 @@ pub const KNOBS: [Knob; 5] = [
         quick: &[16384, 32768],
         in_place: true,
         cols: &[1000, 2048, 3000, 4096, 6000, 8192, 12000],
+        elements: IN_L2,
         variable: None,
     },
     Knob {
@@ -52,6 +57,7 @@ pub const KNOBS: [Knob; 5] = [
         quick: &[4, 8, 16],
         in_place: false,
         cols: &[8, 16, 17, 24, 32, 33, 48, 64, 100],
+        elements: IN_L2,
         variable: None,
     },
     Knob {
@@ -60,13 +66,35 @@ pub const KNOBS: [Knob; 5] = [
         quick: &[4, 8, 16],
         in_place: false,
         cols: &[40, 64, 100, 128, 197, 256, 384, 512, 777, 1000],
+        elements: IN_L2,
+        variable: None,
+    },
+    Knob {
+        key: "overlapped_columns",
+        values: &[0, 512, 1024, 2048, 4096],
+        quick: &[0, 1024, 4096],
+        in_place: false,
+        cols: &[320, 512, 777, 1000, 1500, 2000, 3000, 4000],
+        elements: IN_L2,
+        variable: None,
+    },
+    Knob {
+        key: "prefetch_bytes",
+        values: &[0, 512, 1024, 2048, 4096, 8192],
+        quick: &[0, 1024, 4096],
+        in_place: false,
+        cols: &[8, 32, 64, 128, 512, 1000, 2048, 4096, 32_000],
+        elements: IN_L3,
         variable: None,
     },
 ];
 
-/// Elements of a matrix, unless a row is longer: input and output fit the L2 cache, and a pass is long beside a reading
-/// of the clock.
-const ELEMENTS: usize = 1 << 15;
+/// Elements of a matrix whose input and output fit the L2 cache, and a pass over which is long beside a reading of the
+/// clock.
+const IN_L2: usize = 1 << 15;
+
+/// Of one that does not fit there.
+const IN_L3: usize = 1 << 19;
 
 /// A matrix to measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,7 +117,7 @@ impl Knob {
     pub fn shapes(&self) -> Vec<Shape> {
         let shape = |&cols: &usize| Shape {
             in_place: self.in_place,
-            rows: (ELEMENTS / cols).max(1),
+            rows: (self.elements / cols).max(1),
             cols,
         };
         self.cols.iter().map(shape).collect()
