@@ -5,6 +5,9 @@
 //! goes through more than three f32 additions; the sixteen sums of the block then join sixteen f64 sums. A segment of
 //! 65,536 elements is closed by a fixed tree; segments are added in order.
 
+// Loops over indices: the methods of iterators are not always inlined under target features.
+#![allow(clippy::needless_range_loop)]
+
 use super::row::{BLOCK, Chunk, Row, block};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
