@@ -142,7 +142,7 @@ pub trait Lanes<F: Float>: Copy {
         divisors
     }
     /// The same tree over each of the first eight of `P` equal parts of each of `v`, as if lanes that a part lacks were 0.
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [F::Sum; 8];
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [F::Sum; 8];
 }
 
 /// Bytes to which [`Memory::stream`] wants its destination aligned.

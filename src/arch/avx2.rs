@@ -287,8 +287,8 @@ impl Lanes<f32> for Avx2 {
         pulp::bytemuck::cast([high, low, threshold])
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
-        let f = self.0.avx;
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [f64; 8] {
+        let (f, v) = (self.0.avx, &v[..8 / P]);
         let acc = each!(0 1 2 3 4 5 6 7; I => {
             let first = I % P * 4 / P;
             let [a, b] = self.widened(v[I / P][first]);
@@ -508,8 +508,8 @@ impl Lanes<f64> for Avx2 {
         super::sum_pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [DoubleDouble; 8] {
-        super::sum_parts::<_, P>(&pulp::bytemuck::cast::<_, [f64; 64]>(v))
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [DoubleDouble; 8] {
+        super::sum_parts::<f64, P>(pulp::bytemuck::cast_slice(v))
     }
 }
 

@@ -308,7 +308,8 @@ impl Lanes<f32> for Avx512 {
         pulp::bytemuck::cast([high, low, threshold])
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [f64; 8] {
+        let v = &v[..8 / P];
         self.sum8_of_each(each!(0 1 2 3 4 5 6 7; I => {
             let [low, high] = self.widened(v[I / P][I % P * 2 / P]);
             match (P, I % 2) {
@@ -576,8 +577,8 @@ impl Lanes<f64> for Avx512 {
         each!(0 1 2 3 4 5 6 7; I => DoubleDouble { high: high[I], low: low[I] })
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [DoubleDouble; 8] {
-        super::sum_parts::<_, P>(&pulp::bytemuck::cast::<_, [f64; 64]>(v))
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [DoubleDouble; 8] {
+        super::sum_parts::<f64, P>(pulp::bytemuck::cast_slice(v))
     }
 }
 

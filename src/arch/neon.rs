@@ -208,8 +208,8 @@ impl Lanes<f32> for Neon {
         crate::element::tree(pulp::bytemuck::cast::<_, [f64; 16]>(acc))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
-        super::sum_parts::<_, P>(&pulp::bytemuck::cast::<_, [f32; 128]>(v))
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [f64; 8] {
+        super::sum_parts::<f32, P>(pulp::bytemuck::cast_slice(v))
     }
 }
 
@@ -379,8 +379,8 @@ impl Lanes<f64> for Neon {
         super::sum_pairs(pulp::bytemuck::cast(acc[0]), pulp::bytemuck::cast(acc[1]))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [DoubleDouble; 8] {
-        super::sum_parts::<_, P>(&pulp::bytemuck::cast::<_, [f64; 64]>(v))
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [DoubleDouble; 8] {
+        super::sum_parts::<f64, P>(pulp::bytemuck::cast_slice(v))
     }
 }
 

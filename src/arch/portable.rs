@@ -8,7 +8,10 @@ use crate::element::{DoubleDouble, Element};
 use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
 use core::mem::MaybeUninit;
-use wide::{bytemuck::cast, f32x4, f64x2, u32x4, u64x2};
+use wide::{
+    bytemuck::{cast, cast_slice},
+    f32x4, f64x2, u32x4, u64x2,
+};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -155,8 +158,8 @@ impl Lanes<f32> for Portable {
         crate::element::tree(cast::<_, [f64; 16]>(acc))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
-        super::sum_parts::<_, P>(&cast::<_, [f32; 128]>(v))
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [f64; 8] {
+        super::sum_parts::<f32, P>(cast_slice(v))
     }
 }
 
@@ -304,8 +307,8 @@ impl Lanes<f64> for Portable {
         super::sum_pairs(cast(acc[0]), cast(acc[1]))
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [DoubleDouble; 8] {
-        super::sum_parts::<_, P>(&cast::<_, [f64; 64]>(v))
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [DoubleDouble; 8] {
+        super::sum_parts::<f64, P>(cast_slice(v))
     }
 }
 

@@ -139,7 +139,7 @@ impl Lanes<f32> for Scalar {
         crate::element::tree(acc)
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [f64; 8] {
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [f64; 8] {
         super::sum_parts::<_, P>(v.as_flattened())
     }
 }
@@ -283,7 +283,7 @@ impl Lanes<f64> for Scalar {
         super::sum_pairs(acc[0], acc[1])
     }
     #[inline(always)]
-    fn sum_groups<const P: usize>(self, v: [Self::V; 4]) -> [DoubleDouble; 8] {
+    fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [DoubleDouble; 8] {
         super::sum_parts::<_, P>(v.as_flattened())
     }
 }

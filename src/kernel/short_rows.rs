@@ -849,20 +849,20 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         e
     }
 
-    /// The exps of the vectors of a round.
+    /// The exps of the vectors of a round, in their place.
     #[inline(always)]
-    fn round(&mut self, splat: &Splat<L::V>, mut x: [L::V; ROUND]) -> [L::V; ROUND] {
+    fn round(&mut self, splat: &Splat<L::V>, x: &mut [L::V; ROUND]) {
         if L::WIDE {
-            let (e, t) = exp::<_, L, ROUND, false>(self.lanes, self.core, splat, x);
+            let (e, t) = exp::<_, L, ROUND, false>(self.lanes, self.core, splat, *x);
             for t in t {
                 self.seen = self.lanes.seen(self.seen, t);
             }
-            return e;
+            *x = e;
+        } else {
+            for x in x {
+                *x = self.exp(splat, *x);
+            }
         }
-        for x in &mut x {
-            *x = self.exp(splat, *x);
-        }
-        x
     }
 
     #[inline(always)]
@@ -907,23 +907,22 @@ fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
         *inside = -T::Compute::from_i32((i % (T::Compute::LANES / P)) as i32);
     }
     let inside = Memory::<T::Compute>::load(lanes, &inside);
+    let mut e = [lanes.splat(T::Compute::ZERO); ROUND];
     while start < rows.rows() {
         let mut pass = Pass::new(lanes);
-        let mut e = pass.round(&splat, load_round::<T, L, P>(lanes, place, rows, start));
+        load_round::<T, L, P>(lanes, place, rows, start, &mut e);
+        pass.round(&splat, &mut e);
         for e in &mut e {
             // Padding adds exactly 0: it stands where −i < ½ − cols, i being the place in a part.
             *e = lanes.zero_below(*e, inside, last);
         }
-        let sums = [
-            lanes.sum_groups::<P>(e),
-            lanes.sum_groups::<P>([e[2], e[3], e[2], e[3]]),
-        ];
         let (mut accepted, mut quotients) = (pass.fits(), [Quotients::none(); 2]);
         for half in 0..ROUND * P / EIGHT {
+            let sums = lanes.sum_groups::<P>(&e[half * EIGHT / P..]);
             for i in 0..EIGHT {
-                accepted &= sums[half][i].in_range();
+                accepted &= sums[i].in_range();
             }
-            quotients[half] = Quotients(lanes.divisors(sums[half]));
+            quotients[half] = Quotients(lanes.divisors(sums));
         }
         if !accepted {
             return start;
@@ -932,7 +931,7 @@ fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
             let quotient = quotients[i * P / EIGHT].of_group::<L, P>(lanes, i * P % EIGHT);
             e[i] = quotient.of(lanes, e[i]);
         }
-        store_round::<T, L, P>(lanes, place, rows, start, e);
+        store_round::<T, L, P>(lanes, place, rows, start, &e);
         start += ROUND * P;
     }
     rows.rows()
@@ -952,9 +951,9 @@ fn load_round<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
     place: &Place<'_, T>,
     rows: Rows,
     start: usize,
-) -> [V<T, L>; ROUND] {
+    v: &mut [V<T, L>; ROUND],
+) {
     let (x, n) = (place.input(), T::Compute::LANES);
-    let mut v = [lanes.splat(T::Compute::ZERO); ROUND];
     if gapless::<T, P>(rows, start, rows.x_stride()) {
         let x = &x[start * rows.cols()..][..ROUND * n];
         for i in 0..ROUND {
@@ -970,7 +969,6 @@ fn load_round<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
             v[i] = Memory::<T>::load_groups(lanes, group, -T::Compute::INFINITY);
         }
     }
-    v
 }
 
 /// Stores the results of a round.
@@ -980,7 +978,7 @@ fn store_round<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
     place: &mut Place<'_, T>,
     rows: Rows,
     start: usize,
-    v: [V<T, L>; ROUND],
+    v: &[V<T, L>; ROUND],
 ) {
     let (y, n) = (place.output(), T::Compute::LANES);
     if gapless::<T, P>(rows, start, rows.y_stride()) {
