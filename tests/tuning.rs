@@ -69,7 +69,7 @@ fn a_wrong_profile_is_refused() {
     wrong(
         "batch_rows = 8",
         "batch_rows = 32",
-        &["batch_rows 32 × short_row_vectors 8", "scratch_bytes 16384"],
+        &["batch_rows 32 × short_row_vectors 8", "scratch_bytes 32768"],
     );
     wrong("prefer_avx512 = true", "prefer_avx512 = yes", &["not true or false"]);
     wrong("cpus = \"\"", "cpus = x", &["not a string"]);

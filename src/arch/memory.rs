@@ -94,23 +94,23 @@ pub fn as_bytes(keep: &[bool]) -> &[u8] {
     unsafe { &*(core::ptr::from_ref(keep) as *const [u8]) }
 }
 
-/// Bytes of stack that a row path may use for exps that have no place in the output.
-pub const SCRATCH_BYTES: usize = crate::tuning::SCRATCH_BYTES;
+/// Stack that a row path may use for exps that have no place in the output.
+pub type Scratch = Stack<{ crate::tuning::SCRATCH_BYTES }>;
 
 /// Aligned stack memory, not initialised.
 #[repr(C, align(64))]
-pub struct Scratch([MaybeUninit<u8>; SCRATCH_BYTES]);
+pub struct Stack<const BYTES: usize>([MaybeUninit<u8>; BYTES]);
 
-impl Scratch {
+impl<const BYTES: usize> Stack<BYTES> {
     #[inline(always)]
     pub fn new() -> Self {
-        Self([MaybeUninit::uninit(); SCRATCH_BYTES])
+        Self([MaybeUninit::uninit(); BYTES])
     }
 
     /// How many `F` fit.
     #[inline(always)]
     pub const fn capacity<F>() -> usize {
-        SCRATCH_BYTES / size_of::<F>()
+        BYTES / size_of::<F>()
     }
 
     /// `n` elements of `value`.

@@ -20,7 +20,7 @@ use super::passes::{Quotient, SEGMENT, V, load, store};
 use super::row::block;
 use super::softmax::{SumOf, guess_of, shift_at};
 use super::{Kernel, Place};
-use crate::arch::memory::{Scratch, as_output, assume_written};
+use crate::arch::memory::{Stack, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::layout::Axis;
@@ -30,12 +30,15 @@ use core::mem::MaybeUninit;
 /// Running sums of a row.
 const SUMS: usize = 16;
 
+/// Room for the sums of a tile.
+type Room = Stack<16_384>;
+
 /// Columns of a tile and those that the arrays repeat, at most.
 const PLACES: usize = 128;
 
 /// Columns of a tensor that is one tile: the arrays and the scratch hold a vector more.
 const fn widest<T: Element>() -> usize {
-    let sums = (Scratch::capacity::<SumOf<T>>() - T::Compute::LANES) / SUMS;
+    let sums = (Room::capacity::<SumOf<T>>() - T::Compute::LANES) / SUMS;
     let places = PLACES - T::Compute::LANES;
     if sums < places { sums } else { places }
 }
@@ -177,7 +180,7 @@ struct Work<T: Element> {
     shifts: Triples<T::Compute>,
     /// What the last pass needs of each column.
     numbers: Triples<T::Compute>,
-    scratch: Scratch,
+    scratch: Room,
 }
 
 impl<T: Element> Work<T> {
@@ -190,7 +193,7 @@ impl<T: Element> Work<T> {
             sound: [true; PLACES],
             shifts: Triples([[zero; PLACES]; 3]),
             numbers: Triples([[zero; PLACES]; 3]),
-            scratch: Scratch::new(),
+            scratch: Room::new(),
         }
     }
 
@@ -447,7 +450,7 @@ fn maxima<'a, T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &[T],
     tile: &Tile,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut Room,
 ) -> &'a [T::Compute] {
     let (n, least) = (T::Compute::LANES, -T::Compute::INFINITY);
     let all = scratch.filled(SUMS * tile.columns + n, least);

@@ -15,7 +15,7 @@ use super::passes::{Quotient, V, load, store};
 use super::row::{BLOCK, block};
 use super::softmax::{SumOf, fill, guess, guess_at, largest_looked_at, quotients, sum_storing, sum_under_maximum};
 use super::{Buffers, Kernel, Place};
-use crate::arch::memory::{Scratch, assume_written};
+use crate::arch::memory::{Stack, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::layout::Layout;
@@ -43,6 +43,9 @@ const EIGHT: usize = 8;
 
 /// Room for a batch.
 pub const ROOM: usize = BATCH.next_multiple_of(EIGHT);
+
+/// The exps of a batch, and of the one before it. A vector has 128 bytes.
+type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
 
 /// Softmax of every row, each of 1 to `longest` elements.
 #[inline(always)]
@@ -379,10 +382,10 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { place, source, start } = self;
-        let mut scratch = Scratch::new();
+        let mut scratch = BothBatches::new();
         let (mut e_before, mut e_now) = scratch
             .as_elements::<T::Compute>()
-            .split_at_mut(Scratch::capacity::<T::Compute>() / 2);
+            .split_at_mut(BothBatches::capacity::<T::Compute>() / 2);
         let mut batches = [Batch::none(); 3];
         let [mut before, mut now, mut next] = batches.each_mut();
         let mut accs = [lanes.acc_zero(); ROOM];

@@ -88,6 +88,9 @@ fn tune(cli: &Cli) -> Result<(), String> {
     Ok(())
 }
 
+/// The most stack that a profile may allow.
+const MOST_SCRATCH: u64 = 32_768;
+
 /// The search: one knob after the other, each from the best profile so far.
 struct Search {
     root: PathBuf,
@@ -178,7 +181,11 @@ impl Search {
         let now = best.count(knob.key);
         let mut tried = vec![(now, best.clone(), program.clone())];
         for &value in knob.values(self.quick) {
-            let profile = best.with(knob.key, Value::Count(value));
+            let mut profile = best.with(knob.key, Value::Count(value));
+            if profile.check().is_err() && knob.key != "scratch_bytes" {
+                // Batches that need more stack bring it along.
+                profile = profile.with("scratch_bytes", Value::Count(MOST_SCRATCH));
+            }
             if value == now || profile.check().is_err() {
                 self.bar.inc(u64::from(self.effort.0));
             } else if knob.variable.is_some() {
