@@ -82,6 +82,62 @@ fn check_row<T: TestElement>(subjects: &[Subject<T>], x: &[T], d: &Distribution)
     }
 }
 
+/// A long row in place is stored over before its guess is known to hold: logits too large for it at any place, sums too
+/// large though no exp is, +∞ and NaN.
+#[test]
+fn long_rows_in_place_whose_guess_fails() {
+    for_each_element!(check_in_place);
+}
+
+fn check_in_place<T: TestElement>() {
+    const N: usize = 5003;
+    // Some too large for f32, some for f64 alone, some from where the maximum is subtracted.
+    let heights = [
+        40.0,
+        61.0,
+        64.0,
+        66.0,
+        80.0,
+        95.0,
+        170.0,
+        260.0,
+        500.0,
+        680.0,
+        690.0,
+        800.0,
+        1500.0,
+        9000.0,
+        17_000.0,
+        6e4,
+        f64::INFINITY,
+        f64::NAN,
+    ];
+    // Neither the first nor the last, nor the middle, which the guess looks at.
+    let places = [1, 130, 1900, 2502, 4990, N - 2];
+    let offsets = [0.0, -4000.0, 7900.0, 8500.0];
+    let rows = heights.into_iter().flat_map(|height| {
+        let at = places
+            .into_iter()
+            .flat_map(move |place| [(place, 1), (place, 600.min(N - 1 - place))]);
+        at.zip(offsets.into_iter().cycle())
+            .map(move |((place, count), offset)| (height, place, count, offset))
+    });
+    for (height, place, count, offset) in thinned(rows) {
+        let mut row: Vec<f64> = (0..N)
+            .map(|i| offset + ((i * 7919) % 1009) as f64 / 100.0 - 5.0)
+            .collect();
+        row[place..place + count].iter_mut().for_each(|x| *x += height);
+        let x: Vec<T> = row.into_iter().map(T::from_f64).collect();
+        for &isa in isas() {
+            let (mut apart, mut in_place) = (x.clone(), x.clone());
+            isa.softmax(&x, &mut apart).expect("available");
+            isa.softmax_in_place(&mut in_place).expect("available");
+            let what = format!("{isa}: {count} higher by {height} from {place} on, others about {offset}");
+            assert_eq!(bits(&apart), bits(&in_place), "{what}");
+        }
+    }
+}
+
 fn assert_same(want: &[u64], got: &[u64], what: &str, d: &Distribution, n: usize) {
     let different = want.iter().zip(got).position(|(a, b)| a != b);
     let context = || format!("{what}: {}, n = {n}", d.name);

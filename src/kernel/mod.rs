@@ -20,6 +20,7 @@ pub mod log_softmax;
 pub mod logits;
 pub mod masked;
 pub mod online;
+pub mod overwrite;
 pub mod passes;
 pub mod primitives;
 pub mod row;

@@ -5,11 +5,12 @@
 //! 128 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. N is a function of the row alone, and so are the
 //! bits of the result. Where multiply-add is fused both forms even give the same quotients, since N moves exponents
-//! only; where it is not, N decides ties of the rounding to n.
+//! only; where it is not, N decides ties of the rounding to n. Short rows run side by side ([`short_rows`]), long ones in
+//! place store their exps over the logits ([`overwrite`]).
 
 use super::passes::{Exps, Quotient, V, exp_sum, map, max};
 use super::row::{Pair, Read};
-use super::{Buffers, Kernel, Place, short_rows};
+use super::{Buffers, Kernel, Place, overwrite, short_rows};
 use crate::arch::memory::{Cells, Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Memory, STREAM_ALIGN};
@@ -21,11 +22,13 @@ use crate::tuning;
 use core::mem::MaybeUninit;
 
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 17 below the guess are accepted.
-const GUESS_BIAS: i32 = 32;
+pub const GUESS_BIAS: i32 = 32;
 /// log2 of e at the true maximum.
 const MAX_BIAS: i32 = 64;
 /// The longest rows that are divided after the next is summed: two of them, in and out, stay in an L1 cache.
 pub const OVERLAPPED: usize = tuning::OVERLAPPED_COLUMNS;
+/// Rows in place that are longer keep their exps where the logits were, not aside: from there on that is faster.
+const OVERWRITTEN: usize = 2048;
 /// Elements that small are masks, not logits, and guess nothing.
 const MASKED: f64 = -5000.0;
 
@@ -366,6 +369,16 @@ pub fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
 /// One row in place.
 #[inline(always)]
 pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T]) {
+    if x.len() > OVERWRITTEN
+        && let Some(shift) = overwrite::shift(lanes, x)
+        && !Sizes::get().is_beyond(x)
+    {
+        let sum = overwrite::sum(lanes, x, shift);
+        if let Some(e) = T::as_compute(as_output(x)) {
+            finish::<T, L>(lanes, e, sum);
+        }
+        return;
+    }
     if x.len() <= Scratch::capacity::<T::Compute>() {
         let mut scratch = Scratch::new();
         let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
@@ -378,7 +391,7 @@ pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: 
         && size_of_val(x) <= Sizes::get().l2
         && let Some(shift) = certain_shift(lanes, x)
     {
-        return overwrite(lanes, x, &shift);
+        return store_over(lanes, x, &shift);
     }
     match sum(lanes, x) {
         Some((shift, sum)) => lanes.call(Again {
@@ -409,7 +422,7 @@ fn certain_shift<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<Shift<T:
 
 /// One row in place under a shift that needs no check.
 #[inline(always)]
-fn overwrite<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T], shift: &Shift<T::Compute>) {
+fn store_over<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T], shift: &Shift<T::Compute>) {
     let exps = exp_sum::<T, T, L, true, false>(lanes, Cells::in_place(x), shift);
     let x = as_output(x);
     match T::as_compute(x) {

@@ -111,6 +111,17 @@ fn softmax_of_row<T: Element>(isa: Isa, mut place: Place<'_, T>) {
     }
 }
 
+/// Rows that were checked, on an ISA that the CPU has.
+#[inline]
+fn softmax_of_rows<T: Element>(isa: Isa, place: Place<'_, T>, rows: Rows) {
+    if rows.rows() == 1 {
+        softmax_of_row(isa, place.part(0..rows.cols()));
+    } else if !rows.is_empty() {
+        let rows = rows.into();
+        T::softmax(isa, Softmax(Buffers { place, rows }));
+    }
+}
+
 /// [`softmax`] of each of many rows.
 ///
 /// # Errors
@@ -405,9 +416,7 @@ impl Isa {
     pub fn softmax_rows<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y, rows: Rows) -> Result<(), Error> {
         let y = checked(x, y, rows)?;
         self.require()?;
-        if !rows.is_empty() {
-            T::softmax(self, Softmax(Buffers::apart(x, y, rows)));
-        }
+        softmax_of_rows(self, Place::Apart(x, y), rows);
         Ok(())
     }
 
@@ -416,9 +425,7 @@ impl Isa {
     pub fn softmax_rows_in_place<T: Element>(self, x: &mut [T], rows: Rows) -> Result<(), Error> {
         rows.check_input(x.len())?;
         self.require()?;
-        if !rows.is_empty() {
-            T::softmax(self, Softmax(Buffers::in_place(x, rows)));
-        }
+        softmax_of_rows(self, Place::InPlace(x), rows);
         Ok(())
     }
 
