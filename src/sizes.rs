@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// Where the size classes begin, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// The L2 cache: a longer row in place computes its exps twice instead of storing them.
+    /// The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice.
     pub l2: usize,
     /// The share of the L3 cache: where a row and its results are larger, they are stored past the caches.
     pub l3: usize,

@@ -53,7 +53,7 @@ pub const KEYS: [Key; 10] = [
     Key {
         name: "scratch_bytes",
         kind: Kind::Count(8192, 32768),
-        doc: "Stack for the exps of a batch, or of a row in place; a longer row in place computes them twice.",
+        doc: "Stack for the exps of a batch, or of a row in place or of halves; longer rows of halves compute them twice.",
     },
     Key {
         name: "overlapped_columns",
@@ -68,7 +68,7 @@ pub const KEYS: [Key; 10] = [
     Key {
         name: "l2_bytes",
         kind: Kind::Count(0, 1 << 40),
-        doc: "The L2 cache: a longer row in place computes its exps twice. 0: what the CPU reports.",
+        doc: "The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice. 0: what the CPU reports.",
     },
     Key {
         name: "l3_bytes",

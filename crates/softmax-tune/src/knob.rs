@@ -23,16 +23,7 @@ pub struct Knob {
 const MIB: u64 = 1 << 20;
 
 /// All of them, in the order in which they are decided.
-pub const KNOBS: [Knob; 7] = [
-    Knob {
-        key: "l2_bytes",
-        values: &[MIB / 4, MIB / 2, MIB, 2 * MIB, 4 * MIB],
-        quick: &[MIB / 2, MIB, 2 * MIB],
-        in_place: true,
-        cols: &[1 << 16, 100_000, 1 << 17, 200_000, 1 << 18, 400_000, 1 << 19, 1 << 20],
-        elements: IN_L2,
-        variable: Some("SOFTMAX_L2_BYTES"),
-    },
+pub const KNOBS: [Knob; 6] = [
     Knob {
         key: "l3_bytes",
         values: &[4 * MIB, 8 * MIB, 16 * MIB, 32 * MIB, 64 * MIB, 128 * MIB, 1 << 40],
