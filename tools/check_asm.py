@@ -69,7 +69,7 @@ ALLOWED = [
     (
         r"",
         r"arch::\w+::enter"
-        r"|^kernel::([a-z_]+::)?(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums)<",
+        r"|^kernel::([a-z_]+::)?(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite)<",
         "a pass of its own: once per row, batch of rows, tile, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
