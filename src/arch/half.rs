@@ -30,28 +30,26 @@ fn narrow<T: Half>(v: [f32; 32]) -> [T; 32] {
 }
 
 macro_rules! by_elements {
-    ($backend:ty, $inline:ident, $cast:path) => {
+    ($backend:ty, $cast:path) => {
         impl<T: Half> Memory<T> for $backend {
-            #[inline($inline)]
+            #[inline(never)]
             fn load(self, src: &[T]) -> Self::V {
                 $cast(widen(take::<T, 32>(&src[..32], 0, T::NAN)))
             }
-            #[inline($inline)]
+            #[inline(never)]
             fn load_or(self, src: &[T], fill: f32) -> Self::V {
                 $cast(widen(take::<T, 32>(src, 0, T::narrow(fill))))
             }
-            #[inline($inline)]
+            #[inline(never)]
             fn store(self, dst: &mut [MaybeUninit<T>], v: Self::V) {
                 put::<T, 32>(&mut dst[..32], 0, narrow($cast(v)));
             }
-            #[inline($inline)]
+            #[inline(never)]
             fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V) {
                 put::<T, 32>(dst, 0, narrow($cast(v)));
             }
         }
     };
 }
-by_elements!(super::scalar::Scalar, never, core::convert::identity);
-by_elements!(super::portable::Portable, never, wide::bytemuck::cast);
-#[cfg(isa_neon)]
-by_elements!(super::neon::Neon, always, pulp::bytemuck::cast);
+by_elements!(super::scalar::Scalar, core::convert::identity);
+by_elements!(super::portable::Portable, wide::bytemuck::cast);

@@ -10,6 +10,8 @@ pub mod scalar;
 
 #[cfg(feature = "half")]
 mod half;
+#[cfg(all(feature = "half", isa_neon))]
+mod half_neon;
 #[cfg(all(feature = "half", isa_x86))]
 mod half_x86;
 
