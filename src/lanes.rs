@@ -34,7 +34,8 @@ pub trait Lanes<F: Float>: Copy {
     type Half: Copy;
     /// Sixteen running sums of a row, in at least twice the precision of a lane.
     type Acc: Copy;
-    /// The bitwise or of every pattern seen, or the largest in each lane as unsigned integers.
+    /// The bitwise or of every pattern seen, or the largest in each lane as unsigned integers; and the bitwise and, where
+    /// that is asked for.
     type Seen: Copy;
 
     /// All lanes `x`.
@@ -92,6 +93,11 @@ pub trait Lanes<F: Float>: Copy {
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen;
     /// Whether no bit of `forbidden` was set in any pattern.
     fn seen_none_of(self, seen: Self::Seen, forbidden: F::Bits) -> bool;
+    /// Whether `bit` was set in every pattern; not asked for where multiply-add is not fused.
+    #[inline(always)]
+    fn seen_all_with(self, _seen: Self::Seen, _bit: F::Bits) -> bool {
+        false
+    }
 
     /// The largest lane, unspecified if a lane is NaN.
     fn reduce_max(self, v: Self::V) -> F;

@@ -119,6 +119,26 @@ fn check_long<T: TestElement>() {
     }
 }
 
+/// Rows are divided by fewer operations where no e is below 2 and the sum is at most 2^64, columns never: around both
+/// borders, 21.5 below what is looked at for the guess and 16 to 23 above it, the bits are the same.
+#[test]
+fn around_the_borders_of_flushing() {
+    for_each_element!(check_borders);
+}
+
+fn check_borders<T: TestElement>() {
+    let (len, axis) = (300, Axis::new(1, 300, 2));
+    for quarters in thinned((-88..=-84).chain(60..=96)) {
+        let mut x = vec![T::from_f64(0.0); 2 * len];
+        for k in 0..2 {
+            for i in (1..len - 1).filter(|i| i % 75 > 0) {
+                x[place(axis, 0, i, k)] = T::from_f64(f64::from(quarters) / 4.0 - (i % 3 + k) as f64 / 32.0);
+            }
+        }
+        for_each_isa(|isa| check_tensor(isa, &x, axis, &format!("{quarters}/4")));
+    }
+}
+
 /// A special value in one row changes no other, and gives what it gives alone.
 #[test]
 fn special_columns() {

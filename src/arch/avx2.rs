@@ -122,7 +122,7 @@ impl Lanes<f32> for Avx2 {
     type V = [__m256; 4];
     type Half = [__m256; 2];
     type Acc = [__m256d; 4];
-    type Seen = __m256i;
+    type Seen = [__m256i; 2];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -200,19 +200,29 @@ impl Lanes<f32> for Avx2 {
     }
     #[inline(always)]
     fn seen_none(self) -> Self::Seen {
-        self.0.avx._mm256_setzero_si256()
+        let f = self.0.avx;
+        [f._mm256_setzero_si256(), f._mm256_set1_epi32(!0)]
     }
     #[inline(always)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         // The largest, not the or: the compiler puts off what it may reorder, and every pattern goes through memory.
         let (f, max) = (self.0.avx, |a, b| self.0.avx2._mm256_max_epu32(a, b));
+        let and = f._mm256_and_ps(f._mm256_and_ps(v[0], v[1]), f._mm256_and_ps(v[2], v[3]));
         let v = each!(0 1 2 3; I => f._mm256_castps_si256(v[I]));
-        max(max(max(max(seen, v[0]), v[1]), v[2]), v[3])
+        [
+            max(max(max(max(seen[0], v[0]), v[1]), v[2]), v[3]),
+            self.0.avx2._mm256_and_si256(seen[1], f._mm256_castps_si256(and)),
+        ]
     }
     #[inline(always)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
         let f = self.0.avx;
-        f._mm256_testz_si256(seen, f._mm256_set1_epi32(forbidden as i32)) == 1
+        f._mm256_testz_si256(seen[0], f._mm256_set1_epi32(forbidden as i32)) == 1
+    }
+    #[inline(always)]
+    fn seen_all_with(self, seen: Self::Seen, bit: u32) -> bool {
+        let f = self.0.avx;
+        f._mm256_testc_si256(seen[1], f._mm256_set1_epi32(bit as i32)) == 1
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f32 {
@@ -358,7 +368,16 @@ impl Memory<f32> for Avx2 {
     }
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
-        let _ = each!(0 1 2 3; I => put8(self.0, dst.get_mut(8 * I..).unwrap_or_default(), v[I]));
+        // One of them ends it, those before it are whole.
+        let mut rest = dst;
+        for v in v {
+            if rest.len() < 8 {
+                return put8(self.0, rest, v);
+            }
+            let (whole, others) = rest.split_at_mut(8);
+            put8(self.0, whole, v);
+            rest = others;
+        }
     }
 }
 
@@ -376,7 +395,7 @@ impl Lanes<f64> for Avx2 {
     type V = [__m256d; 4];
     type Half = [__m256d; 4];
     type Acc = [[__m256d; 4]; 2];
-    type Seen = __m256i;
+    type Seen = [__m256i; 2];
 
     #[inline(always)]
     fn splat(self, x: f64) -> Self::V {
@@ -454,18 +473,28 @@ impl Lanes<f64> for Avx2 {
     }
     #[inline(always)]
     fn seen_none(self) -> Self::Seen {
-        self.0.avx._mm256_setzero_si256()
+        let f = self.0.avx;
+        [f._mm256_setzero_si256(), f._mm256_set1_epi32(!0)]
     }
     #[inline(always)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         let f = self.0.avx;
         let or = f._mm256_or_pd(f._mm256_or_pd(v[0], v[1]), f._mm256_or_pd(v[2], v[3]));
-        self.0.avx2._mm256_or_si256(seen, f._mm256_castpd_si256(or))
+        let and = f._mm256_and_pd(f._mm256_and_pd(v[0], v[1]), f._mm256_and_pd(v[2], v[3]));
+        [
+            self.0.avx2._mm256_or_si256(seen[0], f._mm256_castpd_si256(or)),
+            self.0.avx2._mm256_and_si256(seen[1], f._mm256_castpd_si256(and)),
+        ]
     }
     #[inline(always)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u64) -> bool {
         let f = self.0.avx;
-        f._mm256_testz_si256(seen, f._mm256_set1_epi64x(forbidden as i64)) == 1
+        f._mm256_testz_si256(seen[0], f._mm256_set1_epi64x(forbidden as i64)) == 1
+    }
+    #[inline(always)]
+    fn seen_all_with(self, seen: Self::Seen, bit: u64) -> bool {
+        let f = self.0.avx;
+        f._mm256_testc_si256(seen[1], f._mm256_set1_epi64x(bit as i64)) == 1
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f64 {

@@ -139,7 +139,7 @@ impl Lanes<f32> for Avx512 {
     type V = [__m512; 2];
     type Half = __m512;
     type Acc = [__m512d; 2];
-    type Seen = __m512i;
+    type Seen = [__m512i; 2];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -249,17 +249,27 @@ impl Lanes<f32> for Avx512 {
     }
     #[inline(always)]
     fn seen_none(self) -> Self::Seen {
-        self.0.avx512f._mm512_setzero_si512()
+        let f = self.0.avx512f;
+        [f._mm512_setzero_si512(), f._mm512_set1_epi32(!0)]
     }
     #[inline(always)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         let f = self.0.avx512f;
-        f._mm512_ternarylogic_epi32::<0xfe>(seen, f._mm512_castps_si512(v[0]), f._mm512_castps_si512(v[1]))
+        let [a, b] = [f._mm512_castps_si512(v[0]), f._mm512_castps_si512(v[1])];
+        [
+            f._mm512_ternarylogic_epi32::<0xfe>(seen[0], a, b),
+            f._mm512_ternarylogic_epi32::<0x80>(seen[1], a, b),
+        ]
     }
     #[inline(always)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
         let f = self.0.avx512f;
-        f._mm512_test_epi32_mask(seen, f._mm512_set1_epi32(forbidden as i32)) == 0
+        f._mm512_test_epi32_mask(seen[0], f._mm512_set1_epi32(forbidden as i32)) == 0
+    }
+    #[inline(always)]
+    fn seen_all_with(self, seen: Self::Seen, bit: u32) -> bool {
+        let f = self.0.avx512f;
+        f._mm512_testn_epi32_mask(seen[1], f._mm512_set1_epi32(bit as i32)) == 0
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f32 {
@@ -386,7 +396,12 @@ impl Memory<f32> for Avx512 {
     }
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
-        let _ = each!(0 1; I => self.put16(dst.get_mut(16 * I..).unwrap_or_default(), v[I]));
+        if dst.len() <= 16 {
+            return self.put16(dst, v[0]);
+        }
+        let (whole, rest) = dst.split_at_mut(16);
+        self.put16(whole, v[0]);
+        self.put16(rest, v[1]);
     }
     #[inline(always)]
     fn stream(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
@@ -418,7 +433,7 @@ impl Lanes<f64> for Avx512 {
     type V = [__m512d; 2];
     type Half = [__m512d; 2];
     type Acc = [[__m512d; 2]; 2];
-    type Seen = __m512i;
+    type Seen = [__m512i; 2];
 
     #[inline(always)]
     fn splat(self, x: f64) -> Self::V {
@@ -517,17 +532,27 @@ impl Lanes<f64> for Avx512 {
     }
     #[inline(always)]
     fn seen_none(self) -> Self::Seen {
-        self.0.avx512f._mm512_setzero_si512()
+        let f = self.0.avx512f;
+        [f._mm512_setzero_si512(), f._mm512_set1_epi32(!0)]
     }
     #[inline(always)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         let f = self.0.avx512f;
-        f._mm512_ternarylogic_epi32::<0xfe>(seen, f._mm512_castpd_si512(v[0]), f._mm512_castpd_si512(v[1]))
+        let [a, b] = [f._mm512_castpd_si512(v[0]), f._mm512_castpd_si512(v[1])];
+        [
+            f._mm512_ternarylogic_epi32::<0xfe>(seen[0], a, b),
+            f._mm512_ternarylogic_epi32::<0x80>(seen[1], a, b),
+        ]
     }
     #[inline(always)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u64) -> bool {
         let f = self.0.avx512f;
-        f._mm512_test_epi64_mask(seen, f._mm512_set1_epi64(forbidden as i64)) == 0
+        f._mm512_test_epi64_mask(seen[0], f._mm512_set1_epi64(forbidden as i64)) == 0
+    }
+    #[inline(always)]
+    fn seen_all_with(self, seen: Self::Seen, bit: u64) -> bool {
+        let f = self.0.avx512f;
+        f._mm512_testn_epi64_mask(seen[1], f._mm512_set1_epi64(bit as i64)) == 0
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f64 {

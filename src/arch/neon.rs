@@ -69,7 +69,7 @@ impl Lanes<f32> for Neon {
     type V = [float32x4_t; 8];
     type Half = [float32x4_t; 4];
     type Acc = [float64x2_t; 8];
-    type Seen = uint32x4_t;
+    type Seen = [uint32x4_t; 2];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -148,20 +148,36 @@ impl Lanes<f32> for Neon {
     }
     #[inline(always)]
     fn seen_none(self) -> Self::Seen {
-        self.0.neon.vdupq_n_u32(0)
+        [self.0.neon.vdupq_n_u32(0), self.0.neon.vdupq_n_u32(!0)]
     }
     #[inline(always)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         let f = self.0.neon;
         let v: [uint32x4_t; 8] = each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_u32_f32(v[I]));
-        let low = f.vorrq_u32(f.vorrq_u32(v[0], v[1]), f.vorrq_u32(v[2], v[3]));
-        let high = f.vorrq_u32(f.vorrq_u32(v[4], v[5]), f.vorrq_u32(v[6], v[7]));
-        f.vorrq_u32(seen, f.vorrq_u32(low, high))
+        let (or, and) = (|a, b| f.vorrq_u32(a, b), |a, b| f.vandq_u32(a, b));
+        [
+            or(
+                seen[0],
+                or(or(or(v[0], v[1]), or(v[2], v[3])), or(or(v[4], v[5]), or(v[6], v[7]))),
+            ),
+            and(
+                seen[1],
+                and(
+                    and(and(v[0], v[1]), and(v[2], v[3])),
+                    and(and(v[4], v[5]), and(v[6], v[7])),
+                ),
+            ),
+        ]
     }
     #[inline(always)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
         let f = self.0.neon;
-        f.vmaxvq_u32(f.vandq_u32(seen, f.vdupq_n_u32(forbidden))) == 0
+        f.vmaxvq_u32(f.vandq_u32(seen[0], f.vdupq_n_u32(forbidden))) == 0
+    }
+    #[inline(always)]
+    fn seen_all_with(self, seen: Self::Seen, bit: u32) -> bool {
+        let f = self.0.neon;
+        f.vmaxvq_u32(f.vbicq_u32(f.vdupq_n_u32(bit), seen[1])) == 0
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f32 {
@@ -250,7 +266,7 @@ impl Lanes<f64> for Neon {
     type V = [float64x2_t; 8];
     type Half = [float64x2_t; 8];
     type Acc = [[float64x2_t; 8]; 2];
-    type Seen = uint64x2_t;
+    type Seen = [uint64x2_t; 2];
 
     #[inline(always)]
     fn splat(self, x: f64) -> Self::V {
@@ -329,20 +345,36 @@ impl Lanes<f64> for Neon {
     }
     #[inline(always)]
     fn seen_none(self) -> Self::Seen {
-        self.0.neon.vdupq_n_u64(0)
+        [self.0.neon.vdupq_n_u64(0), self.0.neon.vdupq_n_u64(!0)]
     }
     #[inline(always)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         let f = self.0.neon;
         let v: [uint64x2_t; 8] = each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_u64_f64(v[I]));
-        let low = f.vorrq_u64(f.vorrq_u64(v[0], v[1]), f.vorrq_u64(v[2], v[3]));
-        let high = f.vorrq_u64(f.vorrq_u64(v[4], v[5]), f.vorrq_u64(v[6], v[7]));
-        f.vorrq_u64(seen, f.vorrq_u64(low, high))
+        let (or, and) = (|a, b| f.vorrq_u64(a, b), |a, b| f.vandq_u64(a, b));
+        [
+            or(
+                seen[0],
+                or(or(or(v[0], v[1]), or(v[2], v[3])), or(or(v[4], v[5]), or(v[6], v[7]))),
+            ),
+            and(
+                seen[1],
+                and(
+                    and(and(v[0], v[1]), and(v[2], v[3])),
+                    and(and(v[4], v[5]), and(v[6], v[7])),
+                ),
+            ),
+        ]
     }
     #[inline(always)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u64) -> bool {
         let f = self.0.neon;
-        f.vmaxvq_u32(f.vreinterpretq_u32_u64(f.vandq_u64(seen, f.vdupq_n_u64(forbidden)))) == 0
+        f.vmaxvq_u32(f.vreinterpretq_u32_u64(f.vandq_u64(seen[0], f.vdupq_n_u64(forbidden)))) == 0
+    }
+    #[inline(always)]
+    fn seen_all_with(self, seen: Self::Seen, bit: u64) -> bool {
+        let f = self.0.neon;
+        f.vmaxvq_u32(f.vreinterpretq_u32_u64(f.vbicq_u64(f.vdupq_n_u64(bit), seen[1]))) == 0
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f64 {

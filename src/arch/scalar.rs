@@ -32,7 +32,7 @@ impl Lanes<f32> for Scalar {
     type V = [f32; 32];
     type Half = [f32; 16];
     type Acc = [f64; 16];
-    type Seen = u32;
+    type Seen = [u32; 2];
 
     #[inline(never)]
     fn splat(self, x: f32) -> Self::V {
@@ -104,15 +104,20 @@ impl Lanes<f32> for Scalar {
     }
     #[inline(never)]
     fn seen_none(self) -> Self::Seen {
-        0
+        [0, !0]
     }
     #[inline(never)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
-        v.into_iter().fold(seen, |seen, v| seen | v.to_bits())
+        v.into_iter()
+            .fold(seen, |[or, and], v| [or | v.to_bits(), and & v.to_bits()])
     }
     #[inline(never)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u32) -> bool {
-        seen & forbidden == 0
+        seen[0] & forbidden == 0
+    }
+    #[inline(never)]
+    fn seen_all_with(self, seen: Self::Seen, bit: u32) -> bool {
+        seen[1] & bit == bit
     }
     #[inline(never)]
     fn reduce_max(self, v: Self::V) -> f32 {
@@ -176,7 +181,7 @@ impl Lanes<f64> for Scalar {
     type V = [f64; 16];
     type Half = [f64; 16];
     type Acc = [[f64; 16]; 2];
-    type Seen = u64;
+    type Seen = [u64; 2];
 
     #[inline(never)]
     fn splat(self, x: f64) -> Self::V {
@@ -248,15 +253,20 @@ impl Lanes<f64> for Scalar {
     }
     #[inline(never)]
     fn seen_none(self) -> Self::Seen {
-        0
+        [0, !0]
     }
     #[inline(never)]
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
-        v.into_iter().fold(seen, |seen, v| seen | v.to_bits())
+        v.into_iter()
+            .fold(seen, |[or, and], v| [or | v.to_bits(), and & v.to_bits()])
     }
     #[inline(never)]
     fn seen_none_of(self, seen: Self::Seen, forbidden: u64) -> bool {
-        seen & forbidden == 0
+        seen[0] & forbidden == 0
+    }
+    #[inline(never)]
+    fn seen_all_with(self, seen: Self::Seen, bit: u64) -> bool {
+        seen[1] & bit == bit
     }
     #[inline(never)]
     fn reduce_max(self, v: Self::V) -> f64 {

@@ -89,6 +89,17 @@ pub fn scaled<T: Element, L: Memory<T>>(lanes: L, scale: T::Compute, x: V<T, L>)
     lanes.mul(lanes.splat(scale), x)
 }
 
+/// A score whose logit is about `near`; −∞ where there is none, or none in f16.
+#[inline(always)]
+fn score_of<F: Float>(near: F, scale: F) -> F {
+    let (score, largest) = (near / scale, F::from_i32(1 << 15));
+    if score > -largest && score < largest {
+        score
+    } else {
+        -F::INFINITY
+    }
+}
+
 /// Those by [`Steps::Add`], the mask beginning at the same place.
 #[inline(always)]
 pub fn added<T: Element, L: Memory<T> + Memory<T::Compute>>(
@@ -135,6 +146,10 @@ macro_rules! chunk_of_pair {
             #[inline(always)]
             fn len(&self) -> usize {
                 self.0.len()
+            }
+            #[inline(always)]
+            fn absent(&self, near: T::Compute) -> T::Compute {
+                score_of(near, self.1)
             }
             #[inline(always)]
             fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {

@@ -14,7 +14,7 @@
 
 use super::log_softmax::log_of;
 use super::logits::{Added, Call, Logits, Scaled, Steps, added, next_block, scaled};
-use super::passes::{Exps, Quotient, Sums, V, exp_part, exp_sum_from, map};
+use super::passes::{Exps, Quotient, Sums, Total, V, exp_part, exp_sum_from, map};
 use super::row::Pair;
 use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, one_by_one};
 use super::softmax::{
@@ -183,7 +183,11 @@ impl<T: Element, const ADDED: bool> Source<T> for ShortRows<'_, '_, T, ADDED> {
         let call = self.0.call;
         let logits = call.logits(r, &(0..x.len()));
         let sums = match failed {
-            Some(sum) => WithSink::none(Exps { sum, fits: false }),
+            Some(sum) => WithSink::none(Exps {
+                sum,
+                fits: false,
+                large: false,
+            }),
             None => by_block(lanes, &logits, x, Some(&mut *e), &shift),
         };
         let outcome = decide(
@@ -226,6 +230,8 @@ pub struct Outcome<T: Element> {
     /// The shift under which its sum is.
     pub shift: Shift<T::Compute>,
     pub sum: Result<SumOf<T>, Special>,
+    /// Whether its exps are all large.
+    large: bool,
 }
 
 impl<T: Element> Outcome<T> {
@@ -235,6 +241,7 @@ impl<T: Element> Outcome<T> {
         Self {
             shift: guess::<T>(&[], fused),
             sum: Err(special),
+            large: false,
         }
     }
 }
@@ -352,7 +359,7 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
             let sum = exp_part::<T::Compute, T::Compute, L, _, true>(
                 lanes,
                 core,
-                &splat,
+                (shift, &splat),
                 &mut Pair(&z[..end - at], e),
                 &mut seen,
             );
@@ -362,6 +369,7 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
         *exps = Exps {
             sum: sums.total(lanes),
             fits: lanes.seen_none_of(seen, core.forbidden),
+            large: lanes.seen_all_with(seen, core.large),
         };
     }
 }
@@ -404,8 +412,11 @@ pub fn decide<T: Element>(
     exps: impl FnOnce(&Shift<T::Compute>) -> WithSink<T::Compute>,
 ) -> Outcome<T> {
     if accepts(&sums, &logits.call.mask) {
-        let sum = Ok(sums.total);
-        Outcome { shift, sum }
+        Outcome {
+            shift,
+            sum: Ok(sums.total),
+            large: sums.exps.large,
+        }
     } else {
         again(logits, fused, &sums, max, exps)
     }
@@ -436,6 +447,7 @@ fn again<T: Element>(
     Outcome {
         shift,
         sum: if sum.is_nan() { Err(Special::Nan) } else { Ok(sum) },
+        large: false,
     }
 }
 
@@ -457,15 +469,6 @@ fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
         exps: &mut exps,
     });
     with_sink(lanes, exps, shift, logits.sink)
-}
-
-/// Input and, if it is another, output of row `r`.
-#[inline(always)]
-fn split<'b, T: Element>(buffers: &'b mut Buffers<'_, T>, r: usize) -> (&'b [T], Option<&'b mut [MaybeUninit<T>]>) {
-    match &mut buffers.place {
-        Place::Apart(x, y) => (buffers.rows.input(x, r), Some(buffers.rows.output(y, r))),
-        Place::InPlace(x) => (buffers.rows.input(x, r), None),
-    }
 }
 
 /// softmax of the rows `start..start + count`, their exps kept in the output or in scratch. Where two rows fit the L1
@@ -494,7 +497,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
             let (a, b) = (logits.start, logits.end);
             places[i] = (a, b);
             if !visible.is_empty() {
-                let (x, y) = split(buffers, start + i);
+                let (x, y) = buffers.split(start + i);
                 let e = match y {
                     Some(y) if through_output => T::as_compute(&mut y[a..b]),
                     _ => None,
@@ -511,9 +514,10 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
             let ((a, b), y) = (places[i], buffers.output(start + i));
             match outcomes[i].sum {
                 Ok(sum) => {
+                    let total = Total::new(sum, outcomes[i].large);
                     match T::as_compute(&mut y[a..b]) {
-                        Some(e) if through_output => quotients_in_place(lanes, e, sum),
-                        _ => quotients(lanes, &mut scratch[i % 2 * lag * half..][..b - a], &mut y[a..b], sum),
+                        Some(e) if through_output => quotients_in_place(lanes, e, &total),
+                        _ => quotients(lanes, &mut scratch[i % 2 * lag * half..][..b - a], &mut y[a..b], &total),
                     }
                     fill(&mut y[..a], T::narrow(T::Compute::ZERO));
                     fill(&mut y[b..], T::narrow(T::Compute::ZERO));

@@ -119,6 +119,15 @@ impl<T: Element> Buffers<'_, T> {
         }
     }
 
+    /// The logits of row `r` and the place for its results, if that is another.
+    #[inline(always)]
+    pub fn split(&mut self, r: usize) -> (&[T], Option<&mut [MaybeUninit<T>]>) {
+        match &mut self.place {
+            Place::Apart(x, y) => (self.rows.input(x, r), Some(self.rows.output(y, r))),
+            Place::InPlace(x) => (self.rows.input(x, r), None),
+        }
+    }
+
     /// Both.
     #[inline(always)]
     pub fn row(&mut self, r: usize) -> Place<'_, T> {
@@ -173,7 +182,7 @@ macro_rules! kernels {
 
 kernels! {
     [f32, f64, #[cfg(feature = "half")] half::f16, #[cfg(feature = "half")] half::bf16] {
-    softmax: softmax::Softmax<'_, Self>;
+    softmax: softmax::Softmax<'_, '_, Self>;
     softmax_single: short_rows::Single<'_, '_, Self>;
     log_softmax: log_softmax::LogSoftmax<'_, Self>;
     logsumexp: log_softmax::LogSumExp<'_, Self>;

@@ -27,6 +27,8 @@ pub struct Exps<F: Float> {
     pub sum: F::Sum,
     /// Every exponent fitted its field, so that no e is garbage.
     pub fits: bool,
+    /// If they did, every e is at least 2, about.
+    pub large: bool,
 }
 
 impl<F: Float> Exps<F> {
@@ -36,7 +38,14 @@ impl<F: Float> Exps<F> {
         Self {
             sum: F::Sum::ZERO,
             fits: true,
+            large: true,
         }
+    }
+
+    /// The sum, as what the row is divided by.
+    #[inline(always)]
+    pub fn total(&self) -> Total<F> {
+        Total::new(self.sum, self.large)
     }
 
     /// Adds those of the segment that follows.
@@ -44,6 +53,24 @@ impl<F: Float> Exps<F> {
     pub fn join(&mut self, next: Self) {
         self.sum = self.sum.add(next.sum);
         self.fits &= next.fits;
+        self.large &= next.large;
+    }
+}
+
+/// What a row is divided by.
+#[derive(Clone, Copy)]
+pub struct Total<F: Float> {
+    pub sum: F::Sum,
+    /// Whether a quotient may be subnormal, which is then 0.
+    pub flushes: bool,
+}
+
+impl<F: Float> Total<F> {
+    /// The sum of terms that are all `large`, or may not be.
+    #[inline(always)]
+    pub fn new(sum: F::Sum, large: bool) -> Self {
+        let flushes = !(large && sum.is_moderate());
+        Self { sum, flushes }
     }
 }
 
@@ -114,25 +141,37 @@ where
     L: Memory<T> + Memory<U>,
 {
     let core = T::Compute::core(L::FUSED);
-    let splat = shift.splat(lanes);
+    let splat = (shift, &shift.splat(lanes));
     let (blocks, mut tail) = row.blocks();
     let mut sums = Sums::new(lanes, start);
     let mut seen = lanes.seen_none();
     for mut chunk in blocks {
         let sum = if ROLLED {
-            exp_part::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen)
+            exp_part::<T, U, L, _, OFFSET>(lanes, core, splat, &mut chunk, &mut seen)
         } else {
-            exp_block::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut chunk, &mut seen)
+            exp_block::<T, U, L, _, OFFSET>(lanes, core, splat, &mut chunk, &mut seen)
         };
         sums.add(lanes, sum);
     }
     if tail.len() > 0 {
-        let sum = exp_part::<T, U, L, _, OFFSET>(lanes, core, &splat, &mut tail, &mut seen);
+        let vectors = if L::WIDE && !ROLLED {
+            tail.len().div_ceil(T::Compute::LANES)
+        } else {
+            0
+        };
+        let sum = match vectors {
+            1 => exp_abreast::<T, U, L, _, 1, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
+            2 => exp_abreast::<T, U, L, _, 2, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
+            3 => exp_abreast::<T, U, L, _, 3, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
+            4 => exp_abreast::<T, U, L, _, 4, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
+            _ => exp_part::<T, U, L, _, OFFSET>(lanes, core, splat, &mut tail, &mut seen),
+        };
         sums.add(lanes, sum);
     }
     Exps {
         sum: sums.total(lanes),
         fits: lanes.seen_none_of(seen, core.forbidden),
+        large: lanes.seen_all_with(seen, core.large),
     }
 }
 
@@ -141,7 +180,7 @@ where
 fn exp_block<T, U, L, C, const OFFSET: bool>(
     lanes: L,
     core: &Core<T::Compute>,
-    shift: &Splat<V<T, L>>,
+    (shift, splat): (&Shift<T::Compute>, &Splat<V<T, L>>),
     chunk: &mut C,
     seen: &mut Seen<T, L>,
 ) -> Half<T, L>
@@ -152,10 +191,10 @@ where
     C: Chunk<T, U>,
 {
     if L::WIDE {
-        return exp_four::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen);
+        return exp_abreast::<T, U, L, C, BLOCK, OFFSET, true>(lanes, core, (shift, splat), chunk, seen);
     }
     let n = T::Compute::LANES;
-    let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, shift, chunk, seen, j * n);
+    let mut one = |j| exp_one::<T, U, L, C, OFFSET>(lanes, core, splat, chunk, seen, j * n);
     if C::STORES && !L::COMPACT {
         // A loop that the compiler must leave one: with so few registers, four copies are scheduled into each other until
         // each vector goes through memory.
@@ -173,12 +212,12 @@ where
     lanes.add_half(low, lanes.add_half(h2, h3))
 }
 
-/// The same, each step across the block.
+/// The same of the first `N` vectors of a block, each step across all of them. The last may lack lanes if not `WHOLE`.
 #[inline(always)]
-fn exp_four<T, U, L, C, const OFFSET: bool>(
+fn exp_abreast<T, U, L, C, const N: usize, const OFFSET: bool, const WHOLE: bool>(
     lanes: L,
     core: &Core<T::Compute>,
-    shift: &Splat<V<T, L>>,
+    (shift, splat): (&Shift<T::Compute>, &Splat<V<T, L>>),
     chunk: &mut C,
     seen: &mut Seen<T, L>,
 ) -> Half<T, L>
@@ -188,18 +227,30 @@ where
     L: Memory<T> + Memory<U>,
     C: Chunk<T, U>,
 {
+    let (n, len) = (T::Compute::LANES, chunk.len());
+    let absent = chunk.absent(shift.near + shift.offset);
     let zero = lanes.splat(T::Compute::ZERO);
-    let (mut x, mut halves) = ([zero; BLOCK], [lanes.fold(zero); BLOCK]);
-    for j in 0..BLOCK {
-        let at = j * T::Compute::LANES;
-        chunk.prefetch(lanes, at);
-        x[j] = chunk.load(lanes, at);
+    let (mut x, mut halves) = ([zero; N], [lanes.fold(zero); BLOCK]);
+    for j in 0..N {
+        if WHOLE {
+            chunk.prefetch(lanes, j * n);
+        }
+        x[j] = if WHOLE || j + 1 < N {
+            chunk.load(lanes, j * n)
+        } else {
+            chunk.load_or(lanes, j * n, absent)
+        };
     }
-    let (e, t) = exp::<_, L, BLOCK, OFFSET>(lanes, core, shift, x);
-    for j in 0..BLOCK {
+    let (e, t) = exp::<_, L, N, OFFSET>(lanes, core, splat, x);
+    for j in 0..N {
         *seen = lanes.seen(*seen, t[j]);
-        chunk.store(lanes, j * T::Compute::LANES, e[j]);
-        halves[j] = lanes.fold(e[j]);
+        if WHOLE || j + 1 < N {
+            chunk.store(lanes, j * n, e[j]);
+            halves[j] = lanes.fold(e[j]);
+        } else {
+            chunk.store_partial(lanes, j * n, e[j]);
+            halves[j] = lanes.fold(lanes.keep_first(e[j], len - j * n));
+        }
     }
     fold_block::<T, L>(lanes, halves)
 }
@@ -232,7 +283,7 @@ where
 pub fn exp_part<T, U, L, C, const OFFSET: bool>(
     lanes: L,
     core: &Core<T::Compute>,
-    shift: &Splat<V<T, L>>,
+    (shift, splat): (&Shift<T::Compute>, &Splat<V<T, L>>),
     chunk: &mut C,
     seen: &mut Seen<T, L>,
 ) -> Half<T, L>
@@ -245,14 +296,15 @@ where
     let n = T::Compute::LANES;
     let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
     let (len, mut at) = (chunk.len(), 0);
+    let absent = chunk.absent(shift.near + shift.offset);
     while at < len {
         let whole = at + n <= len;
         let x = if whole {
             chunk.load(lanes, at)
         } else {
-            chunk.load_or(lanes, at, -T::Compute::INFINITY)
+            chunk.load_or(lanes, at, absent)
         };
-        let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [x]);
+        let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, splat, [x]);
         *seen = lanes.seen(*seen, t);
         halves[at / n] = if whole {
             chunk.store(lanes, at, e);
@@ -275,7 +327,7 @@ pub fn fold_block<T: Element, L: Memory<T>>(lanes: L, halves: [Half<T, L>; BLOCK
     )
 }
 
-/// Applies `f` to every vector of the row and stores the result; absent lanes hold 0.
+/// Applies `f`, lane by lane, to every vector of the row and stores the result; absent lanes hold 0.
 #[inline(always)]
 pub fn map<T, U, L>(lanes: L, row: impl Row<T, U>, f: impl Fn(V<T, L>) -> V<T, L>)
 where
@@ -292,21 +344,21 @@ where
         }
     }
     let (len, mut at) = (tail.len(), 0);
-    while at < len {
-        let whole = at + n <= len;
-        let x = if whole {
-            tail.load(lanes, at)
-        } else {
-            tail.load_or(lanes, at, T::Compute::ZERO)
-        };
-        let v = f(x);
-        if whole {
-            tail.store(lanes, at, v);
-        } else {
-            tail.store_partial(lanes, at, v);
+    if len < n {
+        if len > 0 {
+            let v = f(tail.load_or(lanes, 0, T::Compute::ZERO));
+            tail.store_partial(lanes, 0, v);
         }
+        return;
+    }
+    // The last vector overlaps the one before: its elements are loaded before any is stored over.
+    let last = f(tail.load(lanes, len - n));
+    while at + n < len {
+        let v = f(tail.load(lanes, at));
+        tail.store(lanes, at, v);
         at += n;
     }
+    tail.store(lanes, len - n, last);
 }
 
 /// Applies `f(at, x)` to the vector at element `at` of the row, stores the first of its results and gives the sum of the
@@ -402,6 +454,27 @@ pub fn max<T: Element, L: Memory<T>>(lanes: L, row: &[T]) -> T::Compute {
     lanes.reduce_max(lanes.max(lanes.max(m[0], m[1]), lanes.max(m[2], m[3])))
 }
 
+/// The quotients of a row of e.
+#[inline(always)]
+pub fn divide<T, U, L>(lanes: L, row: impl Row<T, U>, total: &Total<T::Compute>)
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+{
+    if L::FUSED && !total.flushes {
+        map(lanes, row, Quotient::<V<T, L>>::large(lanes, total.sum));
+    } else {
+        let quotient = Quotient::new(lanes, total.sum);
+        map(
+            lanes,
+            row,
+            #[inline(always)]
+            |e| quotient.of(lanes, e),
+        );
+    }
+}
+
 /// e/S from e: `fma(e, high, e·low)·2^−64`, and 0 where it would be subnormal.
 ///
 /// The reciprocal has two terms, so that a row whose sum is one of its terms gives exactly 1. Without a fused
@@ -439,6 +512,17 @@ impl<V: Copy> Quotient<V> {
             lower: lanes.splat(lower()),
             threshold: lanes.splat(sum.threshold()),
         }
+    }
+
+    /// Of e that are [`large`](Exps::large) and have a [moderate](Sum::is_moderate) sum: nothing is flushed, and the factor
+    /// 2^−64 is part of the reciprocal, with the same bits. Both terms of the reciprocal are multiples of the last place of
+    /// 1/S in twice the precision, and so are 0 or at least 2^−118: neither they nor their products with e are subnormal.
+    #[inline(always)]
+    pub fn large<F: Float, L: Lanes<F, V = V>>(lanes: L, sum: F::Sum) -> impl Fn(V) -> V {
+        let (high, low) = L::terms(sum);
+        let (high, low) = (lanes.splat(high * lower()), lanes.splat(low * lower()));
+        #[inline(always)]
+        move |e| lanes.mul_add(e, high, lanes.mul(e, low))
     }
 
     #[inline(always)]

@@ -22,11 +22,16 @@ pub trait Row<T: Element, U: Element> {
     fn blocks(self) -> (impl Iterator<Item = Self::Chunk>, Self::Chunk);
 }
 
-/// Part of a row. `at` counts elements and is a multiple of the lanes.
+/// Part of a row. `at` counts elements.
 pub trait Chunk<T: Element, U: Element> {
     /// Whether results are stored.
     const STORES: bool = true;
     fn len(&self) -> usize;
+    /// What absent elements are taken for where logits near `near` are expected: nothing is said of them then.
+    #[inline(always)]
+    fn absent(&self, near: T::Compute) -> T::Compute {
+        near
+    }
     /// Hints for the vector at `at` of what comes a page later.
     #[inline(always)]
     fn prefetch<L: Memory<T> + Memory<U>>(&mut self, _: L, _at: usize) {}

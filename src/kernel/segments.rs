@@ -6,7 +6,7 @@
 use super::log_softmax::subtract;
 use super::logits::Logits;
 use super::masked::{self, ExpsByBlock, Found, Results, SumRow, WithSink};
-use super::passes::{Exps, exp_sum, max};
+use super::passes::{Exps, Total, exp_sum, max};
 use super::row::{Pair, Read};
 use super::softmax::{Again, SumOf, quotients_in_place};
 use super::{Kernel, Place};
@@ -43,7 +43,7 @@ impl<T: Element> Kernel<T> for Segment<'_, T> {
                 *exps = exp_sum::<T, T::Compute, L, true, false>(lanes, Pair(x, e), &shift);
             }
             Segment::Sum(x, None, shift, exps) => *exps = exp_sum::<T, T, L, true, false>(lanes, Read(x), &shift),
-            Segment::Scale(e, sum) => quotients_in_place(lanes, e, sum),
+            Segment::Scale(e, sum) => quotients_in_place(lanes, e, &Total::new(sum, false)),
             Segment::Quotient(place, shift, sum) => lanes.call(Again { place, shift, sum }),
             Segment::Subtract(place, log) => subtract(lanes, place, log),
         }

@@ -13,7 +13,9 @@
 
 use super::passes::{Quotient, V, load, store};
 use super::row::{BLOCK, block};
-use super::softmax::{SumOf, fill, guess, guess_at, largest_looked_at, quotients, sum_storing, sum_under_maximum};
+use super::softmax::{
+    SumOf, TotalOf, fill, guess, guess_at, largest_looked_at, quotients, sum_storing, sum_under_maximum,
+};
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Stack, assume_written};
 use crate::element::{Element, Float, Sum};
@@ -33,6 +35,16 @@ const VECTORS: usize = tuning::SHORT_ROW_VECTORS;
 /// Rows that are worth a batch: fewer are done sooner one by one.
 const FEWEST: usize = 3;
 
+/// Rows of more than a block that are worth a batch, if they end inside a block.
+const FEWEST_LONGER: usize = 8;
+
+/// Whether `count` rows of `cols` elements are done here.
+#[inline(always)]
+pub fn suits<T: Element>(count: usize, cols: usize) -> bool {
+    let longer = cols <= longest::<T>() && !cols.is_multiple_of(block::<T>()) && count >= FEWEST_LONGER;
+    cols <= block::<T>() || longer
+}
+
 /// Elements to a row, at most.
 pub const fn longest<T: Element>() -> usize {
     VECTORS * T::Compute::LANES
@@ -49,7 +61,8 @@ type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
 
 /// Softmax of every row, each of 1 to `longest` elements.
 #[inline(always)]
-pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mut place: Place<'_, T>, rows: Rows) {
+pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: &mut Place<'_, T>, rows: Rows) {
+    let mut place = place.reborrow();
     let (count, width) = (rows.rows(), T::Compute::LANES);
     let rows = match place {
         Place::Apart(..) => rows,
@@ -181,18 +194,18 @@ impl<T: Element> Kernel<T> for UnderMaximum<'_, '_, T> {
     }
 }
 
-/// Softmax of one row of at most [`BLOCK`] vectors whose exps `sum` stores.
+/// Softmax of one row of at most [`BLOCK`] vectors whose exps `total` stores.
 #[inline(always)]
 fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     place: &mut Place<'_, T>,
-    sum: impl FnOnce(&[T], &mut [MaybeUninit<T::Compute>]) -> Option<SumOf<T>>,
+    total: impl FnOnce(&[T], &mut [MaybeUninit<T::Compute>]) -> Option<TotalOf<T>>,
 ) {
     let mut e = [MaybeUninit::uninit(); 128];
     let x = place.input();
     let e = &mut e[..x.len()];
-    match sum(x, e) {
-        Some(sum) => quotients(lanes, e, place.output(), sum),
+    match total(x, e) {
+        Some(total) => quotients(lanes, e, place.output(), &total),
         None => fill(place.output(), T::NAN),
     }
 }
@@ -349,11 +362,11 @@ impl<T: Element> Source<T> for Plain<'_> {
         _: Shift<T::Compute>,
         failed: Option<SumOf<T>>,
     ) -> Result<SumOf<T>, T> {
-        let sum = match failed {
+        let total = match failed {
             Some(_) => sum_under_maximum(lanes, x, e),
             None => sum_storing(lanes, x, e),
         };
-        sum.ok_or(T::NAN)
+        total.map(|total| total.sum).ok_or(T::NAN)
     }
 }
 

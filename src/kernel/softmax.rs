@@ -8,7 +8,7 @@
 //! only; where it is not, N decides ties of the rounding to n. Short rows run side by side ([`short_rows`]), long ones in
 //! place store their exps over the logits ([`overwrite`]).
 
-use super::passes::{Exps, Quotient, V, exp_sum, map, max};
+use super::passes::{Exps, Quotient, Total, V, divide, exp_sum, map, max};
 use super::row::{Pair, Read};
 use super::{Buffers, Kernel, Place, overwrite, short_rows};
 use crate::arch::memory::{Cells, Scratch, as_output, assume_written};
@@ -16,7 +16,6 @@ use crate::element::{Element, Float, Sum};
 use crate::lanes::{Memory, STREAM_ALIGN};
 use crate::layout::Layout;
 use crate::math::exp::{Shift, exp};
-use crate::rows::Rows;
 use crate::sizes::Sizes;
 use crate::tuning;
 use core::mem::MaybeUninit;
@@ -111,6 +110,8 @@ pub fn shift_at<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
 
 /// The sum of a row of `T`.
 pub type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
+/// What a row of `T` is divided by.
+pub type TotalOf<T> = Total<<T as Element>::Compute>;
 
 /// Whether a pass under a guessed shift may be used.
 #[inline(always)]
@@ -145,15 +146,16 @@ impl<T: Element> Kernel<T> for FindSum<'_, T> {
     }
 }
 
-/// Stores e of the row `x` in `e` and returns Σe, or `None` like [`sum`].
+/// Stores e of the row `x` in `e` and returns what it is divided by, or `None` like [`sum`].
 #[inline(always)]
 pub fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &[T],
     e: &mut [MaybeUninit<T::Compute>],
-) -> Option<SumOf<T>> {
-    let mut found = None;
+) -> Option<TotalOf<T>> {
+    let (shift, mut found) = (guess(x, L::FUSED), None);
     lanes.call(StoreExps {
+        shift: &shift,
         x,
         e,
         found: &mut found,
@@ -162,34 +164,35 @@ pub fn sum_storing<T: Element, L: Memory<T> + Memory<T::Compute>>(
 }
 
 struct StoreExps<'a, T: Element> {
+    shift: &'a Shift<T::Compute>,
     x: &'a [T],
     e: &'a mut [MaybeUninit<T::Compute>],
-    found: &'a mut Option<SumOf<T>>,
+    found: &'a mut Option<TotalOf<T>>,
 }
 
 impl<T: Element> Kernel<T> for StoreExps<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { x, e, found } = self;
-        let exps = exp_sum::<T, T::Compute, L, false, false>(lanes, Pair(x, &mut *e), &guess(x, L::FUSED));
+        let Self { shift, x, e, found } = self;
+        let exps = exp_sum::<T, T::Compute, L, false, false>(lanes, Pair(x, &mut *e), shift);
         *found = if accepts(&exps) {
-            Some(exps.sum)
+            Some(exps.total())
         } else {
             sum_under_maximum(lanes, x, e)
         };
     }
 }
 
-/// The three-pass form: stores e of the row `x`, whose guess failed, in `e` and returns Σe, or `None` like [`sum`].
+/// The three-pass form: [`sum_storing`] of a row `x` whose guess failed.
 #[inline(always)]
 pub fn sum_under_maximum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &[T],
     e: &mut [MaybeUninit<T::Compute>],
-) -> Option<SumOf<T>> {
+) -> Option<TotalOf<T>> {
     let shift = shift_of_max(lanes, x)?;
     let exps = exp_sum::<T, T::Compute, L, true, true>(lanes, Pair(x, e), &shift);
-    (!exps.sum.is_nan()).then_some(exps.sum)
+    (!exps.sum.is_nan()).then_some(exps.total())
 }
 
 /// The quotients of a row whose sum is known, every exp computed once more.
@@ -274,27 +277,53 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
         };
     }
     let Some(e) = T::as_compute(y) else { return };
-    let sum = sum_storing(lanes, x, e);
-    finish::<T, L>(lanes, e, sum);
+    let total = sum_storing(lanes, x, e);
+    finish::<T, L>(lanes, e, total);
 }
 
-/// Rows whose exps are kept in the output: each is divided after the next is summed, so that no division waits for the
-/// end of its own sum.
+/// Rows that are divided each after the next is summed and the one after that is guessed, so that no division waits for
+/// the end of its own sum, and no exp for its guess. Exps are kept in the output where it is apart and has their type,
+/// else aside.
 #[inline(always)]
-fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>], rows: Rows) {
-    let Some(e) = T::as_compute(y) else { return };
-    let mut last = None;
-    for r in 0..=rows.rows() {
-        let sum = if r < rows.rows() {
-            sum_storing(lanes, rows.input(x, r), rows.output(e, r))
-        } else {
-            None
-        };
-        if r > 0 {
-            finish::<T, L>(lanes, rows.output(e, r - 1), last);
+fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, buffers: &mut Buffers<'_, T>, rows: usize) {
+    let apart = matches!(buffers.place, Place::Apart(..));
+    let mut scratch = Scratch::new();
+    let (mut now, mut before) = scratch.as_elements::<T::Compute>().split_at_mut(half_scratch::<T>());
+    let mut shift = guess(buffers.input(0), L::FUSED);
+    // Not copied from one row to the next: a copy reads more at once than was written, and waits for it.
+    let mut totals = [None; 2];
+    for r in 0..=rows {
+        if r < rows {
+            let (x, y) = buffers.split(r);
+            let e = match y.and_then(T::as_compute) {
+                Some(e) => e,
+                None => &mut now[..x.len()],
+            };
+            lanes.call(StoreExps {
+                shift: &shift,
+                x,
+                e,
+                found: &mut totals[r % 2],
+            });
+            if r + 1 < rows {
+                shift = guess(buffers.input(r + 1), L::FUSED);
+            }
         }
-        last = sum;
+        if r > 0 {
+            let y = buffers.output(r - 1);
+            match (&totals[(r - 1) % 2], T::as_compute(y)) {
+                (Some(total), Some(e)) if apart => quotients_in_place(lanes, e, total),
+                (Some(total), _) => quotients(lanes, &mut before[..y.len()], y, total),
+                (None, _) => fill(y, T::NAN),
+            }
+        }
+        (now, before) = (before, now);
     }
+}
+
+/// Elements of which scratch holds two rows.
+const fn half_scratch<T: Element>() -> usize {
+    Scratch::capacity::<T::Compute>() / 2
 }
 
 /// The quotients of a row whose exps are stored; NaN where it has no sum.
@@ -302,27 +331,21 @@ fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], 
 fn finish<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     e: &mut [MaybeUninit<T::Compute>],
-    sum: Option<SumOf<T>>,
+    total: Option<TotalOf<T>>,
 ) {
-    match sum {
-        Some(sum) => quotients_in_place(lanes, e, sum),
+    match &total {
+        Some(total) => quotients_in_place(lanes, e, total),
         None => fill(e, T::Compute::NAN),
     }
 }
 
 /// e/S in the place of e, every element of which was stored.
 #[inline(always)]
-pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], sum: F::Sum) {
-    let quotient = Quotient::new(lanes, sum);
+pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], total: &Total<F>) {
     #[allow(unsafe_code)]
     // SAFETY: the caller's exp pass stored every element.
     let e = unsafe { assume_written(e) };
-    map(
-        lanes,
-        Cells::in_place(e),
-        #[inline(always)]
-        |e| quotient.of(lanes, e),
-    );
+    divide(lanes, Cells::in_place(e), total);
 }
 
 /// One row whose exps are kept aside if they fit there, else computed twice.
@@ -341,7 +364,7 @@ fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &
     let mut scratch = Scratch::new();
     let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
     match sum_storing(lanes, x, e) {
-        Some(sum) => quotients(lanes, e, y, sum),
+        Some(total) => quotients(lanes, e, y, &total),
         None => fill(y, T::NAN),
     }
 }
@@ -352,18 +375,12 @@ pub fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     e: &mut [MaybeUninit<T::Compute>],
     y: &mut [MaybeUninit<T>],
-    sum: SumOf<T>,
+    total: &TotalOf<T>,
 ) {
-    let quotient = Quotient::new(lanes, sum);
     #[allow(unsafe_code)]
     // SAFETY: the caller's exp pass stored every element.
     let e = unsafe { assume_written(e) };
-    map(
-        lanes,
-        Pair(&*e, y),
-        #[inline(always)]
-        |e| quotient.of(lanes, e),
-    );
+    divide(lanes, Pair(&*e, y), total);
 }
 
 /// One row in place.
@@ -375,7 +392,7 @@ pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: 
     {
         let sum = overwrite::sum(lanes, x, shift);
         if let Some(e) = T::as_compute(as_output(x)) {
-            finish::<T, L>(lanes, e, sum);
+            finish::<T, L>(lanes, e, sum.map(|sum| Total::new(sum, false)));
         }
         return;
     }
@@ -383,7 +400,7 @@ pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: 
         let mut scratch = Scratch::new();
         let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
         return match sum_storing(lanes, x, e) {
-            Some(sum) => quotients(lanes, e, as_output(x), sum),
+            Some(total) => quotients(lanes, e, as_output(x), &total),
             None => fill(as_output(x), T::NAN),
         };
     }
@@ -426,33 +443,32 @@ fn store_over<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [
     let exps = exp_sum::<T, T, L, true, false>(lanes, Cells::in_place(x), shift);
     let x = as_output(x);
     match T::as_compute(x) {
-        Some(e) if !exps.sum.is_nan() => quotients_in_place(lanes, e, exps.sum),
+        Some(e) if !exps.sum.is_nan() => quotients_in_place(lanes, e, &exps.total()),
         _ => fill(x, T::NAN),
     }
 }
 
 /// Softmax of each row.
-pub struct Softmax<'a, T>(pub Buffers<'a, T>);
+///
+/// Its argument goes through the call in a register: what is copied there is read at once, wider than it was written, and
+/// so waits for everything before it.
+pub struct Softmax<'p, 'a, T>(pub &'p mut Buffers<'a, T>);
 
-impl<T: Element> Kernel<T> for Softmax<'_, T> {
+impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Buffers { place, rows } = self.0;
-        if let Layout::Strided(rows) = rows
-            && rows.cols() <= short_rows::longest::<T>()
-        {
-            return short_rows::softmax(lanes, place, rows);
-        }
-        let place = match (place, rows) {
-            (Place::Apart(x, y), Layout::Strided(rows)) if T::IS_COMPUTE && rows.cols() <= OVERLAPPED => {
-                return overlapped(lanes, x, y, rows);
+        let buffers = self.0;
+        let (rows, mut r, end) = (buffers.rows, 0, buffers.rows.rows());
+        if let Layout::Strided(rows) = rows {
+            if short_rows::suits::<T>(end, rows.cols()) {
+                return short_rows::softmax(lanes, &mut buffers.place, rows);
             }
-            (place, _) => place,
-        };
-        let mut buffers = Buffers { place, rows };
-        let (mut r, end) = (0, rows.rows());
+            if rows.cols() <= OVERLAPPED.min(half_scratch::<T>()) {
+                return overlapped(lanes, buffers, end);
+            }
+        }
         while r < end {
-            r = short_rows::side_by_side(lanes, &mut buffers, r, end);
+            r = short_rows::side_by_side(lanes, buffers, r, end);
             if r < end {
                 match &mut buffers.place {
                     Place::Apart(x, y) => row(lanes, rows.input(x, r), rows.output(y, r)),

@@ -41,6 +41,8 @@ pub struct Core<F: Float> {
     pub ln2_low: F,
     /// Bits of t that are 0 while the exponent fits.
     pub forbidden: F::Bits,
+    /// The bit of t that is 1 from e = 2 on, while the exponent fits.
+    pub large: F::Bits,
     /// From this magnitude of the maximum on, it is subtracted first: the difference is exact there for every x whose
     /// e does not vanish (Sterbenz), and n stays small enough for the reduction.
     pub offset_from: F,
@@ -52,6 +54,7 @@ pub static EIGHTHS: Core<f32> = Core {
     ln2_high: 0.086_643_4,
     ln2_low: -2.380_817_9e-10,
     forbidden: !(0x4b40_0000 | 0x7ff),
+    large: 0x400,
     offset_from: 16384.0,
 };
 
@@ -61,6 +64,7 @@ pub static OCTAVE: Core<f32> = Core {
     ln2_high: core::f32::consts::LN_2,
     ln2_low: -1.904_654_3e-9,
     forbidden: !(0x4b40_0000 | 0xff),
+    large: 0x80,
     offset_from: 16384.0,
 };
 
@@ -78,6 +82,7 @@ pub static OCTAVE_F64: Core<f64> = Core {
     ln2_high: core::f64::consts::LN_2,
     ln2_low: 2.319_046_813_846_299_6e-17,
     forbidden: !(0x4338_0000_0000_0000 | 0x7ff),
+    large: 0x400,
     offset_from: 16384.0,
 };
 
@@ -151,6 +156,8 @@ static EIGHTHS_TABLE: [f32; 8] = {
 pub struct Shift<F> {
     /// N: e = e^(x − offset) · 2^−N.
     pub n: i32,
+    /// x − offset where e is far from both ends of its range.
+    pub near: F,
     /// B = 1.5·2^23 + steps·(127 − N).
     pub base: F,
     /// (N − 120 + 1/32)·ln 2 (f64: N − 1016): smaller x are raised to this.
@@ -168,6 +175,7 @@ impl<F: Float> Shift<F> {
         let n = ((near * F::LOG2_E + F::ROUND) - F::ROUND) - F::from_i32(bias);
         Self {
             n: n.to_i32(),
+            near,
             base: F::ROUND + F::from_i32(core.steps) * (F::from_i32(F::BIAS) - n),
             low: ((n - F::from_i32(F::BIAS - 7)) + F::from_f64(0.031_25)) * F::LN_2,
             offset,

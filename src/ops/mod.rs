@@ -105,7 +105,7 @@ fn softmax_of_row<T: Element>(isa: Isa, mut place: Place<'_, T>) {
     let len = place.input().len();
     if len > block::<T>() {
         let rows = Rows::new(1, len).into();
-        T::softmax(isa, Softmax(Buffers { place, rows }));
+        T::softmax(isa, Softmax(&mut Buffers { place, rows }));
     } else if len > 0 {
         T::softmax_single(isa, Single(&mut place));
     }
@@ -118,7 +118,7 @@ fn softmax_of_rows<T: Element>(isa: Isa, place: Place<'_, T>, rows: Rows) {
         softmax_of_row(isa, place.part(0..rows.cols()));
     } else if !rows.is_empty() {
         let rows = rows.into();
-        T::softmax(isa, Softmax(Buffers { place, rows }));
+        T::softmax(isa, Softmax(&mut Buffers { place, rows }));
     }
 }
 

@@ -115,7 +115,7 @@ impl Isa {
     ) -> Result<(), Error> {
         let y = checked(x, y, offsets)?;
         self.require()?;
-        T::softmax(self, Softmax(Buffers::apart(x, y, Layout::Ragged(offsets))));
+        T::softmax(self, Softmax(&mut Buffers::apart(x, y, Layout::Ragged(offsets))));
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl Isa {
     pub fn softmax_ragged_in_place<T: Element>(self, x: &mut [T], offsets: &[usize]) -> Result<(), Error> {
         check_input(x, offsets)?;
         self.require()?;
-        T::softmax(self, Softmax(Buffers::in_place(x, Layout::Ragged(offsets))));
+        T::softmax(self, Softmax(&mut Buffers::in_place(x, Layout::Ragged(offsets))));
         Ok(())
     }
 

@@ -51,7 +51,7 @@ pub fn long_masked<T: Element>(isa: Isa, mut row: Place<'_, T>, mask: &Mask<'_, 
     };
     let shift = logits.guess(&x[logits.start - columns.start..], fused);
     let guessed = sums(&shift, e.as_deref_mut(), |sum| MaskedPart::Guessed(sum));
-    let Outcome { shift, sum } = decide(
+    let Outcome { shift, sum, .. } = decide(
         &logits,
         fused,
         (shift, guessed),

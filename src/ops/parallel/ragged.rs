@@ -127,7 +127,7 @@ fn softmax<T: Element>(place: Place<'_, T>, offsets: &[usize]) {
         if is_long(Rows::new(rows.rows(), place.input().len())) {
             long_softmax(isa, place);
         } else {
-            T::softmax(isa, Softmax(Buffers { place, rows }));
+            T::softmax(isa, Softmax(&mut Buffers { place, rows }));
         }
     });
 }
