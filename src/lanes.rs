@@ -93,6 +93,12 @@ pub trait Lanes<F: Float>: Copy {
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen;
     /// Whether no bit of `forbidden` was set in any pattern.
     fn seen_none_of(self, seen: Self::Seen, forbidden: F::Bits) -> bool;
+    /// Whether no pattern of `v`, which are like those of [`seen`](Self::seen), has a `forbidden` bit after `room` is added.
+    #[inline(always)]
+    fn has_room(self, v: Self::V, room: F, forbidden: F::Bits) -> bool {
+        let seen = self.seen(self.seen_none(), self.add(v, self.splat(room)));
+        self.seen_none_of(seen, forbidden)
+    }
     /// Whether `bit` was set in every pattern; not asked for where multiply-add is not fused.
     #[inline(always)]
     fn seen_all_with(self, _seen: Self::Seen, _bit: F::Bits) -> bool {

@@ -220,6 +220,14 @@ impl Lanes<f32> for Avx2 {
         f._mm256_testz_si256(seen[0], f._mm256_set1_epi32(forbidden as i32)) == 1
     }
     #[inline(always)]
+    fn has_room(self, v: Self::V, room: f32, forbidden: u32) -> bool {
+        let (f, max) = (self.0.avx, |a, b| self.0.avx2._mm256_max_epu32(a, b));
+        let v = each!(0 1 2 3; I => f._mm256_castps_si256(v[I]));
+        let most = f._mm256_castsi256_ps(max(max(v[0], v[1]), max(v[2], v[3])));
+        let raised = f._mm256_castps_si256(f._mm256_add_ps(most, f._mm256_set1_ps(room)));
+        f._mm256_testz_si256(raised, f._mm256_set1_epi32(forbidden as i32)) == 1
+    }
+    #[inline(always)]
     fn seen_all_with(self, seen: Self::Seen, bit: u32) -> bool {
         let f = self.0.avx;
         f._mm256_testc_si256(seen[1], f._mm256_set1_epi32(bit as i32)) == 1

@@ -88,7 +88,7 @@ impl<T: Element> Kernel<T> for Overwrite<'_, T> {
         let core = T::Compute::core(L::FUSED);
         let splat = shift.splat(lanes);
         // Room above: of the exponents that fit their field, the largest means infinity.
-        let room = lanes.splat(T::Compute::from_i32(3 * core.steps));
+        let room = T::Compute::from_i32(3 * core.steps);
         let mut sums = Sums::new(lanes, 0);
         let (len, n) = (x.len(), T::Compute::LANES);
         let whole = len - len % block::<T>();
@@ -102,7 +102,7 @@ impl<T: Element> Kernel<T> for Overwrite<'_, T> {
                 let (e, t) = exp::<_, L, BLOCK, false>(lanes, core, &splat, v);
                 let mut seen = lanes.seen_none();
                 for t in t {
-                    seen = lanes.seen(seen, lanes.add(t, room));
+                    seen = lanes.seen(seen, lanes.add(t, lanes.splat(room)));
                 }
                 if !lanes.seen_none_of(seen, core.forbidden) {
                     return;
@@ -127,8 +127,7 @@ impl<T: Element> Kernel<T> for Overwrite<'_, T> {
                 }
                 let v = load::<T, L>(lanes, &x[at..at + present], -T::Compute::INFINITY);
                 let ([e], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [v]);
-                let seen = lanes.seen(lanes.seen_none(), lanes.add(t, room));
-                if !lanes.seen_none_of(seen, core.forbidden) {
+                if !lanes.has_room(t, room, core.forbidden) {
                     return;
                 }
                 store::<T, L>(lanes, &mut as_output(x)[at..at + present], e);
