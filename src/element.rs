@@ -114,8 +114,11 @@ pub trait Sum<F>: Copy + Send + Sync {
     fn accumulate(self, x: F) -> Self;
     /// Whether 128 ≤ S ≤ 2^126 (f64: 2^1022).
     fn in_range(self) -> bool;
-    /// Whether S ≤ 2^64: the reciprocal, and its second term, are then no smaller than 2^−118.
-    fn is_moderate(self) -> bool;
+    /// Whether S ≤ 2^64: what follows from that is told at `Quotient::large`.
+    #[inline(always)]
+    fn is_moderate(self) -> bool {
+        self.to_f64() <= RAISE
+    }
     fn is_nan(self) -> bool;
     /// S itself, rounded.
     fn rounded(self) -> F;
@@ -130,9 +133,6 @@ pub trait Sum<F>: Copy + Send + Sync {
     /// `n·ln 2 + ln S` as an unevaluated sum of two `F`.
     fn log(self, n: i32) -> (F, F);
 }
-
-/// 2^64, the bound of [`Sum::is_moderate`].
-const MODERATE: f64 = 18_446_744_073_709_551_616.0;
 
 impl Element for f32 {
     type Compute = f32;
@@ -392,10 +392,6 @@ impl Sum<f32> for f64 {
         (128.0..=8.507_059_173_023_462e37).contains(&self)
     }
     #[inline(always)]
-    fn is_moderate(self) -> bool {
-        self <= MODERATE
-    }
-    #[inline(always)]
     fn is_nan(self) -> bool {
         f64::is_nan(self)
     }
@@ -471,10 +467,6 @@ impl Sum<f64> for DoubleDouble {
     #[inline(always)]
     fn in_range(self) -> bool {
         (128.0..=4.494_232_837_155_79e307).contains(&self.high)
-    }
-    #[inline(always)]
-    fn is_moderate(self) -> bool {
-        self.high <= MODERATE
     }
     #[inline(always)]
     fn is_nan(self) -> bool {

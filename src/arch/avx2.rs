@@ -376,7 +376,7 @@ impl Memory<f32> for Avx2 {
     }
     #[inline(always)]
     fn store_partial(self, dst: &mut [MaybeUninit<f32>], v: Self::V) {
-        // One of them ends it, those before it are whole.
+        // All before the last are whole.
         let mut rest = dst;
         for v in v {
             if rest.len() < 8 {

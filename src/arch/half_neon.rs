@@ -1,7 +1,8 @@
 //! Loads and stores of f16 and bf16 on NEON.
 //!
-//! f16 by `fcvtl` and `fcvtn`, which every AArch64 CPU has (they keep subnormals, whatever FPCR says), written as
-//! assembly because the intrinsics have a type that is not stable; bf16 by shifts and an integer rounding.
+//! f16 by `fcvtl` and `fcvtn`, which every AArch64 CPU has, written as assembly because the intrinsics have a type that is
+//! not stable; bf16 by zips and an integer rounding. Both instructions keep the subnormals of f16 whatever FPCR.FZ says;
+//! the rounding mode, AHP and DN must be what Rust assumes anyway: 0.
 
 use super::half::Half;
 use super::neon::Neon;

@@ -91,12 +91,17 @@ pub fn scaled<T: Element, L: Memory<T>>(lanes: L, scale: T::Compute, x: V<T, L>)
 
 /// A score whose logit is about `near`; −∞ where there is none, or none in f16.
 #[inline(always)]
-fn score_of<F: Float>(near: F, scale: F) -> F {
-    let (score, largest) = (near / scale, F::from_i32(1 << 15));
-    if score > -largest && score < largest {
+fn score_of<T: Element>(near: T::Compute, scale: T::Compute) -> T::Compute {
+    let least = if T::IS_COMPUTE {
+        T::Compute::LEAST
+    } else {
+        T::Compute::from_i32(-(1 << 15))
+    };
+    let score = near / scale;
+    if score > least && score < -least {
         score
     } else {
-        -F::INFINITY
+        -T::Compute::INFINITY
     }
 }
 
@@ -149,7 +154,7 @@ macro_rules! chunk_of_pair {
             }
             #[inline(always)]
             fn absent(&self, near: T::Compute) -> T::Compute {
-                score_of(near, self.1)
+                score_of::<T>(near, self.1)
             }
             #[inline(always)]
             fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {

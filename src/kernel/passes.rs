@@ -27,7 +27,7 @@ pub struct Exps<F: Float> {
     pub sum: F::Sum,
     /// Every exponent fitted its field, so that no e is garbage.
     pub fits: bool,
-    /// If they did, every e is at least 2, about.
+    /// If they did, every e is at least √2.
     pub large: bool,
 }
 
@@ -154,17 +154,15 @@ where
         sums.add(lanes, sum);
     }
     if tail.len() > 0 {
-        let vectors = if L::WIDE && !ROLLED {
-            tail.len().div_ceil(T::Compute::LANES)
+        let sum = if L::WIDE && !ROLLED {
+            match tail.len().div_ceil(T::Compute::LANES) {
+                1 => exp_abreast::<T, U, L, _, 1, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
+                2 => exp_abreast::<T, U, L, _, 2, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
+                3 => exp_abreast::<T, U, L, _, 3, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
+                _ => exp_abreast::<T, U, L, _, BLOCK, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
+            }
         } else {
-            0
-        };
-        let sum = match vectors {
-            1 => exp_abreast::<T, U, L, _, 1, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
-            2 => exp_abreast::<T, U, L, _, 2, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
-            3 => exp_abreast::<T, U, L, _, 3, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
-            4 => exp_abreast::<T, U, L, _, 4, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
-            _ => exp_part::<T, U, L, _, OFFSET>(lanes, core, splat, &mut tail, &mut seen),
+            exp_part::<T, U, L, _, OFFSET>(lanes, core, splat, &mut tail, &mut seen)
         };
         sums.add(lanes, sum);
     }
@@ -228,7 +226,7 @@ where
     C: Chunk<T, U>,
 {
     let (n, len) = (T::Compute::LANES, chunk.len());
-    let absent = chunk.absent(shift.near + shift.offset);
+    let absent = chunk.absent(shift.near);
     let zero = lanes.splat(T::Compute::ZERO);
     let (mut x, mut halves) = ([zero; N], [lanes.fold(zero); BLOCK]);
     for j in 0..N {
@@ -296,7 +294,7 @@ where
     let n = T::Compute::LANES;
     let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
     let (len, mut at) = (chunk.len(), 0);
-    let absent = chunk.absent(shift.near + shift.offset);
+    let absent = chunk.absent(shift.near);
     while at < len {
         let whole = at + n <= len;
         let x = if whole {
@@ -515,8 +513,9 @@ impl<V: Copy> Quotient<V> {
     }
 
     /// Of e that are [`large`](Exps::large) and have a [moderate](Sum::is_moderate) sum: nothing is flushed, and the factor
-    /// 2^−64 is part of the reciprocal, with the same bits. Both terms of the reciprocal are multiples of the last place of
-    /// 1/S in twice the precision, and so are 0 or at least 2^−118: neither they nor their products with e are subnormal.
+    /// 2^−64 is part of the reciprocal, with the same bits: in f32 both terms of that are multiples of the last place of 1/S
+    /// in f64, and so are 0 or at least 2^−118, so that neither they nor their products with e are subnormal. In f64 the
+    /// smaller may be subnormal where a sum is a power of two but for a sink that vanishes beside it, and adds nothing.
     #[inline(always)]
     pub fn large<F: Float, L: Lanes<F, V = V>>(lanes: L, sum: F::Sum) -> impl Fn(V) -> V {
         let (high, low) = L::terms(sum);

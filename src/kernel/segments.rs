@@ -6,9 +6,9 @@
 use super::log_softmax::subtract;
 use super::logits::Logits;
 use super::masked::{self, ExpsByBlock, Found, Results, SumRow, WithSink};
-use super::passes::{Exps, Total, exp_sum, max};
+use super::passes::{Exps, exp_sum, max};
 use super::row::{Pair, Read};
-use super::softmax::{Again, SumOf, quotients_in_place};
+use super::softmax::{Again, SumOf, TotalOf, quotients_in_place};
 use super::{Kernel, Place};
 use crate::element::Element;
 use crate::lanes::Memory;
@@ -27,7 +27,7 @@ pub enum Segment<'a, T: Element> {
         &'a mut Exps<T::Compute>,
     ),
     /// e/S from every e that was stored.
-    Scale(&'a mut [MaybeUninit<T::Compute>], SumOf<T>),
+    Scale(&'a mut [MaybeUninit<T::Compute>], TotalOf<T>),
     /// e/S.
     Quotient(Place<'a, T>, Shift<T::Compute>, SumOf<T>),
     /// x minus offset, high and low.
@@ -43,7 +43,7 @@ impl<T: Element> Kernel<T> for Segment<'_, T> {
                 *exps = exp_sum::<T, T::Compute, L, true, false>(lanes, Pair(x, e), &shift);
             }
             Segment::Sum(x, None, shift, exps) => *exps = exp_sum::<T, T, L, true, false>(lanes, Read(x), &shift),
-            Segment::Scale(e, sum) => quotients_in_place(lanes, e, &Total::new(sum, false)),
+            Segment::Scale(e, total) => quotients_in_place(lanes, e, &total),
             Segment::Quotient(place, shift, sum) => lanes.call(Again { place, shift, sum }),
             Segment::Subtract(place, log) => subtract(lanes, place, log),
         }

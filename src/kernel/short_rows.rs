@@ -41,8 +41,8 @@ const FEWEST_LONGER: usize = 8;
 /// Whether `count` rows of `cols` elements are done here.
 #[inline(always)]
 pub fn suits<T: Element>(count: usize, cols: usize) -> bool {
-    let longer = cols <= longest::<T>() && !cols.is_multiple_of(block::<T>()) && count >= FEWEST_LONGER;
-    cols <= block::<T>() || longer
+    let few = cols <= block::<T>() || !cols.is_multiple_of(block::<T>()) && count >= FEWEST_LONGER;
+    few && cols <= longest::<T>()
 }
 
 /// Elements to a row, at most.

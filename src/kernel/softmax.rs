@@ -463,7 +463,8 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
             if short_rows::suits::<T>(end, rows.cols()) {
                 return short_rows::softmax(lanes, &mut buffers.place, rows);
             }
-            if rows.cols() <= OVERLAPPED.min(half_scratch::<T>()) {
+            let through_output = T::IS_COMPUTE && matches!(buffers.place, Place::Apart(..));
+            if rows.cols() <= OVERLAPPED && (through_output || rows.cols() <= half_scratch::<T>().min(OVERWRITTEN)) {
                 return overlapped(lanes, buffers, end);
             }
         }

@@ -41,7 +41,7 @@ pub struct Core<F: Float> {
     pub ln2_low: F,
     /// Bits of t that are 0 while the exponent fits.
     pub forbidden: F::Bits,
-    /// The bit of t that is 1 from e = 2 on, while the exponent fits.
+    /// The bit of t that is 1 from a scale of 2 on, while the exponent fits: e is at least √2.
     pub large: F::Bits,
     /// From this magnitude of the maximum on, it is subtracted first: the difference is exact there for every x whose
     /// e does not vanish (Sterbenz), and n stays small enough for the reduction.
@@ -156,7 +156,7 @@ static EIGHTHS_TABLE: [f32; 8] = {
 pub struct Shift<F> {
     /// N: e = e^(x − offset) · 2^−N.
     pub n: i32,
-    /// x − offset where e is far from both ends of its range.
+    /// x where e is far from both ends of its range.
     pub near: F,
     /// B = 1.5·2^23 + steps·(127 − N).
     pub base: F,
@@ -175,7 +175,7 @@ impl<F: Float> Shift<F> {
         let n = ((near * F::LOG2_E + F::ROUND) - F::ROUND) - F::from_i32(bias);
         Self {
             n: n.to_i32(),
-            near,
+            near: near + offset,
             base: F::ROUND + F::from_i32(core.steps) * (F::from_i32(F::BIAS) - n),
             low: ((n - F::from_i32(F::BIAS - 7)) + F::from_f64(0.031_25)) * F::LN_2,
             offset,

@@ -26,7 +26,7 @@ pub fn long_top_k<T: Element>(isa: Isa, x: &[T], index: &mut [usize], prob: &mut
     let rows = Rows::new(1, x.len());
     let k = index.len();
     index.copy_from_slice(&foremost(isa, x, k, current_num_threads().min(x.len() / SEGMENT)));
-    let steps = Steps::Probabilities(long_sum(isa, x, None));
+    let steps = Steps::Probabilities(long_sum(isa, x));
     T::top_k(
         isa,
         TopK {

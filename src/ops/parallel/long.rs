@@ -11,7 +11,7 @@ use crate::kernel::cross_entropy::{CrossEntropy, Known, Part, Terms};
 use crate::kernel::log_softmax::log;
 use crate::kernel::passes::{Exps, SEGMENT};
 use crate::kernel::segments::Segment;
-use crate::kernel::softmax::{SumOf, accepts, fill, guess, shift_at};
+use crate::kernel::softmax::{SumOf, TotalOf, accepts, fill, guess, shift_at};
 use crate::kernel::{Buffers, Place};
 use crate::math::exp::Shift;
 use crate::rows::Rows;
@@ -31,15 +31,19 @@ const GROUP: usize = 64;
 pub type Kept<'a, T> = Option<&'a mut [MaybeUninit<<T as Element>::Compute>]>;
 
 /// The shift and the sum of a row, as `kernel::softmax::sum` finds them.
-pub fn long_sum<T: Element>(isa: Isa, x: &[T], mut e: Kept<'_, T>) -> Option<(Shift<T::Compute>, SumOf<T>)> {
+pub fn long_sum<T: Element>(isa: Isa, x: &[T]) -> Option<(Shift<T::Compute>, SumOf<T>)> {
+    long_total(isa, x, None).map(|(shift, total)| (shift, total.sum))
+}
+
+fn long_total<T: Element>(isa: Isa, x: &[T], mut e: Kept<'_, T>) -> Option<(Shift<T::Compute>, TotalOf<T>)> {
     let shift = guess(x, isa.is_fused());
     let exps = sums(isa, x, e.as_deref_mut(), shift);
     if accepts(&exps) {
-        return Some((shift, exps.sum));
+        return Some((shift, exps.total()));
     }
     let shift = shift_at(maximum(isa, x), isa.is_fused())?;
     let exps = sums(isa, x, e, shift);
-    (!exps.sum.is_nan()).then_some((shift, exps.sum))
+    (!exps.sum.is_nan()).then_some((shift, exps.total()))
 }
 
 /// Σe of the segments.
@@ -101,13 +105,13 @@ pub fn long_softmax<T: Element>(isa: Isa, mut row: Place<'_, T>) {
         && !Sizes::get().is_beyond(x)
         && let Some(e) = T::as_compute(y)
     {
-        return match long_sum(isa, x, Some(&mut *e)) {
-            Some((_, sum)) => each_part(Results(e, 1), x.len(), &|e| T::segment(isa, Segment::Scale(e.0, sum))),
+        return match long_total(isa, x, Some(&mut *e)) {
+            Some((_, total)) => each_part(Results(e, 1), x.len(), &|e| T::segment(isa, Segment::Scale(e.0, total))),
             None => fill(y, T::NAN),
         };
     }
     let n = row.input().len();
-    match long_sum(isa, row.input(), None) {
+    match long_sum(isa, row.input()) {
         Some((shift, sum)) => each_part(row, n, &|part| T::segment(isa, Segment::Quotient(part, shift, sum))),
         None => fill(row.output(), T::NAN),
     }
@@ -115,7 +119,7 @@ pub fn long_softmax<T: Element>(isa: Isa, mut row: Place<'_, T>) {
 
 pub fn long_log_softmax<T: Element>(isa: Isa, mut row: Place<'_, T>) {
     let n = row.input().len();
-    match long_sum(isa, row.input(), None) {
+    match long_sum(isa, row.input()) {
         Some((shift, sum)) => {
             let log = log::<T::Compute>(&shift, sum);
             each_part(row, n, &|part| T::segment(isa, Segment::Subtract(part, log)))
@@ -155,11 +159,7 @@ pub fn long_backward<T: Element>(isa: Isa, y: &[T], row: Place<'_, T>, log: bool
 pub fn long_loss<T: Element>(isa: Isa, memory: Memory<'_, T>, rows: Rows, terms: &Terms<'_>) -> f64 {
     let ((x, labels), _) = &memory;
     let (x, label) = (&x.0[..rows.cols()], labels.0[0]);
-    let found = if label == terms.ignored {
-        None
-    } else {
-        long_sum(isa, x, None)
-    };
+    let found = if label == terms.ignored { None } else { long_sum(isa, x) };
     let Some(found) = found else {
         // An ignored label, or a row without a sum: what is written there is the business of one thread.
         return total(isa, memory, rows, terms);

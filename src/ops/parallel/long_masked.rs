@@ -9,7 +9,7 @@ use crate::isa::Isa;
 use crate::kernel::Place;
 use crate::kernel::logits::{Call, Logits};
 use crate::kernel::masked::{Outcome, Results, WithSink, decide, masked_value};
-use crate::kernel::passes::{Exps, SEGMENT};
+use crate::kernel::passes::{Exps, SEGMENT, Total};
 use crate::kernel::segments::{MaskedPart, MaskedSum, Segment};
 use crate::kernel::softmax::fill;
 use crate::mask::Mask;
@@ -74,7 +74,7 @@ pub fn long_masked<T: Element>(isa: Isa, mut row: Place<'_, T>, mask: &Mask<'_, 
         fill(&mut part.output()[columns.end..], masked);
         let mut place = part.part(columns);
         match T::as_compute(place.output()) {
-            Some(e) if is_kept => T::segment(isa, Segment::Scale(e, sum)),
+            Some(e) if is_kept => T::segment(isa, Segment::Scale(e, Total::new(sum, false))),
             _ => T::masked_part(
                 isa,
                 MaskedPart::Results(Results {

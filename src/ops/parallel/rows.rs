@@ -204,7 +204,7 @@ pub fn par_logsumexp<T: Element>(x: &[T]) -> T {
     if !is_long(Rows::new(1, x.len())) {
         return crate::logsumexp(x);
     }
-    match long_sum(Isa::detect(), x, None) {
+    match long_sum(Isa::detect(), x) {
         Some((shift, sum)) => {
             let [offset, high, low] = log::<T::Compute>(&shift, sum);
             T::narrow((high + low) + offset)
