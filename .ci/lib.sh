@@ -76,6 +76,24 @@ as_root() {
     $sudo DEBIAN_FRONTEND=noninteractive "$@"
 }
 
+# Of the very version of Debian's compiler. Unpacked, not installed: installing it pulls in the whole arm64 toolchain.
+arm64_standard_library() {
+    local version stamp=/usr/lib/rustlib/aarch64-unknown-linux-gnu/.deb-version folder
+    version=$(dpkg-query -W -f='${Version}' rustc-web)
+    if [ "$(cat $stamp 2>/dev/null)" != "$version" ]; then
+        echo "unpacking the arm64 standard library $version"
+        as_root dpkg --add-architecture arm64
+        apt_updated=
+        apt_update
+        folder=$(mktemp -d)
+        chmod 755 "$folder"
+        (cd "$folder" && apt-get download -qq "libstd-rust-web-dev:arm64=$version")
+        as_root dpkg -x "$folder"/libstd-rust-web-dev_*.deb /
+        rm -r "$folder"
+        echo -n "$version" | as_root tee $stamp >/dev/null
+    fi
+}
+
 has_toolchain() {
     rustup toolchain list 2>/dev/null | grep -q "^$1"
 }
