@@ -114,6 +114,7 @@ emulate_x86() {
 # caller runs the main job.
 emulate_debian() {
     local isa=$1
+    local -x CARGO_PROFILE_TEST_OVERFLOW_CHECKS=false # they lengthen the build by half; stage `native` has them
     shift
     "${debian[@]}" build "$@" --profile test --example classify
     SOFTMAX_REQUIRE_ISA=$isa SOFTMAX_TEST_SCALE=$emulated_scale "${debian[@]}" test "$@" --lib --test suite

@@ -307,7 +307,10 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
             exp_sum_from::<T, T::Compute, L, false, false>(lanes, Scaled(Pair(x, e), scale), logits.start, shift)
         }
         (Steps::Add(mask), Some(e)) => {
-            exp_sum_from::<T, T::Compute, L, false, false>(lanes, Added(Pair(x, e), scale, mask), logits.start, shift)
+            let row = Added(Pair(x, e), scale, mask);
+            let exps = exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, logits.start, shift);
+            // Most masks have −∞: it is not worth an instruction and a register to find one that has not.
+            Exps { large: false, ..exps }
         }
         (_, e) => {
             let mut found = Exps::none();
