@@ -7,6 +7,7 @@
 use crate::arch::memory::{as_output, copy_first};
 use crate::element::{Element, Float, Sum};
 use crate::kernel::Kernel;
+use crate::tuning;
 use core::mem::MaybeUninit;
 
 /// Arithmetic on virtual vectors of `F`. Implemented on a token that proves the CPU features.
@@ -27,6 +28,11 @@ pub trait Lanes<F: Float>: Copy {
     fn call<T: Element<Compute = F>, K: Kernel<T>>(self, kernel: K)
     where
         Self: Memory<T> + Memory<F>;
+
+    /// Asks for the two cache lines of a vector at `place`, which need not exist: to the first cache, or to the second if
+    /// they are wanted `LATER`.
+    #[inline(always)]
+    fn hint<const LATER: bool>(self, _place: *const u8) {}
 
     /// One virtual vector.
     type V: Copy;
@@ -195,10 +201,27 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     /// Hints that what stands [`prefetch_bytes`](crate::tuning) behind the beginning of `src` is soon read; it need not
     /// exist. The prefetchers of CPUs stop at the end of a page.
     #[inline(always)]
-    fn prefetch(self, _src: &[T]) {}
+    fn prefetch(self, src: &[T]) {
+        if T::IS_COMPUTE && tuning::PREFETCH_BYTES > 0 {
+            let place = src.as_ptr().cast::<u8>();
+            self.hint::<false>(place.wrapping_add(tuning::PREFETCH_BYTES));
+        }
+    }
     /// Hints that what stands as far behind the beginning of `dst` is soon written; it need not exist.
     #[inline(always)]
-    fn prefetch_output(self, _dst: &mut [MaybeUninit<T>]) {}
+    fn prefetch_output(self, dst: &mut [MaybeUninit<T>]) {
+        if T::IS_COMPUTE && tuning::PREFETCH_BYTES > 0 {
+            let place = dst.as_ptr().cast::<u8>();
+            self.hint::<false>(place.wrapping_add(tuning::PREFETCH_BYTES));
+        }
+    }
+    /// Hints that the vector `ahead` elements behind `place` is read or written before long; it need not exist.
+    #[inline(always)]
+    fn prefetch_later(self, place: *const T, ahead: usize) {
+        if tuning::PREFETCH_BYTES > 0 {
+            self.hint::<true>(place.wrapping_add(ahead).cast());
+        }
+    }
     /// [`store`](Self::store) past the caches where `STREAMS` and `dst` is aligned to [`STREAM_ALIGN`] bytes.
     #[inline(always)]
     fn stream(self, dst: &mut [MaybeUninit<T>], v: Self::V) {

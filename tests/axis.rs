@@ -146,7 +146,7 @@ fn special_columns() {
 }
 
 fn check_special<T: TestElement>() {
-    let shapes = [(5, 3), (20, 7), (150, 40), (130, 130)];
+    let shapes = [(5, 3), (20, 7), (21, 40), (128, 70), (150, 40), (130, 130)];
     let each = shapes
         .into_iter()
         .flat_map(|shape| cases::<T>().into_iter().map(move |case| (shape, case)));

@@ -109,6 +109,10 @@ impl Avx2 {
 }
 
 impl Lanes<f32> for Avx2 {
+    #[inline(always)]
+    fn hint<const LATER: bool>(self, place: *const u8) {
+        super::hint::<LATER>(place);
+    }
     const FUSED: bool = true;
     const COMPACT: bool = false;
     #[inline(always)]
@@ -322,14 +326,6 @@ impl Lanes<f32> for Avx2 {
 
 impl Memory<f32> for Avx2 {
     #[inline(always)]
-    fn prefetch(self, src: &[f32]) {
-        super::prefetch_ahead(src.as_ptr().cast());
-    }
-    #[inline(always)]
-    fn prefetch_output(self, dst: &mut [MaybeUninit<f32>]) {
-        super::prefetch_ahead(dst.as_ptr().cast());
-    }
-    #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
         let src = &src[..32];
         // SAFETY: the slice has 32 elements, checked above; the loads may be unaligned.
@@ -390,6 +386,10 @@ impl Memory<f32> for Avx2 {
 }
 
 impl Lanes<f64> for Avx2 {
+    #[inline(always)]
+    fn hint<const LATER: bool>(self, place: *const u8) {
+        super::hint::<LATER>(place);
+    }
     const FUSED: bool = true;
     const COMPACT: bool = false;
     #[inline(always)]
@@ -551,14 +551,6 @@ impl Lanes<f64> for Avx2 {
 }
 
 impl Memory<f64> for Avx2 {
-    #[inline(always)]
-    fn prefetch(self, src: &[f64]) {
-        super::prefetch_ahead(src.as_ptr().cast());
-    }
-    #[inline(always)]
-    fn prefetch_output(self, dst: &mut [MaybeUninit<f64>]) {
-        super::prefetch_ahead(dst.as_ptr().cast());
-    }
     #[inline(always)]
     fn load(self, src: &[f64]) -> Self::V {
         let src = &src[..16];

@@ -125,6 +125,10 @@ impl Avx512 {
 }
 
 impl Lanes<f32> for Avx512 {
+    #[inline(always)]
+    fn hint<const LATER: bool>(self, place: *const u8) {
+        super::hint::<LATER>(place);
+    }
     const FUSED: bool = true;
     const COMPACT: bool = false;
     const WIDE: bool = true;
@@ -332,14 +336,6 @@ impl Lanes<f32> for Avx512 {
 }
 
 impl Memory<f32> for Avx512 {
-    #[inline(always)]
-    fn prefetch(self, src: &[f32]) {
-        super::prefetch_ahead(src.as_ptr().cast());
-    }
-    #[inline(always)]
-    fn prefetch_output(self, dst: &mut [MaybeUninit<f32>]) {
-        super::prefetch_ahead(dst.as_ptr().cast());
-    }
     const STREAMS: bool = true;
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
@@ -419,6 +415,10 @@ impl Memory<f32> for Avx512 {
 }
 
 impl Lanes<f64> for Avx512 {
+    #[inline(always)]
+    fn hint<const LATER: bool>(self, place: *const u8) {
+        super::hint::<LATER>(place);
+    }
     const FUSED: bool = true;
     const COMPACT: bool = false;
     const WIDE: bool = true;
@@ -608,14 +608,6 @@ impl Lanes<f64> for Avx512 {
 }
 
 impl Memory<f64> for Avx512 {
-    #[inline(always)]
-    fn prefetch(self, src: &[f64]) {
-        super::prefetch_ahead(src.as_ptr().cast());
-    }
-    #[inline(always)]
-    fn prefetch_output(self, dst: &mut [MaybeUninit<f64>]) {
-        super::prefetch_ahead(dst.as_ptr().cast());
-    }
     const STREAMS: bool = true;
     #[inline(always)]
     fn load(self, src: &[f64]) -> Self::V {

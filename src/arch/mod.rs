@@ -33,16 +33,20 @@ use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
 use memory::{as_output, copy_first};
 
-/// Asks for the two lines of a vector so far behind `p` as the tuning profile says, wherever that is.
+/// Asks for the two lines of a vector at `place`: to the L1 cache, or to L2 if `LATER`.
 #[cfg(isa_x86)]
 #[inline(always)]
-fn prefetch_ahead(p: *const i8) {
-    use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    const AHEAD: usize = crate::tuning::PREFETCH_BYTES;
-    if AHEAD > 0 {
-        for line in [AHEAD, AHEAD + 64] {
-            // SAFETY: a hint, for any address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line)) }
+fn hint<const LATER: bool>(place: *const u8) {
+    use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+    for line in [0, 64] {
+        let place = place.wrapping_add(line).cast();
+        // SAFETY: a hint, for any address.
+        unsafe {
+            if LATER {
+                _mm_prefetch::<_MM_HINT_T1>(place);
+            } else {
+                _mm_prefetch::<_MM_HINT_T0>(place);
+            }
         }
     }
 }

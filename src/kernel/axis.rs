@@ -10,7 +10,8 @@
 //! which is the order of [`passes`](super::passes), so the bits are those of a contiguous row. A tile as wide as the
 //! tensor has its sixteen rows side by side in memory, and a vector may cover several: (j, k) is one index there, and no
 //! lane is wasted on a narrow tensor. The shifts and quotients of a tile stand in arrays that repeat their beginning
-//! behind their end, so that a vector at any column finds its own.
+//! behind their end, so that a vector at any column finds its own. Short rows of a wide tensor need neither
+//! ([`columns`]).
 
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop)]
@@ -19,7 +20,7 @@ use super::log_softmax::{log, log_of, special_of};
 use super::passes::{Quotient, SEGMENT, V, load, store};
 use super::row::block;
 use super::softmax::{SumOf, guess_of, shift_at};
-use super::{Kernel, Place};
+use super::{Kernel, Place, columns};
 use crate::arch::memory::{Stack, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
@@ -574,6 +575,9 @@ pub struct AxisKernel<'a, T> {
 impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(mut self, lanes: L) {
+        if columns::suits::<T>(self.axis) {
+            return columns::run(lanes, self.along, &mut self.place, self.axis);
+        }
         let mut work = Work::new(L::FUSED);
         for_each_tile::<T>(
             self.axis,

@@ -13,6 +13,7 @@ use core::ops::Range;
 pub mod argmax;
 pub mod axis;
 pub mod backward;
+pub mod columns;
 pub mod cross_entropy;
 pub mod exp;
 pub mod gather;

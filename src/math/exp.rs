@@ -207,6 +207,14 @@ impl<F: Float> Shift<F> {
             offset: lanes.splat(self.offset),
         }
     }
+
+    /// Whether the exponent of e^x fits its field under this shift, which has no offset.
+    #[inline(always)]
+    pub fn fits<L: Lanes<F>>(&self, lanes: L, x: F) -> bool {
+        let core = F::core(L::FUSED);
+        let (_, [t]) = exp::<_, L, 1, false>(lanes, core, &self.splat(lanes), [lanes.splat(x)]);
+        lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden)
+    }
 }
 
 /// e and t of `U` vectors, each step across all of them. `OFFSET` subtracts the shift's offset first.
