@@ -29,8 +29,8 @@ pub trait Lanes<F: Float>: Copy {
     where
         Self: Memory<T> + Memory<F>;
 
-    /// Asks for the two cache lines of a vector at `place`, which need not exist: to the first cache, or to the second if
-    /// they are wanted `LATER`.
+    /// Asks for the cache line at `place`, which need not exist: to the first cache, or to the second if it is wanted
+    /// `LATER`.
     #[inline(always)]
     fn hint<const LATER: bool>(self, _place: *const u8) {}
 
@@ -202,25 +202,17 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     /// exist. The prefetchers of CPUs stop at the end of a page.
     #[inline(always)]
     fn prefetch(self, src: &[T]) {
-        if T::IS_COMPUTE && tuning::PREFETCH_BYTES > 0 {
-            let place = src.as_ptr().cast::<u8>();
-            self.hint::<false>(place.wrapping_add(tuning::PREFETCH_BYTES));
-        }
+        prefetch::<T, Self, false>(self, src.as_ptr().cast(), tuning::PREFETCH_BYTES);
     }
     /// Hints that what stands as far behind the beginning of `dst` is soon written; it need not exist.
     #[inline(always)]
     fn prefetch_output(self, dst: &mut [MaybeUninit<T>]) {
-        if T::IS_COMPUTE && tuning::PREFETCH_BYTES > 0 {
-            let place = dst.as_ptr().cast::<u8>();
-            self.hint::<false>(place.wrapping_add(tuning::PREFETCH_BYTES));
-        }
+        prefetch::<T, Self, false>(self, dst.as_ptr().cast(), tuning::PREFETCH_BYTES);
     }
     /// Hints that the vector `ahead` elements behind `place` is read or written before long; it need not exist.
     #[inline(always)]
     fn prefetch_later(self, place: *const T, ahead: usize) {
-        if tuning::PREFETCH_BYTES > 0 {
-            self.hint::<true>(place.wrapping_add(ahead).cast());
-        }
+        prefetch::<T, Self, true>(self, place.cast(), ahead * size_of::<T>());
     }
     /// [`store`](Self::store) past the caches where `STREAMS` and `dst` is aligned to [`STREAM_ALIGN`] bytes.
     #[inline(always)]
@@ -230,4 +222,14 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     /// Makes streamed stores visible in order before what follows.
     #[inline(always)]
     fn stream_end(self) {}
+}
+
+/// Asks for the cache lines of a vector of `T` so many bytes behind `place`, unless the tuning profile says not at all.
+#[inline(always)]
+fn prefetch<T: Element, L: Memory<T>, const LATER: bool>(lanes: L, place: *const u8, ahead: usize) {
+    if tuning::PREFETCH_BYTES > 0 {
+        for line in (0..T::Compute::LANES * size_of::<T>()).step_by(64) {
+            lanes.hint::<LATER>(place.wrapping_add(ahead + line));
+        }
+    }
 }

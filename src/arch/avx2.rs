@@ -111,7 +111,7 @@ impl Avx2 {
 impl Lanes<f32> for Avx2 {
     #[inline(always)]
     fn hint<const LATER: bool>(self, place: *const u8) {
-        super::hint::<LATER>(place);
+        super::hint::<LATER>(place.cast());
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
@@ -388,7 +388,7 @@ impl Memory<f32> for Avx2 {
 impl Lanes<f64> for Avx2 {
     #[inline(always)]
     fn hint<const LATER: bool>(self, place: *const u8) {
-        super::hint::<LATER>(place);
+        super::hint::<LATER>(place.cast());
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;

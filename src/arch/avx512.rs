@@ -127,7 +127,7 @@ impl Avx512 {
 impl Lanes<f32> for Avx512 {
     #[inline(always)]
     fn hint<const LATER: bool>(self, place: *const u8) {
-        super::hint::<LATER>(place);
+        super::hint::<LATER>(place.cast());
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
@@ -417,7 +417,7 @@ impl Memory<f32> for Avx512 {
 impl Lanes<f64> for Avx512 {
     #[inline(always)]
     fn hint<const LATER: bool>(self, place: *const u8) {
-        super::hint::<LATER>(place);
+        super::hint::<LATER>(place.cast());
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;

@@ -33,20 +33,17 @@ use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
 use memory::{as_output, copy_first};
 
-/// Asks for the two lines of a vector at `place`: to the L1 cache, or to L2 if `LATER`.
+/// Asks for the cache line at `place`: to the L1 cache, or to L2 if `LATER`.
 #[cfg(isa_x86)]
 #[inline(always)]
-fn hint<const LATER: bool>(place: *const u8) {
+fn hint<const LATER: bool>(place: *const i8) {
     use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-    for line in [0, 64] {
-        let place = place.wrapping_add(line).cast();
-        // SAFETY: a hint, for any address.
-        unsafe {
-            if LATER {
-                _mm_prefetch::<_MM_HINT_T1>(place);
-            } else {
-                _mm_prefetch::<_MM_HINT_T0>(place);
-            }
+    // SAFETY: a hint, for any address.
+    unsafe {
+        if LATER {
+            _mm_prefetch::<_MM_HINT_T1>(place);
+        } else {
+            _mm_prefetch::<_MM_HINT_T0>(place);
         }
     }
 }

@@ -40,6 +40,13 @@ pub fn is_available() -> bool {
     Token::is_available()
 }
 
+/// The registers of a vector, joined two by two by `join`.
+#[inline(always)]
+fn pairs<R: Copy>(v: [R; 8], join: impl Fn(R, R) -> R) -> R {
+    let [a, b, c, d] = each!(0 1 2 3; I => join(v[2 * I], v[2 * I + 1]));
+    join(join(a, b), join(c, d))
+}
+
 /// A window at `4 − count` has its first `count` lanes set.
 static FIRST: [u32; 8] = [!0, !0, !0, !0, 0, 0, 0, 0];
 
@@ -154,17 +161,21 @@ impl Lanes<f32> for Neon {
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         let f = self.0.neon;
         let v: [uint32x4_t; 8] = each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_u32_f32(v[I]));
-        let (or, and) = (|a, b| f.vorrq_u32(a, b), |a, b| f.vandq_u32(a, b));
         [
-            or(
+            f.vorrq_u32(
                 seen[0],
-                or(or(or(v[0], v[1]), or(v[2], v[3])), or(or(v[4], v[5]), or(v[6], v[7]))),
+                pairs(
+                    v,
+                    #[inline(always)]
+                    |a, b| f.vorrq_u32(a, b),
+                ),
             ),
-            and(
+            f.vandq_u32(
                 seen[1],
-                and(
-                    and(and(v[0], v[1]), and(v[2], v[3])),
-                    and(and(v[4], v[5]), and(v[6], v[7])),
+                pairs(
+                    v,
+                    #[inline(always)]
+                    |a, b| f.vandq_u32(a, b),
                 ),
             ),
         ]
@@ -182,9 +193,11 @@ impl Lanes<f32> for Neon {
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f32 {
         let f = self.0.neon;
-        let low = f.vmaxq_f32(f.vmaxq_f32(v[0], v[1]), f.vmaxq_f32(v[2], v[3]));
-        let high = f.vmaxq_f32(f.vmaxq_f32(v[4], v[5]), f.vmaxq_f32(v[6], v[7]));
-        f.vmaxvq_f32(f.vmaxq_f32(low, high))
+        f.vmaxvq_f32(pairs(
+            v,
+            #[inline(always)]
+            |a, b| f.vmaxq_f32(a, b),
+        ))
     }
     #[inline(always)]
     fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {
@@ -351,17 +364,21 @@ impl Lanes<f64> for Neon {
     fn seen(self, seen: Self::Seen, v: Self::V) -> Self::Seen {
         let f = self.0.neon;
         let v: [uint64x2_t; 8] = each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_u64_f64(v[I]));
-        let (or, and) = (|a, b| f.vorrq_u64(a, b), |a, b| f.vandq_u64(a, b));
         [
-            or(
+            f.vorrq_u64(
                 seen[0],
-                or(or(or(v[0], v[1]), or(v[2], v[3])), or(or(v[4], v[5]), or(v[6], v[7]))),
+                pairs(
+                    v,
+                    #[inline(always)]
+                    |a, b| f.vorrq_u64(a, b),
+                ),
             ),
-            and(
+            f.vandq_u64(
                 seen[1],
-                and(
-                    and(and(v[0], v[1]), and(v[2], v[3])),
-                    and(and(v[4], v[5]), and(v[6], v[7])),
+                pairs(
+                    v,
+                    #[inline(always)]
+                    |a, b| f.vandq_u64(a, b),
                 ),
             ),
         ]
@@ -379,9 +396,11 @@ impl Lanes<f64> for Neon {
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f64 {
         let f = self.0.neon;
-        let low = f.vmaxq_f64(f.vmaxq_f64(v[0], v[1]), f.vmaxq_f64(v[2], v[3]));
-        let high = f.vmaxq_f64(f.vmaxq_f64(v[4], v[5]), f.vmaxq_f64(v[6], v[7]));
-        f.vmaxvq_f64(f.vmaxq_f64(low, high))
+        f.vmaxvq_f64(pairs(
+            v,
+            #[inline(always)]
+            |a, b| f.vmaxq_f64(a, b),
+        ))
     }
     #[inline(always)]
     fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {

@@ -46,7 +46,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
         let call = Call::new(mask);
         let (rows, cols) = (buffers.rows.rows(), buffers.rows.len(0));
         let apart = matches!(buffers.place, Place::Apart(..));
-        let through_output = T::IS_COMPUTE && apart;
+        let through_output = buffers.output_holds_exps();
         let keeps = through_output || cols <= Scratch::capacity::<T::Compute>();
         let short = Short {
             call: &call,

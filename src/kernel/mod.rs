@@ -105,6 +105,12 @@ impl<'a, T> Buffers<'a, T> {
 }
 
 impl<T: Element> Buffers<'_, T> {
+    /// Whether the output is apart and can hold exps.
+    #[inline(always)]
+    pub fn output_holds_exps(&self) -> bool {
+        T::IS_COMPUTE && matches!(self.place, Place::Apart(..))
+    }
+
     /// The logits of row `r`.
     #[inline(always)]
     pub fn input(&self, r: usize) -> &[T] {

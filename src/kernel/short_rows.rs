@@ -62,7 +62,6 @@ type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
 /// Softmax of every row, each of 1 to `longest` elements.
 #[inline(always)]
 pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: &mut Place<'_, T>, rows: Rows) {
-    let mut place = place.reborrow();
     let (count, width) = (rows.rows(), T::Compute::LANES);
     let rows = match place {
         Place::Apart(..) => rows,
@@ -73,9 +72,9 @@ pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: &
         let mut end = count;
         if count >= FEWEST && rows.cols() <= width / 2 {
             start = if rows.cols() <= width / 4 {
-                packed::<T, L, 4>(lanes, &mut place, rows, start)
+                packed::<T, L, 4>(lanes, place, rows, start)
             } else {
-                packed::<T, L, 2>(lanes, &mut place, rows, start)
+                packed::<T, L, 2>(lanes, place, rows, start)
             };
             // Those whose guess failed, and some more.
             end = count.min(start + BATCH);

@@ -463,7 +463,7 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
             if short_rows::suits::<T>(end, rows.cols()) {
                 return short_rows::softmax(lanes, &mut buffers.place, rows);
             }
-            let through_output = T::IS_COMPUTE && matches!(buffers.place, Place::Apart(..));
+            let through_output = buffers.output_holds_exps();
             if rows.cols() <= OVERLAPPED && (through_output || rows.cols() <= half_scratch::<T>().min(OVERWRITTEN)) {
                 return overlapped(lanes, buffers, end);
             }

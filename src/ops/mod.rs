@@ -103,7 +103,16 @@ pub fn softmax_in_place<T: Element>(x: &mut [T]) {
 #[inline]
 fn softmax_of_row<T: Element>(isa: Isa, mut place: Place<'_, T>) {
     let len = place.input().len();
-    if len > block::<T>() {
+    if len == 1 {
+        // e/e; NaN for NaN and both infinities. A kernel would take twenty times as long.
+        let x = place.input()[0].widen();
+        let is_finite = x > -T::Compute::INFINITY && x < T::Compute::INFINITY;
+        place.output()[0].write(if is_finite {
+            T::narrow(T::Compute::from_i32(1))
+        } else {
+            T::NAN
+        });
+    } else if len > block::<T>() {
         let rows = Rows::new(1, len).into();
         T::softmax(isa, Softmax(&mut Buffers { place, rows }));
     } else if len > 0 {
