@@ -69,6 +69,10 @@ impl<'a, T: Element> Row<T, T> for Read<'a, T> {
 impl<T: Element> Chunk<T, T> for &[T] {
     const STORES: bool = false;
     #[inline(always)]
+    fn prefetch<L: Memory<T>>(&mut self, lanes: L, at: usize) {
+        lanes.prefetch(&self[at..]);
+    }
+    #[inline(always)]
     fn len(&self) -> usize {
         <[T]>::len(self)
     }

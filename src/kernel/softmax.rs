@@ -238,6 +238,7 @@ fn stream<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let (y, y_tail) = y.split_at_mut(whole);
     let f = again::<T, L>(lanes, &shift, sum);
     for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+        Memory::<T>::prefetch(lanes, x);
         lanes.stream(y, f(Memory::<T>::load(lanes, x)));
     }
     Memory::<T>::stream_end(lanes);
@@ -266,8 +267,9 @@ pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: 
     }
 }
 
-/// One row whose exps are kept in the output, or computed twice where the row is beyond the caches: two reads and a
-/// streamed write are then less traffic than a read, a write, and both again.
+/// One row whose exps are kept in the output, or computed twice where the tuning profile takes the row for one beyond the
+/// caches: two reads and a streamed write are less traffic than a read, a write, and both again. Where the CPU is told in
+/// advance what follows, that was slower on all machines measured, so that the generic profile has no such rows.
 #[inline(always)]
 fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
     if <L as Memory<T>>::STREAMS && Sizes::get().is_beyond(x) {
@@ -388,7 +390,6 @@ pub fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
 pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T]) {
     if x.len() > OVERWRITTEN
         && let Some(shift) = overwrite::shift(lanes, x)
-        && !Sizes::get().is_beyond(x)
     {
         let sum = overwrite::sum(lanes, x, shift);
         if let Some(e) = T::as_compute(as_output(x)) {
