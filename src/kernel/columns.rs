@@ -89,11 +89,14 @@ struct Known<T: Element> {
     /// What the results need of each column.
     numbers: [Numbers<T::Compute>; 3],
     sum: [SumOf<T>; LANES],
+    /// Running sums.
+    sums: Sums<T>,
     /// Whether every exponent fitted its field.
     fits: bool,
-    /// Whether a column has neither NaN nor +∞, and not nothing but −∞.
-    sound: [bool; LANES],
+    /// Whether no column has NaN or +∞, or nothing but −∞.
     all_sound: bool,
+    /// If one has, which have not.
+    sound: [bool; LANES],
 }
 
 impl<T: Element> Known<T> {
@@ -104,6 +107,7 @@ impl<T: Element> Known<T> {
             shifts: [[T::Compute::ZERO; LANES]; 3],
             numbers: [[T::Compute::ZERO; LANES]; 3],
             sum: [SumOf::<T>::ZERO; LANES],
+            sums: Sums::none(),
             fits: true,
             sound: [true; LANES],
             all_sound: true,
@@ -145,7 +149,7 @@ impl<T: Element> Known<T> {
         );
     }
 
-    /// Guesses the shifts, or one that serves them all.
+    /// Guesses the shifts, or one that serves them all: that stands first, and not in the places of the others.
     #[inline(always)]
     fn guess(&mut self, x: &[T], strip: &Strip, fused: bool, shared: bool) {
         for k in 0..if shared { 1 } else { strip.columns } {
@@ -157,11 +161,11 @@ impl<T: Element> Known<T> {
             self.shift[k] = guess_at(near, fused).1;
         }
         if shared {
-            self.shift = [self.shift[0]; LANES];
+            let Shift { base, low, offset, .. } = self.shift[0];
+            self.shifts = [[base; LANES], [low; LANES], [offset; LANES]];
+        } else {
+            self.set_shifts();
         }
-        self.set_shifts();
-        self.sound = [true; LANES];
-        self.all_sound = true;
     }
 
     /// Whether the pass under the guessed shifts may be used.
@@ -180,7 +184,11 @@ impl<T: Element> Known<T> {
 
     /// Replaces the shifts under which the pass failed by those of the maxima.
     #[inline(always)]
-    fn correct<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, x: &[T], strip: &Strip) {
+    fn correct<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, x: &[T], strip: &Strip, shared: bool) {
+        if shared {
+            self.shift = [self.shift[0]; LANES];
+        }
+        self.sound = [true; LANES];
         let mut maxima: Numbers<T::Compute> = [T::Compute::ZERO; LANES];
         let mut m = lanes.splat(-T::Compute::INFINITY);
         for i in 0..strip.len {
@@ -311,22 +319,42 @@ impl<T: Element> Sums<T> {
         }
     }
 
-    /// The sum of the sixteen, `j + (j + 8)`, then 4, 2, 1.
+    /// The sum of the sixteen, `j + (j + 8)`, then 4, 2, 1; nothing is left.
     #[inline(always)]
-    fn total(&mut self) -> &[SumOf<T>; LANES] {
-        let mut half = self.count.next_power_of_two() / 2;
-        for j in self.count..2 * half {
-            self.parts[j] = [SumOf::<T>::ZERO; LANES];
+    fn take(&mut self) -> [SumOf<T>; LANES] {
+        let count = self.count;
+        self.count = 0;
+        match count {
+            0..=1 => self.parts[0],
+            2 => self.tree::<2>(2),
+            3..=4 => self.tree::<4>(count),
+            5..=8 => self.tree::<8>(count),
+            _ => self.tree::<SUMS>(count),
         }
-        while half > 0 {
-            for j in 0..half {
-                for k in 0..T::Compute::LANES {
-                    self.parts[j][k] = self.parts[j][k].add(self.parts[j + half][k]);
-                }
+    }
+
+    /// The same of the first `N`, if so many are none but 0.
+    #[inline(always)]
+    fn tree<const N: usize>(&mut self, count: usize) -> [SumOf<T>; LANES] {
+        for part in &mut self.parts[count..N] {
+            *part = [SumOf::<T>::ZERO; LANES];
+        }
+        let mut totals = self.parts[0];
+        for (k, total) in totals.iter_mut().enumerate().take(T::Compute::LANES) {
+            let mut s = [SumOf::<T>::ZERO; N];
+            for j in 0..N {
+                s[j] = self.parts[j][k];
             }
-            half /= 2;
+            let mut half = N / 2;
+            while half > 0 {
+                for j in 0..half {
+                    s[j] = s[j].add(s[j + half]);
+                }
+                half /= 2;
+            }
+            *total = s[0];
         }
-        &self.parts[0]
+        totals
     }
 }
 
@@ -373,14 +401,15 @@ impl<T: Element, const OFFSET: bool> Kernel<T> for ExpSums<'_, T, OFFSET> {
         #[allow(unsafe_code)]
         // SAFETY: a vector was stored for each row, and 0 behind them.
         let e = unsafe { assume_written(e) };
-        let mut sums = Sums::<T>::none();
         let mut row = 0;
         while row < strip.len {
             let end = padded.min(row + block::<T>());
-            sums.add_block(lanes, &e[row * n..end * n], strip.len.min(end) - row);
+            known
+                .sums
+                .add_block(lanes, &e[row * n..end * n], strip.len.min(end) - row);
             row = end;
         }
-        known.sum = *sums.total();
+        known.sum = known.sums.take();
         known.fits = lanes.seen_none_of(seen, core.forbidden);
     }
 }
@@ -404,6 +433,7 @@ fn find<T: Element, L: Memory<T> + Memory<T::Compute>>(
     shared: bool,
 ) {
     known.guess(x, strip, L::FUSED, shared);
+    known.all_sound = true;
     lanes.call(ExpSums::<T, false> {
         x,
         e: &mut *e,
@@ -411,7 +441,7 @@ fn find<T: Element, L: Memory<T> + Memory<T::Compute>>(
         known: &mut *known,
     });
     if !known.accepted(strip) {
-        known.correct(lanes, x, strip);
+        known.correct(lanes, x, strip, shared);
         lanes.call(ExpSums::<T, true> {
             x,
             e,
@@ -506,7 +536,7 @@ fn logarithms<T: Element, L: Memory<T> + Memory<T::Compute>>(
 fn logsumexp<T: Element>(place: &mut Place<'_, T>, first: usize, strip: &Strip, known: &Known<T>) {
     let Place::Apart(x, out) = place else { return };
     for (k, out) in out[first..][..strip.columns].iter_mut().enumerate() {
-        out.write(if known.sound[k] {
+        out.write(if known.all_sound || known.sound[k] {
             let [offset, high, low] = log(&known.shift[k], known.sum[k]);
             T::narrow((high + low) + offset)
         } else {
