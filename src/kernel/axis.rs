@@ -26,6 +26,7 @@ use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::layout::Axis;
 use crate::math::exp::{Shift, Splat, exp};
+use crate::tuning;
 use core::mem::MaybeUninit;
 
 /// Running sums of a row.
@@ -112,6 +113,12 @@ impl Cells {
 }
 
 impl Tile {
+    /// Whether the next row lies farther ahead than the CPU is usually told.
+    #[inline(always)]
+    fn is_far<T>(&self) -> bool {
+        self.inner * size_of::<T>() > tuning::PREFETCH_BYTES
+    }
+
     /// Calls `visit` with each vector of the block at `row`: its place among the sums, its column, its cells.
     #[inline(always)]
     fn for_each_vector(&self, row: usize, lanes: usize, mut visit: impl FnMut(usize, usize, Cells)) {
@@ -367,15 +374,14 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
                     while q < count && cells.whole(q + 2, n) {
                         let at = cells.at + q * cells.pitch;
                         let next = at + cells.pitch;
-                        // A page on is a later tile of the same rows: strides that caches do not foresee.
-                        lanes.prefetch(&x[at..]);
-                        lanes.prefetch(&x[next..]);
+                        hint(lanes, &x[at..], tile);
+                        hint(lanes, &x[next..], tile);
                         let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
                         let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, &splat, v);
                         seen = lanes.seen(lanes.seen(seen, t), u);
                         if let Some(e) = &mut e {
-                            Memory::<T::Compute>::prefetch_output(lanes, &mut e[at..]);
-                            Memory::<T::Compute>::prefetch_output(lanes, &mut e[next..]);
+                            hint_output::<T::Compute, L>(lanes, &mut e[at..], tile);
+                            hint_output::<T::Compute, L>(lanes, &mut e[next..], tile);
                             Memory::<T::Compute>::store(lanes, &mut e[at..], v);
                             Memory::<T::Compute>::store(lanes, &mut e[next..], w);
                         }
@@ -387,12 +393,12 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
                         if present == 0 {
                             break;
                         }
-                        lanes.prefetch(&x[at..]);
+                        hint(lanes, &x[at..], tile);
                         let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
                         let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, &splat, [v]);
                         seen = lanes.seen(seen, t);
                         if let Some(e) = &mut e {
-                            Memory::<T::Compute>::prefetch_output(lanes, &mut e[at..]);
+                            hint_output::<T::Compute, L>(lanes, &mut e[at..], tile);
                             store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
                         }
                         // Absent vectors are 0, and the first of a pair is added to that.
@@ -415,6 +421,27 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
         }
         close::<T>(acc, tile.columns, &mut work.sum);
         *fit = lanes.seen_none_of(seen, core.forbidden);
+    }
+}
+
+/// Tells the CPU what is read after `x`, which it does not foresee: later rows of the tile, or, where these lie farther
+/// ahead, the next tile.
+#[inline(always)]
+fn hint<T: Element, L: Memory<T>>(lanes: L, x: &[T], tile: &Tile) {
+    if tile.is_far::<T>() {
+        lanes.prefetch_later(x.as_ptr(), width::<T>());
+    } else {
+        lanes.prefetch(x);
+    }
+}
+
+/// The same of what is written after `e`.
+#[inline(always)]
+fn hint_output<T: Element, L: Memory<T>>(lanes: L, e: &mut [MaybeUninit<T>], tile: &Tile) {
+    if tile.is_far::<T>() {
+        lanes.prefetch_later(e.as_ptr().cast(), width::<T>());
+    } else {
+        lanes.prefetch_output(e);
     }
 }
 
