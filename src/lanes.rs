@@ -171,7 +171,8 @@ pub const STREAM_ALIGN: usize = 64;
 /// A load is exact, subnormals included, whatever the host's flags. A store rounds to nearest even, keeps the subnormals
 /// of f16, and keeps NaN: quiet, with its sign and what fits of its payload.
 pub trait Memory<T: Element>: Lanes<T::Compute> {
-    /// Whether two exps and [`stream`](Self::stream) are faster than one exp and a stored row beyond the caches.
+    /// Whether [`stream`](Self::stream) passes the caches, so that beyond them two exps and that may be faster than one exp
+    /// and a stored row.
     const STREAMS: bool = false;
     /// The first `LANES` elements of `src`, which has at least as many.
     fn load(self, src: &[T]) -> Self::V;

@@ -191,7 +191,15 @@ impl Profile {
             let _ = match value {
                 Value::Text(_) => continue,
                 Value::Flag(value) => writeln!(text, "/// {}\npub const {name}: bool = {value};", key.doc),
-                Value::Count(value) => writeln!(text, "/// {}\npub const {name}: usize = {value};", key.doc),
+                Value::Count(value) if u32::try_from(*value).is_ok() => {
+                    writeln!(text, "/// {}\npub const {name}: usize = {value};", key.doc)
+                }
+                // As many bytes as there can be where they are counted in 32 bits.
+                Value::Count(value) => writeln!(
+                    text,
+                    "/// {}\npub const {name}: usize = if usize::BITS > 32 {{ {value}_u64 as usize }} else {{ usize::MAX }};",
+                    key.doc
+                ),
             };
         }
         text

@@ -11,7 +11,7 @@
 //! tensor has its sixteen rows side by side in memory, and a vector may cover several: (j, k) is one index there, and no
 //! lane is wasted on a narrow tensor. The shifts and quotients of a tile stand in arrays that repeat their beginning
 //! behind their end, so that a vector at any column finds its own. Short rows of a wide tensor need neither
-//! ([`columns`]).
+//! ([`columns`](super::columns)).
 
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop)]
@@ -19,8 +19,8 @@
 use super::log_softmax::{log, log_of, special_of};
 use super::passes::{Quotient, SEGMENT, V, load, store};
 use super::row::block;
-use super::softmax::{SumOf, guess_of, shift_at};
-use super::{Kernel, Place, columns};
+use super::softmax::{SumOf, guess_at, largest_of, shift_at};
+use super::{Kernel, Place};
 use crate::arch::memory::{Stack, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
@@ -196,7 +196,7 @@ impl<T: Element> Work<T> {
     fn new(fused: bool) -> Self {
         let zero = T::Compute::ZERO;
         Self {
-            shift: [guess_of([zero; 3], fused).1; PLACES],
+            shift: [guess_at(zero, fused).1; PLACES],
             sum: [SumOf::<T>::ZERO; PLACES],
             sound: [true; PLACES],
             shifts: Triples([[zero; PLACES]; 3]),
@@ -249,15 +249,13 @@ impl<T: Element> Work<T> {
         mut e: Option<&mut [MaybeUninit<T::Compute>]>,
         tile: &Tile,
     ) {
-        let places = [0, tile.len / 2, tile.len - 1];
         for k in 0..tile.columns {
-            let mut near = [T::Compute::ZERO; 3];
-            if tile.len > 16 {
-                for i in 0..3 {
-                    near[i] = x[tile.start + places[i] * tile.inner + k].widen();
-                }
-            }
-            self.shift[k] = guess_of(near, L::FUSED).1;
+            let near = largest_of(
+                tile.len,
+                #[inline(always)]
+                |i| x[tile.start + i * tile.inner + k].widen(),
+            );
+            self.shift[k] = guess_at(near, L::FUSED).1;
             self.sound[k] = true;
         }
         self.set_shifts(tile.columns);
@@ -281,14 +279,10 @@ impl<T: Element> Work<T> {
         tile: &Tile,
         fits: bool,
     ) {
-        let core = T::Compute::core(L::FUSED);
         let maxima = maxima(lanes, x, tile, &mut self.scratch);
         for k in 0..tile.columns {
             // An exponent rises with x: those of a column fit if that of the maximum does.
-            let m = lanes.splat(maxima[k]);
-            let (_, [t]) = exp::<_, L, 1, false>(lanes, core, &self.shift[k].splat(lanes), [m]);
-            let fits = fits || lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden);
-            if !(fits && self.sum[k].in_range()) {
+            if !(self.sum[k].in_range() && (fits || self.shift[k].fits(lanes, maxima[k]))) {
                 match shift_at(maxima[k], L::FUSED) {
                     Some(shift) => self.shift[k] = shift,
                     None => self.sound[k] = false,
@@ -424,8 +418,8 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
     }
 }
 
-/// Tells the CPU what is read after `x`, which it does not foresee: later rows of the tile, or, where these lie farther
-/// ahead, the next tile.
+/// Tells the CPU what is read after `x`, which it does not foresee: later rows, or, where these lie farther ahead, the
+/// next tile.
 #[inline(always)]
 fn hint<T: Element, L: Memory<T>>(lanes: L, x: &[T], tile: &Tile) {
     if tile.is_far::<T>() {
@@ -602,9 +596,6 @@ pub struct AxisKernel<'a, T> {
 impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(mut self, lanes: L) {
-        if columns::suits::<T>(self.axis) {
-            return columns::run(lanes, self.along, &mut self.place, self.axis);
-        }
         let mut work = Work::new(L::FUSED);
         for_each_tile::<T>(
             self.axis,

@@ -1,7 +1,7 @@
 //! Rows that run along a short axis of a wide tensor: as many side by side as a vector has lanes, one row to a lane.
 //!
-//! The exps of a strip of columns stand in stack scratch, so that every element is read once and every result written
-//! once. Row 16q + j of a block goes to sum j, and the rows of one j are added pairwise:
+//! The exps of a strip of columns stand in stack scratch, so that quotients are written without a second look at the
+//! elements. Row 16q + j of a block goes to sum j, and the rows of one j are added pairwise:
 //!
 //! ```text
 //! sums[j][k] += ((e[j][k] + e[16+j][k]) + (e[32+j][k] + e[48+j][k])) + (…)
@@ -40,7 +40,7 @@ const AHEAD: usize = 2;
 /// The exps of a strip: 128 vectors of 128 bytes.
 type Exps = Stack<16_384>;
 
-/// Whether a tensor is one for [`run`].
+/// Whether a tensor is one for [`ColumnsKernel`].
 #[inline(always)]
 pub fn suits<T: Element>(axis: Axis) -> bool {
     axis.len() <= LONGEST && axis.inner() >= T::Compute::LANES
@@ -168,10 +168,9 @@ impl<T: Element> Known<T> {
         }
     }
 
-    /// Whether the pass under the guessed shifts may be used.
+    /// Whether the pass under the guessed shifts may be used. The sums of columns that the strip lacks become good ones.
     #[inline(always)]
-    fn accepted(&mut self, strip: &Strip) -> bool {
-        // Nobody looks at those that the strip lacks.
+    fn accept(&mut self, strip: &Strip) -> bool {
         for sum in &mut self.sum[strip.columns..] {
             *sum = SumOf::<T>::of(T::Compute::from_i32(128));
         }
@@ -268,7 +267,7 @@ impl<T: Element> Sums<T> {
         }
     }
 
-    /// Adds a block of at most so many rows; if they are more than [`SUMS`], 0 stands behind them up to the end of `e`.
+    /// Adds a block of `rows` rows or less of one; behind more than [`SUMS`] of them, `e` is filled up with 0.
     #[inline(always)]
     fn add_block<L: Memory<T::Compute>>(&mut self, lanes: L, e: &[T::Compute], rows: usize) {
         match e.len().div_ceil(2 * SUMS * T::Compute::LANES) {
@@ -333,7 +332,7 @@ impl<T: Element> Sums<T> {
         }
     }
 
-    /// The same of the first `N`, if so many are none but 0.
+    /// The same, where sums from the `N`-th on are 0 and so are those from `count` on.
     #[inline(always)]
     fn tree<const N: usize>(&mut self, count: usize) -> [SumOf<T>; LANES] {
         for part in &mut self.parts[count..N] {
@@ -422,7 +421,7 @@ fn hinted<T: Element, L: Memory<T>>(lanes: L, x: &[T], strip: &Strip, i: usize) 
     load(lanes, x, -T::Compute::INFINITY)
 }
 
-/// The shifts and the sums; the exps go to `e`. Where the columns may share a shift they do.
+/// The shifts, of which there is one for all columns if it is `shared`, and the sums; the exps go to `e`.
 #[inline(always)]
 fn find<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
@@ -440,7 +439,7 @@ fn find<T: Element, L: Memory<T> + Memory<T::Compute>>(
         strip,
         known: &mut *known,
     });
-    if !known.accepted(strip) {
+    if !known.accept(strip) {
         known.correct(lanes, x, strip, shared);
         lanes.call(ExpSums::<T, true> {
             x,
@@ -452,33 +451,38 @@ fn find<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// `along` of each row of a tensor.
-#[inline(always)]
-pub fn run<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    along: Along,
-    place: &mut Place<'_, T>,
-    axis: Axis,
-) {
-    let (n, len, inner) = (T::Compute::LANES, axis.len(), axis.inner());
-    let mut known = Known::none(L::FUSED);
-    let mut scratch = Exps::new();
-    // Quotients are the same under any accepted shift where multiply-add is fused; the bits of a logarithm depend on it.
-    let shared = L::FUSED && matches!(along, Along::Softmax);
-    for outer in 0..axis.outer() {
-        for column in (0..inner).step_by(n) {
-            let strip = Strip {
-                start: outer * len * inner + column,
-                columns: n.min(inner - column),
-                len,
-                pitch: inner,
-            };
-            let e = scratch.as_elements();
-            find(lanes, place.input(), &mut *e, &strip, &mut known, shared);
-            match along {
-                Along::Softmax => quotients(lanes, e, place.output(), &strip, &mut known),
-                Along::LogSoftmax => logarithms(lanes, place, &strip, &mut known),
-                Along::LogSumExp => logsumexp(place, outer * inner + column, &strip, &known),
+/// `along` of each row of a tensor that [`suits`].
+pub struct ColumnsKernel<'a, T> {
+    pub along: Along,
+    pub place: Place<'a, T>,
+    pub axis: Axis,
+}
+
+impl<T: Element> Kernel<T> for ColumnsKernel<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { along, mut place, axis } = self;
+        let place = &mut place;
+        let (n, len, inner) = (T::Compute::LANES, axis.len(), axis.inner());
+        let mut known = Known::none(L::FUSED);
+        let mut scratch = Exps::new();
+        // Quotients are the same under any accepted shift where multiply-add is fused; the bits of a logarithm depend on it.
+        let shared = L::FUSED && matches!(along, Along::Softmax);
+        for outer in 0..axis.outer() {
+            for column in (0..inner).step_by(n) {
+                let strip = Strip {
+                    start: outer * len * inner + column,
+                    columns: n.min(inner - column),
+                    len,
+                    pitch: inner,
+                };
+                let e = scratch.as_elements();
+                find(lanes, place.input(), &mut *e, &strip, &mut known, shared);
+                match along {
+                    Along::Softmax => quotients(lanes, e, place.output(), &strip, &mut known),
+                    Along::LogSoftmax => logarithms(lanes, place, &strip, &mut known),
+                    Along::LogSumExp => logsumexp(place, outer * inner + column, &strip, &known),
+                }
             }
         }
     }

@@ -6,6 +6,7 @@
 use super::Kernel;
 use super::passes::{self, V};
 use super::row::{Chunk, Pair, Row, block};
+use super::softmax::guess_at;
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
@@ -249,7 +250,7 @@ impl<T: Element> Logits<'_, '_, T> {
     #[inline(always)]
     pub fn guess(&self, x: &[T], fused: bool) -> Shift<T::Compute> {
         if x.len() - self.hidden <= 16 {
-            return super::softmax::guess_of([-T::Compute::INFINITY; 3], fused).1;
+            return guess_at(-T::Compute::INFINITY, fused).1;
         }
         let middle = self.hidden + (x.len() - self.hidden) / 2;
         let mut m = self.sink;
@@ -257,7 +258,7 @@ impl<T: Element> Logits<'_, '_, T> {
             let z = self.near(x[at].widen(), at);
             m = if z > m { z } else { m };
         }
-        super::softmax::guess_of([m; 3], fused).1
+        guess_at(m, fused).1
     }
 
     /// About the logit of the score `x` at `at`.

@@ -194,6 +194,7 @@ kernels! {
     log_softmax: log_softmax::LogSoftmax<'_, Self>;
     logsumexp: log_softmax::LogSumExp<'_, Self>;
     axis: axis::AxisKernel<'_, Self>;
+    columns: columns::ColumnsKernel<'_, Self>;
     argmax: argmax::ArgMax<'_, Self>;
     top_k: top_k::TopK<'_, Self>;
     exp: exp::Exp<'_, Self>;

@@ -5,7 +5,7 @@
 //! 128 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. N is a function of the row alone, and so are the
 //! bits of the result. Where multiply-add is fused both forms even give the same quotients, since N moves exponents
-//! only; where it is not, N decides ties of the rounding to n. Short rows run side by side ([`short_rows`]), long ones in
+//! only (from a maximum of 2^14 on, which no guess is near, it is subtracted first); where it is not, N decides ties of the rounding to n. Short rows run side by side ([`short_rows`]), long ones in
 //! place store their exps over the logits ([`overwrite`]).
 
 use super::passes::{Exps, Quotient, Total, V, divide, exp_sum, map, max};
@@ -74,18 +74,17 @@ fn largest<F: Float>(three: [F; 3]) -> F {
     m
 }
 
-/// [`guess`] from the three elements.
-#[inline(always)]
-pub fn guess_of<F: Float>(three: [F; 3], fused: bool) -> (F, Shift<F>) {
-    guess_at(largest(three), fused)
-}
-
-/// The same from the largest of them.
+/// [`guess`] from the largest of the three elements.
+///
+/// A row that is accepted under a guess has its maximum below `offset_from`, by a margin that no accepted exponent spans:
+/// the three-pass form would subtract nothing from it either. So it does not show whose guess it was, its own or that of a
+/// neighbour. Where multiply-add is not fused every row has its own.
 #[inline(always)]
 pub fn guess_at<F: Float>(m: F, fused: bool) -> (F, Shift<F>) {
     let core = F::core(fused);
+    let margin = if fused { F::from_i32(F::BIAS) } else { F::ZERO };
     // Not `&&`: no branch, so that many rows are guessed side by side.
-    let logit = (m > F::from_f64(MASKED)) & (m < core.offset_from);
+    let logit = (m > F::from_f64(MASKED)) & (m < core.offset_from - margin);
     let g = if logit { m } else { F::ZERO };
     (g, Shift::new(g, GUESS_BIAS, F::ZERO, core))
 }
@@ -268,8 +267,8 @@ pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: 
 }
 
 /// One row whose exps are kept in the output, or computed twice where the tuning profile takes the row for one beyond the
-/// caches: two reads and a streamed write are less traffic than a read, a write, and both again. Where the CPU is told in
-/// advance what follows, that was slower on all machines measured, so that the generic profile has no such rows.
+/// caches: two reads and a streamed write are less traffic than a read, a write, and both again. The generic profile has no
+/// such rows: kept exps of which the CPU is told in advance take less time than two.
 #[inline(always)]
 fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
     if <L as Memory<T>>::STREAMS && Sizes::get().is_beyond(x) {

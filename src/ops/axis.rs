@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
 use crate::kernel::axis::{Along, AxisKernel};
+use crate::kernel::columns::{ColumnsKernel, suits};
 use crate::layout::Axis;
 use core::mem::MaybeUninit;
 
@@ -189,7 +190,11 @@ impl Isa {
 
 #[inline(always)]
 fn run<T: Element>(isa: Isa, along: Along, place: Place<'_, T>, axis: Axis) {
-    T::axis(isa, AxisKernel { along, place, axis });
+    if suits::<T>(axis) {
+        T::columns(isa, ColumnsKernel { along, place, axis });
+    } else {
+        T::axis(isa, AxisKernel { along, place, axis });
+    }
 }
 
 /// The output, once input and output hold the tensor.

@@ -83,6 +83,12 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
     }),
     dist("one 3e38, rest -3e38", |rng, row| with_peak(rng, row, -3e38, 0.0, 6e38)),
     dist("all 3e38", |_, row| row.fill(3e38)),
+    // On both sides of the maximum from which it is subtracted first, as far as a guess can reach.
+    dist("around 16384", |rng, row| {
+        let (level, width) = (uniform(rng, -700.0, 700.0), uniform(rng, 0.0, 30.0));
+        let level = if rng.random() { level } else { level / 8.0 };
+        fill(row, || 16384.0 + level + width * normal(rng));
+    }),
 ];
 
 impl Distribution {

@@ -99,7 +99,7 @@ fn maximum<T: Element>(isa: Isa, x: &[T]) -> T::Compute {
     })
 }
 
-/// The exps are kept in the output, or computed twice, as one thread does: there if the row is beyond the caches.
+/// The exps are kept in the output, or computed twice where the tuning profile takes the row for one beyond the caches.
 pub fn long_softmax<T: Element>(isa: Isa, mut row: Place<'_, T>) {
     if let Place::Apart(x, y) = &mut row
         && !Sizes::get().is_beyond(x)
