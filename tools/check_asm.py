@@ -54,7 +54,7 @@ MORE_THAN_EXP = re.compile(r"kernel::masked::|kernel::softmax::Softmax<")
 # What a loop around hot loops may call: (regular expression on the caller, on the callee, reason).
 ALLOWED = [
     (
-        r"kernel::(log_softmax|cross_entropy|masked)::|Kernels>::log",
+        r"kernel::(log_softmax|cross_entropy|masked|columns)::|Kernels>::log",
         r"^libm::math::log::log$",
         "the logarithm of a row's sum, once per row",
     ),
