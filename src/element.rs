@@ -354,10 +354,10 @@ impl Float for f64 {
     }
 }
 
-/// `i + (i + 8)`, then `+ 4`, `+ 2`, `+ 1`.
+/// `i + (i + N/2)`, then `+ N/4` and so on; N is a power of two.
 #[inline(always)]
-pub(crate) fn tree<F, S: Sum<F>>(mut s: [S; 16]) -> S {
-    let mut width = 8;
+pub(crate) fn tree<F, S: Sum<F>, const N: usize>(mut s: [S; N]) -> S {
+    let mut width = N / 2;
     while width > 0 {
         for i in 0..width {
             s[i] = s[i].add(s[i + width]);

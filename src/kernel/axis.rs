@@ -16,7 +16,7 @@
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop)]
 
-use super::log_softmax::{log, log_of, special_of};
+use super::log_softmax::{joined, log, log_of, special_of};
 use super::passes::{Quotient, SEGMENT, V, load, store};
 use super::row::block;
 use super::softmax::{SumOf, guess_at, largest_of, shift_at};
@@ -673,8 +673,7 @@ fn logsumexp<T: Element>(place: &mut Place<'_, T>, tile: &Tile, work: &Work<T>) 
     for k in 0..tile.columns {
         let column = (0..tile.len).map(|i| x[tile.start + i * tile.inner + k]);
         out[tile.result + k].write(if work.sound[k] {
-            let [offset, high, low] = log(&work.shift[k], work.sum[k]);
-            T::narrow((high + low) + offset)
+            joined(log::<T::Compute>(&work.shift[k], work.sum[k]))
         } else {
             special_of(column)
         });

@@ -13,13 +13,13 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::axis::Along;
-use super::log_softmax::{log, log_of, special_of};
+use super::log_softmax::{joined, log, log_of, special_of};
 use super::passes::{Quotient, V, load, store};
 use super::row::block;
 use super::softmax::{SumOf, guess_at, largest_of, shift_at};
 use super::{Kernel, Place};
 use crate::arch::memory::{Stack, as_output, assume_written};
-use crate::element::{Element, Float, Sum};
+use crate::element::{Element, Float, Sum, tree};
 use crate::lanes::{Lanes, Memory};
 use crate::layout::Axis;
 use crate::math::exp::{Shift, Splat, exp};
@@ -325,16 +325,16 @@ impl<T: Element> Sums<T> {
         self.count = 0;
         match count {
             0..=1 => self.parts[0],
-            2 => self.tree::<2>(2),
-            3..=4 => self.tree::<4>(count),
-            5..=8 => self.tree::<8>(count),
-            _ => self.tree::<SUMS>(count),
+            2 => self.total::<2>(2),
+            3..=4 => self.total::<4>(count),
+            5..=8 => self.total::<8>(count),
+            _ => self.total::<SUMS>(count),
         }
     }
 
     /// The same, where sums from the `N`-th on are 0 and so are those from `count` on.
     #[inline(always)]
-    fn tree<const N: usize>(&mut self, count: usize) -> [SumOf<T>; LANES] {
+    fn total<const N: usize>(&mut self, count: usize) -> [SumOf<T>; LANES] {
         for part in &mut self.parts[count..N] {
             *part = [SumOf::<T>::ZERO; LANES];
         }
@@ -344,14 +344,7 @@ impl<T: Element> Sums<T> {
             for j in 0..N {
                 s[j] = self.parts[j][k];
             }
-            let mut half = N / 2;
-            while half > 0 {
-                for j in 0..half {
-                    s[j] = s[j].add(s[j + half]);
-                }
-                half /= 2;
-            }
-            *total = s[0];
+            *total = tree(s);
         }
         totals
     }
@@ -541,8 +534,7 @@ fn logsumexp<T: Element>(place: &mut Place<'_, T>, first: usize, strip: &Strip, 
     let Place::Apart(x, out) = place else { return };
     for (k, out) in out[first..][..strip.columns].iter_mut().enumerate() {
         out.write(if known.all_sound || known.sound[k] {
-            let [offset, high, low] = log(&known.shift[k], known.sum[k]);
-            T::narrow((high + low) + offset)
+            joined(log::<T::Compute>(&known.shift[k], known.sum[k]))
         } else {
             special_of(strip.column(x, k))
         });

@@ -78,11 +78,17 @@ impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
         for (r, out) in self.out.iter_mut().enumerate() {
             let x = self.rows.input(self.x, r);
             out.write(match log_sum(lanes, x) {
-                Some([offset, high, low]) => T::narrow((high + low) + offset),
+                Some(log) => joined(log),
                 None => special(x),
             });
         }
     }
+}
+
+/// The result of logsumexp from offset, high and low.
+#[inline(always)]
+pub fn joined<T: Element>([offset, high, low]: [T::Compute; 3]) -> T {
+    T::narrow((high + low) + offset)
 }
 
 /// logsumexp of a row without a finite maximum: NaN over +∞ over −∞.

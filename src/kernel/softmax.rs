@@ -5,8 +5,9 @@
 //! 128 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. N is a function of the row alone, and so are the
 //! bits of the result. Where multiply-add is fused both forms even give the same quotients, since N moves exponents
-//! only (from a maximum of 2^14 on, which no guess is near, it is subtracted first); where it is not, N decides ties of the rounding to n. Short rows run side by side ([`short_rows`]), long ones in
-//! place store their exps over the logits ([`overwrite`]).
+//! only (from a maximum of 2^14 on, which no guess is near, it is subtracted first); where it is not, N decides ties of
+//! the rounding to n. Short rows run side by side ([`short_rows`]), long ones in place store their exps over the logits
+//! ([`overwrite`]).
 
 use super::passes::{Exps, Quotient, Total, V, divide, exp_sum, map, max};
 use super::row::{Pair, Read};

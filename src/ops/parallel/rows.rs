@@ -9,7 +9,7 @@ use crate::element::{Element, Float, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
-use crate::kernel::log_softmax::{log, special};
+use crate::kernel::log_softmax::{joined, log, special};
 use crate::rows::Rows;
 
 /// [`softmax`](crate::softmax()) of one row on the current rayon pool: the same bits.
@@ -205,10 +205,7 @@ pub fn par_logsumexp<T: Element>(x: &[T]) -> T {
         return crate::logsumexp(x);
     }
     match long_sum(Isa::detect(), x) {
-        Some((shift, sum)) => {
-            let [offset, high, low] = log::<T::Compute>(&shift, sum);
-            T::narrow((high + low) + offset)
-        }
+        Some((shift, sum)) => joined(log::<T::Compute>(&shift, sum)),
         None => special(x),
     }
 }
