@@ -16,21 +16,19 @@
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop)]
 
-use super::log_softmax::{joined, log, log_of, special_of};
+use super::log_softmax::log_of;
 use super::passes::{Quotient, SEGMENT, V, load, store};
 use super::row::block;
-use super::softmax::{SumOf, guess_at, largest_of, shift_at};
+use super::softmax::SumOf;
+use super::tile::{Along, Columns, SUMS, Tile, Triples, for_each_tile};
 use super::{Kernel, Place};
 use crate::arch::memory::{Stack, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::layout::Axis;
-use crate::math::exp::{Shift, Splat, exp};
+use crate::math::exp::{Splat, exp};
 use crate::tuning;
 use core::mem::MaybeUninit;
-
-/// Running sums of a row.
-const SUMS: usize = 16;
 
 /// Room for the sums of a tile.
 type Room = Stack<16_384>;
@@ -48,41 +46,6 @@ const fn widest<T: Element>() -> usize {
 /// Columns of a tile of a wider tensor: whole vectors.
 const fn width<T: Element>() -> usize {
     widest::<T>() / T::Compute::LANES * T::Compute::LANES
-}
-
-/// Columns that are computed side by side.
-#[derive(Clone, Copy)]
-struct Tile {
-    /// The first element.
-    start: usize,
-    columns: usize,
-    /// Elements of a column.
-    len: usize,
-    /// From one element of a column to the next.
-    inner: usize,
-    /// Where the result of the first column stands, where each column has one.
-    result: usize,
-}
-
-/// Every tile of a tensor.
-#[inline(always)]
-fn for_each_tile<T: Element>(axis: Axis, mut run: impl FnMut(&Tile)) {
-    let (len, inner) = (axis.len(), axis.inner());
-    let width = if inner <= widest::<T>() { inner } else { width::<T>() };
-    for outer in 0..axis.outer() {
-        let mut column = 0;
-        while column < inner {
-            let columns = width.min(inner - column);
-            run(&Tile {
-                start: outer * len * inner + column,
-                columns,
-                len,
-                inner,
-                result: outer * inner + column,
-            });
-            column += columns;
-        }
-    }
 }
 
 /// The vectors at one place of each group of sixteen rows of a block.
@@ -146,100 +109,46 @@ impl Tile {
             j += rows;
         }
     }
-}
 
-/// Three numbers for each column, the first columns repeated behind the last.
-struct Triples<F>([[F; PLACES]; 3]);
-
-impl<F: Float> Triples<F> {
+    /// Calls `visit` with each vector of a tensor of `T`, its first element and how many of its lanes are there, and with
+    /// what `prepare` finds at its column.
     #[inline(always)]
-    fn set(&mut self, columns: usize, numbers: impl Fn(usize) -> [F; 3]) {
-        for k in 0..columns {
-            let [a, b, c] = numbers(k);
-            self.0[0][k] = a;
-            self.0[1][k] = b;
-            self.0[2][k] = c;
+    fn for_each_cell<T: Element, P>(&self, prepare: impl Fn(usize) -> P, mut visit: impl FnMut(&P, usize, usize)) {
+        let (n, count) = (T::Compute::LANES, block::<T>() / SUMS);
+        let mut row = 0;
+        while row < self.len {
+            self.for_each_vector(
+                row,
+                n,
+                #[inline(always)]
+                |_, column, cells| {
+                    let prepared = prepare(column);
+                    let whole = cells.whole(count, n);
+                    for q in 0..count {
+                        let (at, present) = if whole {
+                            (cells.at + q * cells.pitch, n)
+                        } else {
+                            cells.vector(q, n)
+                        };
+                        if present == 0 {
+                            break;
+                        }
+                        visit(&prepared, at, present);
+                    }
+                },
+            );
+            row += block::<T>();
         }
-        for row in &mut self.0 {
-            for k in 0..F::LANES {
-                row[columns + k] = row[k];
-            }
-        }
-    }
-
-    /// Those of a vector of columns.
-    #[inline(always)]
-    fn at<L: Memory<F>>(&self, lanes: L, column: usize) -> [L::V; 3] {
-        [
-            lanes.load(&self.0[0][column..]),
-            lanes.load(&self.0[1][column..]),
-            lanes.load(&self.0[2][column..]),
-        ]
     }
 }
 
 /// What is known of the columns of a tile, and room to find it out.
 struct Work<T: Element> {
-    shift: [Shift<T::Compute>; PLACES],
-    sum: [SumOf<T>; PLACES],
-    /// Whether a column has neither NaN nor +∞, and not nothing but −∞.
-    sound: [bool; PLACES],
-    /// Base, low and offset of the shifts.
-    shifts: Triples<T::Compute>,
-    /// What the last pass needs of each column.
-    numbers: Triples<T::Compute>,
+    columns: Columns<T, PLACES>,
     scratch: Room,
 }
 
 impl<T: Element> Work<T> {
-    #[inline(always)]
-    fn new(fused: bool) -> Self {
-        let zero = T::Compute::ZERO;
-        Self {
-            shift: [guess_at(zero, fused).1; PLACES],
-            sum: [SumOf::<T>::ZERO; PLACES],
-            sound: [true; PLACES],
-            shifts: Triples([[zero; PLACES]; 3]),
-            numbers: Triples([[zero; PLACES]; 3]),
-            scratch: Room::new(),
-        }
-    }
-
-    #[inline(always)]
-    fn set_shifts(&mut self, columns: usize) {
-        let shift = &self.shift;
-        self.shifts.set(
-            columns,
-            #[inline(always)]
-            |k| [shift[k].base, shift[k].low, shift[k].offset],
-        );
-    }
-
-    /// What the columns are divided by.
-    #[inline(always)]
-    fn set_quotients<L: Lanes<T::Compute>>(&mut self, columns: usize) {
-        let sum = &self.sum;
-        self.numbers.set(
-            columns,
-            #[inline(always)]
-            |k| {
-                let (high, low) = L::terms(sum[k]);
-                [high, low, sum[k].threshold()]
-            },
-        );
-    }
-
-    /// ln Σ e^x of the columns as offset, high and low.
-    #[inline(always)]
-    fn set_logs(&mut self, columns: usize) {
-        let (shift, sum) = (&self.shift, &self.sum);
-        self.numbers.set(
-            columns,
-            #[inline(always)]
-            |k| log(&shift[k], sum[k]),
-        );
-    }
-
     /// The shift and the sum of each column, e stored in `e` if there is one. A column that is not sound has sum 1.
     #[inline(always)]
     fn find<L: Memory<T> + Memory<T::Compute>>(
@@ -249,53 +158,13 @@ impl<T: Element> Work<T> {
         mut e: Option<&mut [MaybeUninit<T::Compute>]>,
         tile: &Tile,
     ) {
-        for k in 0..tile.columns {
-            let near = largest_of(
-                tile.len,
-                #[inline(always)]
-                |i| x[tile.start + i * tile.inner + k].widen(),
-            );
-            self.shift[k] = guess_at(near, L::FUSED).1;
-            self.sound[k] = true;
-        }
-        self.set_shifts(tile.columns);
+        self.columns.guess(x, tile, L::FUSED);
         let fits = self.exp_sums(lanes, x, e.as_deref_mut(), tile);
-        let mut accepted = fits;
-        for k in 0..tile.columns {
-            accepted &= self.sum[k].in_range();
-        }
-        if !accepted {
-            self.redo(lanes, x, e, tile, fits);
-        }
-    }
-
-    /// The three-pass form of the columns whose guess failed. The others are computed again under their guess.
-    #[inline(always)]
-    fn redo<L: Memory<T> + Memory<T::Compute>>(
-        &mut self,
-        lanes: L,
-        x: &[T],
-        e: Option<&mut [MaybeUninit<T::Compute>]>,
-        tile: &Tile,
-        fits: bool,
-    ) {
-        let maxima = maxima(lanes, x, tile, &mut self.scratch);
-        for k in 0..tile.columns {
-            // An exponent rises with x: those of a column fit if that of the maximum does.
-            if !(self.sum[k].in_range() && (fits || self.shift[k].fits(lanes, maxima[k]))) {
-                match shift_at(maxima[k], L::FUSED) {
-                    Some(shift) => self.shift[k] = shift,
-                    None => self.sound[k] = false,
-                }
-            }
-        }
-        self.set_shifts(tile.columns);
-        self.exp_sums(lanes, x, e, tile);
-        for k in 0..tile.columns {
-            self.sound[k] &= !self.sum[k].is_nan();
-            if !self.sound[k] {
-                self.sum[k] = SumOf::<T>::of(T::Compute::from_i32(1));
-            }
+        if !(fits && self.columns.in_range(tile.columns)) {
+            let maxima = maxima(lanes, x, tile, &mut self.scratch);
+            self.columns.correct(lanes, maxima, fits, tile);
+            self.exp_sums(lanes, x, e, tile);
+            self.columns.judge(tile);
         }
     }
 
@@ -313,18 +182,6 @@ impl<T: Element> Work<T> {
         let work = self;
         lanes.call(ExpSums { work, x, e, tile, fit });
         fits
-    }
-
-    /// Writes NaN to the columns that are not sound.
-    #[inline(always)]
-    fn fill_unsound(&self, y: &mut [MaybeUninit<T>], tile: &Tile) {
-        for k in 0..tile.columns {
-            if !self.sound[k] {
-                for i in 0..tile.len {
-                    y[tile.start + i * tile.inner + k].write(T::NAN);
-                }
-            }
-        }
     }
 }
 
@@ -350,8 +207,9 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
         let core = T::Compute::core(L::FUSED);
         let n = T::Compute::LANES;
         let acc = work.scratch.filled(SUMS * tile.columns + n, SumOf::<T>::ZERO);
+        let columns = &mut work.columns;
         for k in 0..tile.columns {
-            work.sum[k] = SumOf::<T>::ZERO;
+            columns.sum[k] = SumOf::<T>::ZERO;
         }
         let mut seen = lanes.seen_none();
         let mut row = 0;
@@ -361,7 +219,7 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
                 n,
                 #[inline(always)]
                 |place, column, cells| {
-                    let splat = Splat::by_lane(work.shifts.at(lanes, column));
+                    let splat = Splat::by_lane(columns.shifts.at(lanes, column));
                     let mut vectors = [lanes.splat(T::Compute::ZERO); 4];
                     let count = block::<T>() / SUMS;
                     let mut q = 0;
@@ -409,11 +267,11 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
             );
             row += block::<T>();
             if row % SEGMENT == 0 {
-                close::<T>(acc, tile.columns, &mut work.sum);
+                close::<T>(acc, tile.columns, &mut columns.sum);
                 acc.fill(SumOf::<T>::ZERO);
             }
         }
-        close::<T>(acc, tile.columns, &mut work.sum);
+        close::<T>(acc, tile.columns, &mut columns.sum);
         *fit = lanes.seen_none_of(seen, core.forbidden);
     }
 }
@@ -423,7 +281,7 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
 #[inline(always)]
 fn hint<T: Element, L: Memory<T>>(lanes: L, x: &[T], tile: &Tile) {
     if tile.is_far::<T>() {
-        lanes.prefetch_later(x.as_ptr(), width::<T>());
+        lanes.prefetch_later(x.as_ptr(), tile.to_next);
     } else {
         lanes.prefetch(x);
     }
@@ -433,7 +291,7 @@ fn hint<T: Element, L: Memory<T>>(lanes: L, x: &[T], tile: &Tile) {
 #[inline(always)]
 fn hint_output<T: Element, L: Memory<T>>(lanes: L, e: &mut [MaybeUninit<T>], tile: &Tile) {
     if tile.is_far::<T>() {
-        lanes.prefetch_later(e.as_ptr().cast(), width::<T>());
+        lanes.prefetch_later(e.as_ptr().cast(), tile.to_next);
     } else {
         lanes.prefetch_output(e);
     }
@@ -515,75 +373,31 @@ fn map<T: Element, L: Memory<T>, P>(
     prepare: impl Fn(usize) -> P,
     f: impl Fn(&P, V<T, L>) -> V<T, L>,
 ) {
-    let n = T::Compute::LANES;
-    let mut row = 0;
-    while row < tile.len {
-        tile.for_each_vector(
-            row,
-            n,
-            #[inline(always)]
-            |_, column, cells| {
-                let prepared = prepare(column);
-                let whole = cells.whole(block::<T>() / SUMS, n);
-                for q in 0..block::<T>() / SUMS {
-                    let (at, present) = if whole {
-                        (cells.at + q * cells.pitch, n)
-                    } else {
-                        cells.vector(q, n)
-                    };
-                    if present == 0 {
-                        break;
-                    }
-                    let v = load(lanes, &place.input()[at..][..present], T::Compute::ZERO);
-                    store(lanes, &mut place.output()[at..][..present], f(&prepared, v));
-                }
-            },
-        );
-        row += block::<T>();
-    }
+    tile.for_each_cell::<T, P>(
+        prepare,
+        #[inline(always)]
+        |prepared, at, present| {
+            let v = load(lanes, &place.input()[at..][..present], T::Compute::ZERO);
+            store(lanes, &mut place.output()[at..][..present], f(prepared, v));
+        },
+    );
 }
 
 /// y = e/S where `e` holds e.
 #[inline(always)]
-fn divide<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], tile: &Tile, numbers: &Triples<F>) {
-    let n = F::LANES;
-    let mut row = 0;
-    while row < tile.len {
-        tile.for_each_vector(
-            row,
-            n,
-            #[inline(always)]
-            |_, column, cells| {
-                let quotient = Quotient::by_lane(lanes, numbers.at(lanes, column));
-                let whole = cells.whole(block::<F>() / SUMS, n);
-                for q in 0..block::<F>() / SUMS {
-                    let (at, present) = if whole {
-                        (cells.at + q * cells.pitch, n)
-                    } else {
-                        cells.vector(q, n)
-                    };
-                    if present == 0 {
-                        break;
-                    }
-                    let e = &mut e[at..][..present];
-                    #[allow(unsafe_code)]
-                    // SAFETY: the pass over the same tile before this one stored a value in each of these places.
-                    let v = load::<F, L>(lanes, unsafe { assume_written(e) }, F::ZERO);
-                    store::<F, L>(lanes, e, quotient.of(lanes, v));
-                }
-            },
-        );
-        row += block::<F>();
-    }
-}
-
-/// An operator along an axis.
-#[derive(Clone, Copy)]
-pub enum Along {
-    Softmax,
-    LogSoftmax,
-    /// One result to each row, apart.
-    LogSumExp,
+fn divide<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], tile: &Tile, numbers: &Triples<F, PLACES>) {
+    tile.for_each_cell::<F, _>(
+        #[inline(always)]
+        |column| Quotient::by_lane(lanes, numbers.at(lanes, column)),
+        #[inline(always)]
+        |quotient, at, present| {
+            let e = &mut e[at..][..present];
+            #[allow(unsafe_code)]
+            // SAFETY: the pass over the same tile before this one stored a value in each of these places.
+            let v = load::<F, L>(lanes, unsafe { assume_written(e) }, F::ZERO);
+            store::<F, L>(lanes, e, quotient.of(lanes, v));
+        },
+    );
 }
 
 /// `along` of each row of a tensor.
@@ -596,9 +410,15 @@ pub struct AxisKernel<'a, T> {
 impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(mut self, lanes: L) {
-        let mut work = Work::new(L::FUSED);
-        for_each_tile::<T>(
+        let mut work = Work {
+            columns: Columns::none(L::FUSED),
+            scratch: Room::new(),
+        };
+        let inner = self.axis.inner();
+        let width = if inner <= widest::<T>() { inner } else { width::<T>() };
+        for_each_tile(
             self.axis,
+            width,
             #[inline(always)]
             |tile| {
                 let (x, e) = match (self.along, &mut self.place) {
@@ -607,10 +427,11 @@ impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
                     (_, place) => (place.input(), None),
                 };
                 work.find(lanes, x, e, tile);
+                let columns = &mut work.columns;
                 match self.along {
-                    Along::Softmax => softmax(lanes, &mut self.place, tile, &mut work),
-                    Along::LogSoftmax => log_softmax(lanes, &mut self.place, tile, &mut work),
-                    Along::LogSumExp => logsumexp(&mut self.place, tile, &work),
+                    Along::Softmax => softmax(lanes, &mut self.place, tile, columns),
+                    Along::LogSoftmax => log_softmax(lanes, &mut self.place, tile, columns),
+                    Along::LogSumExp => columns.logsumexp(&mut self.place, tile),
                 }
             },
         );
@@ -622,13 +443,13 @@ fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     place: &mut Place<'_, T>,
     tile: &Tile,
-    work: &mut Work<T>,
+    columns: &mut Columns<T, PLACES>,
 ) {
-    work.set_quotients::<L>(tile.columns);
+    columns.set_divisors(lanes, tile.columns);
     if let Place::Apart(_, y) = place
         && let Some(e) = T::as_compute(y)
     {
-        divide::<T::Compute, L>(lanes, e, tile, &work.numbers);
+        divide::<T::Compute, L>(lanes, e, tile, &columns.numbers);
     } else {
         let core = T::Compute::core(L::FUSED);
         map(
@@ -637,14 +458,14 @@ fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(
             tile,
             #[inline(always)]
             |column| {
-                let shift = Splat::by_lane(work.shifts.at(lanes, column));
-                (shift, Quotient::by_lane(lanes, work.numbers.at(lanes, column)))
+                let shift = Splat::by_lane(columns.shifts.at(lanes, column));
+                (shift, Quotient::by_lane(lanes, columns.numbers.at(lanes, column)))
             },
             #[inline(always)]
             |(shift, quotient), x| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, shift, [x]).0[0]),
         );
     }
-    work.fill_unsound(place.output(), tile);
+    columns.fill_unsound(place.output(), tile);
 }
 
 #[inline(always)]
@@ -652,30 +473,17 @@ fn log_softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     place: &mut Place<'_, T>,
     tile: &Tile,
-    work: &mut Work<T>,
+    columns: &mut Columns<T, PLACES>,
 ) {
-    work.set_logs(tile.columns);
+    columns.set_logs(tile.columns);
     map(
         lanes,
         place,
         tile,
         #[inline(always)]
-        |column| work.numbers.at(lanes, column),
+        |column| columns.numbers.at(lanes, column),
         #[inline(always)]
         |&log, x| log_of(lanes, x, log),
     );
-    work.fill_unsound(place.output(), tile);
-}
-
-#[inline(always)]
-fn logsumexp<T: Element>(place: &mut Place<'_, T>, tile: &Tile, work: &Work<T>) {
-    let Place::Apart(x, out) = place else { return };
-    for k in 0..tile.columns {
-        let column = (0..tile.len).map(|i| x[tile.start + i * tile.inner + k]);
-        out[tile.result + k].write(if work.sound[k] {
-            joined(log::<T::Compute>(&work.shift[k], work.sum[k]))
-        } else {
-            special_of(column)
-        });
-    }
+    columns.fill_unsound(place.output(), tile);
 }

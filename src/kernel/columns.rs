@@ -12,21 +12,18 @@
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop)]
 
-use super::axis::Along;
-use super::log_softmax::{joined, log, log_of, special_of};
+use super::log_softmax::log_of;
 use super::passes::{Quotient, V, load, store};
 use super::row::block;
-use super::softmax::{SumOf, guess_at, largest_of, shift_at};
+use super::softmax::SumOf;
+use super::tile::{Along, Columns, SUMS, Tile, for_each_tile};
 use super::{Kernel, Place};
 use crate::arch::memory::{Stack, as_output, assume_written};
 use crate::element::{Element, Float, Sum, tree};
-use crate::lanes::{Lanes, Memory};
+use crate::lanes::Memory;
 use crate::layout::Axis;
-use crate::math::exp::{Shift, Splat, exp};
+use crate::math::exp::{Splat, exp};
 use core::mem::MaybeUninit;
-
-/// Running sums of a row.
-const SUMS: usize = 16;
 
 /// Lanes of the widest virtual vector.
 const LANES: usize = 32;
@@ -34,8 +31,17 @@ const LANES: usize = 32;
 /// Elements of the longest columns: a block of f32, two of f64.
 const LONGEST: usize = 128;
 
-/// How many strips ahead the CPU is told of what it cannot foresee: every row may be a page of its own.
+/// Strips side by side that make a panel: a kilobyte of each row.
+const PANEL: usize = 8;
+
+/// Rows that the prefetchers of CPUs follow side by side, input and output each.
+const FOLLOWED: usize = 20;
+
+/// How many strips ahead the CPU is told of such rows.
 const AHEAD: usize = 2;
+
+/// Bytes of a tensor that an L2 cache holds.
+const NEAR: usize = 1 << 20;
 
 /// The exps of a strip: 128 vectors of 128 bytes.
 type Exps = Stack<16_384>;
@@ -46,211 +52,114 @@ pub fn suits<T: Element>(axis: Axis) -> bool {
     axis.len() <= LONGEST && axis.inner() >= T::Compute::LANES
 }
 
-/// A vector of columns.
+/// What the CPU is told of while it computes a strip.
+///
+/// It cannot foresee more than a few rows that are a page each. While the strips of a panel are computed one after the
+/// other, it is told of the next panel row by row: a kilobyte of one row and then of the next comes from memory in two
+/// thirds of the time that the same lines take strip by strip.
 #[derive(Clone, Copy)]
-struct Strip {
-    /// The first element.
-    start: usize,
-    /// As many as a vector has lanes, or those that the tensor has left.
-    columns: usize,
-    /// Elements of a column.
-    len: usize,
-    /// From one element of a column to the next.
-    pitch: usize,
+struct Ahead {
+    /// The next vector, counted from the beginning of the tensor.
+    at: usize,
+    /// Vectors of its row from there on; 0 where each row has one.
+    left: usize,
+    /// Elements of a row of the panel.
+    width: usize,
 }
 
-impl Strip {
-    /// The elements of row `i`.
+impl Ahead {
+    /// `width` elements of each row from `at` on.
     #[inline(always)]
-    fn row<'a, T>(&self, x: &'a [T], i: usize) -> &'a [T] {
-        &x[self.start + i * self.pitch..][..self.columns]
+    fn panel<F: Float>(at: usize, width: usize) -> Self {
+        let left = width / F::LANES;
+        Self { at, left, width }
     }
 
+    /// One vector of each row from `at` on.
     #[inline(always)]
-    fn row_mut<'a, T>(&self, y: &'a mut [T], i: usize) -> &'a mut [T] {
-        &mut y[self.start + i * self.pitch..][..self.columns]
+    fn strip(at: usize) -> Self {
+        Self { at, left: 0, width: 0 }
     }
 
-    /// Those of column `k`.
+    /// Tells the CPU of the next vector of the tensor at `place`.
     #[inline(always)]
-    fn column<T: Copy>(&self, x: &[T], k: usize) -> impl Iterator<Item = T> {
-        x[self.start + k..].iter().step_by(self.pitch).take(self.len).copied()
+    fn hint<T: Element, L: Memory<T>>(&mut self, lanes: L, place: *const T, tile: &Tile) {
+        lanes.prefetch_later(place, self.at);
+        if self.left == 0 {
+            self.at += tile.inner;
+            return;
+        }
+        self.at += T::Compute::LANES;
+        self.left -= 1;
+        if self.left == 0 {
+            self.wrap::<T::Compute>(tile.inner);
+        }
+    }
+
+    /// From the end of a row to the next.
+    #[inline(always)]
+    fn wrap<F: Float>(&mut self, inner: usize) {
+        self.at = self.at + inner - self.width;
+        self.left = self.width / F::LANES;
+    }
+
+    /// Leaves out as many vectors of a panel.
+    #[inline(always)]
+    fn skip<F: Float>(&mut self, mut vectors: usize, inner: usize) {
+        while vectors >= self.left {
+            vectors -= self.left;
+            self.at += self.left * F::LANES;
+            self.wrap::<F>(inner);
+        }
+        self.at += vectors * F::LANES;
+        self.left -= vectors;
     }
 }
 
-/// A number of each column.
-type Numbers<F> = [F; LANES];
-
-/// What is known of the columns of a strip.
+/// What is known of the columns of a strip, a vector of columns.
 struct Known<T: Element> {
-    shift: [Shift<T::Compute>; LANES],
-    /// Base, low and offset of the shifts.
-    shifts: [Numbers<T::Compute>; 3],
-    /// What the results need of each column.
-    numbers: [Numbers<T::Compute>; 3],
-    sum: [SumOf<T>; LANES],
+    columns: Columns<T, LANES>,
     /// Running sums.
     sums: Sums<T>,
     /// Whether every exponent fitted its field.
     fits: bool,
-    /// Whether no column has NaN or +∞, or nothing but −∞.
-    all_sound: bool,
-    /// If one has, which have not.
-    sound: [bool; LANES],
 }
 
 impl<T: Element> Known<T> {
     #[inline(always)]
     fn none(fused: bool) -> Self {
         Self {
-            shift: [guess_at(T::Compute::ZERO, fused).1; LANES],
-            shifts: [[T::Compute::ZERO; LANES]; 3],
-            numbers: [[T::Compute::ZERO; LANES]; 3],
-            sum: [SumOf::<T>::ZERO; LANES],
+            columns: Columns::none(fused),
             sums: Sums::none(),
             fits: true,
-            sound: [true; LANES],
-            all_sound: true,
-        }
-    }
-
-    /// What [`Splat::by_lane`] takes.
-    #[inline(always)]
-    fn set_shifts(&mut self) {
-        let shift = &self.shift;
-        set_three(
-            &mut self.shifts,
-            #[inline(always)]
-            |k| [shift[k].base, shift[k].low, shift[k].offset],
-        );
-    }
-
-    /// What the columns are divided by.
-    #[inline(always)]
-    fn set_divisors<L: Lanes<T::Compute>>(&mut self, lanes: L) {
-        for k in (0..T::Compute::LANES).step_by(8) {
-            let mut eight = [SumOf::<T>::ZERO; 8];
-            eight.copy_from_slice(&self.sum[k..][..8]);
-            let divisors = lanes.divisors(eight);
-            for i in 0..3 {
-                self.numbers[i][k..][..8].copy_from_slice(&divisors[i]);
-            }
-        }
-    }
-
-    /// ln Σ e^x of the columns as offset, high and low.
-    #[inline(always)]
-    fn set_logs(&mut self) {
-        let (shift, sum) = (&self.shift, &self.sum);
-        set_three(
-            &mut self.numbers,
-            #[inline(always)]
-            |k| log(&shift[k], sum[k]),
-        );
-    }
-
-    /// Guesses the shifts, or one that serves them all: that stands first, and not in the places of the others.
-    #[inline(always)]
-    fn guess(&mut self, x: &[T], strip: &Strip, fused: bool, shared: bool) {
-        for k in 0..if shared { 1 } else { strip.columns } {
-            let near = largest_of(
-                strip.len,
-                #[inline(always)]
-                |i| strip.row(x, i)[k].widen(),
-            );
-            self.shift[k] = guess_at(near, fused).1;
-        }
-        if shared {
-            let Shift { base, low, offset, .. } = self.shift[0];
-            self.shifts = [[base; LANES], [low; LANES], [offset; LANES]];
-        } else {
-            self.set_shifts();
         }
     }
 
     /// Whether the pass under the guessed shifts may be used. The sums of columns that the strip lacks become good ones.
     #[inline(always)]
-    fn accept(&mut self, strip: &Strip) -> bool {
-        for sum in &mut self.sum[strip.columns..] {
+    fn accept(&mut self, strip: &Tile) -> bool {
+        for sum in &mut self.columns.sum[strip.columns..] {
             *sum = SumOf::<T>::of(T::Compute::from_i32(128));
         }
-        let mut accepted = self.fits;
-        for k in 0..T::Compute::LANES {
-            accepted &= self.sum[k].in_range();
-        }
-        accepted
-    }
-
-    /// Replaces the shifts under which the pass failed by those of the maxima.
-    #[inline(always)]
-    fn correct<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, x: &[T], strip: &Strip, shared: bool) {
-        if shared {
-            self.shift = [self.shift[0]; LANES];
-        }
-        self.sound = [true; LANES];
-        let mut maxima: Numbers<T::Compute> = [T::Compute::ZERO; LANES];
-        let mut m = lanes.splat(-T::Compute::INFINITY);
-        for i in 0..strip.len {
-            m = lanes.max(m, load(lanes, strip.row(x, i), -T::Compute::INFINITY));
-        }
-        Memory::<T::Compute>::store(lanes, as_output(&mut maxima), m);
-        for k in 0..strip.columns {
-            if !(self.sum[k].in_range() && (self.fits || self.shift[k].fits(lanes, maxima[k]))) {
-                match shift_at(maxima[k], L::FUSED) {
-                    Some(shift) => self.shift[k] = shift,
-                    None => self.sound[k] = false,
-                }
-            }
-        }
-        self.set_shifts();
-    }
-
-    /// Looks at the sums under the corrected shifts: a column that is not sound gets sum 1.
-    #[inline(always)]
-    fn judge(&mut self, strip: &Strip) {
-        for k in 0..strip.columns {
-            self.sound[k] &= !self.sum[k].is_nan();
-            if !self.sound[k] {
-                self.sum[k] = SumOf::<T>::of(T::Compute::from_i32(1));
-                self.all_sound = false;
-            }
-        }
-    }
-
-    /// Writes NaN to the columns that are not sound.
-    #[inline(always)]
-    fn fill_unsound(&self, y: &mut [MaybeUninit<T>], strip: &Strip) {
-        if self.all_sound {
-            return;
-        }
-        for i in 0..strip.len {
-            let y = strip.row_mut(y, i);
-            for k in 0..strip.columns {
-                if !self.sound[k] {
-                    y[k].write(T::NAN);
-                }
-            }
-        }
+        self.fits && self.columns.in_range(T::Compute::LANES)
     }
 }
 
-/// Sets three numbers of each column.
+/// The largest element of each column, unspecified if one is NaN.
 #[inline(always)]
-fn set_three<F: Float>(all: &mut [Numbers<F>; 3], numbers: impl Fn(usize) -> [F; 3]) {
-    for k in 0..F::LANES {
-        let three = numbers(k);
-        for i in 0..3 {
-            all[i][k] = three[i];
-        }
+fn maxima<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], strip: &Tile) -> [T::Compute; LANES] {
+    let least = -T::Compute::INFINITY;
+    let mut maxima = [least; LANES];
+    let mut m = lanes.splat(least);
+    for i in 0..strip.len {
+        m = lanes.max(m, load(lanes, strip.row(x, i), least));
     }
-}
-
-#[inline(always)]
-fn load_three<F: Float, L: Memory<F>>(lanes: L, [a, b, c]: &[Numbers<F>; 3]) -> [L::V; 3] {
-    [lanes.load(a), lanes.load(b), lanes.load(c)]
+    Memory::<T::Compute>::store(lanes, as_output(&mut maxima), m);
+    maxima
 }
 
 /// The sums of the columns of a strip.
+#[repr(align(64))]
 struct Sums<T: Element> {
     /// Those of the rows j, j + 16, ….
     parts: [[SumOf<T>; LANES]; SUMS],
@@ -304,7 +213,7 @@ impl<T: Element> Sums<T> {
 
     #[inline(always)]
     fn add<L: Memory<T::Compute>>(&mut self, lanes: L, j: usize, v: L::V) {
-        let mut sums: Numbers<T::Compute> = [T::Compute::ZERO; LANES];
+        let mut sums = [T::Compute::ZERO; LANES];
         lanes.store(as_output(&mut sums), v);
         let part = &mut self.parts[j];
         if j < self.count {
@@ -351,24 +260,34 @@ impl<T: Element> Sums<T> {
 }
 
 /// Stores the exps of a strip in `e`, vector after vector, and finds the sums of its columns: a function of its own, see
-/// [`Lanes::call`].
+/// [`Lanes::call`](crate::lanes::Lanes::call).
 struct ExpSums<'a, T: Element, const OFFSET: bool> {
     x: &'a [T],
     e: &'a mut [MaybeUninit<T::Compute>],
-    strip: &'a Strip,
+    strip: &'a Tile,
+    ahead: Ahead,
     known: &'a mut Known<T>,
 }
 
 impl<T: Element, const OFFSET: bool> Kernel<T> for ExpSums<'_, T, OFFSET> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { x, e, strip, known } = self;
+        let Self {
+            x,
+            e,
+            strip,
+            mut ahead,
+            known,
+        } = self;
         let (core, n) = (T::Compute::core(L::FUSED), T::Compute::LANES);
-        let splat = Splat::by_lane(load_three(lanes, &known.shifts));
+        let splat = Splat::by_lane(known.columns.shifts.at(lanes, 0));
         let (mut seen, mut i) = (lanes.seen_none(), 0);
         if L::WIDE {
             while i + 1 < strip.len {
-                let x = [hinted(lanes, x, strip, i), hinted(lanes, x, strip, i + 1)];
+                let x = [
+                    hinted(lanes, x, strip, i, &mut ahead),
+                    hinted(lanes, x, strip, i + 1, &mut ahead),
+                ];
                 let ([a, b], [t, u]) = exp::<_, L, 2, OFFSET>(lanes, core, &splat, x);
                 seen = lanes.seen(lanes.seen(seen, t), u);
                 Memory::<T::Compute>::store(lanes, &mut e[i * n..], a);
@@ -377,7 +296,7 @@ impl<T: Element, const OFFSET: bool> Kernel<T> for ExpSums<'_, T, OFFSET> {
             }
         }
         while i < strip.len {
-            let ([a], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, &splat, [hinted(lanes, x, strip, i)]);
+            let ([a], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, &splat, [hinted(lanes, x, strip, i, &mut ahead)]);
             seen = lanes.seen(seen, t);
             Memory::<T::Compute>::store(lanes, &mut e[i * n..], a);
             i += 1;
@@ -401,17 +320,16 @@ impl<T: Element, const OFFSET: bool> Kernel<T> for ExpSums<'_, T, OFFSET> {
                 .add_block(lanes, &e[row * n..end * n], strip.len.min(end) - row);
             row = end;
         }
-        known.sum = known.sums.take();
+        known.columns.sum = known.sums.take();
         known.fits = lanes.seen_none_of(seen, core.forbidden);
     }
 }
 
 /// The elements of row `i`, −∞ in lanes that the strip lacks; the CPU is told of later ones.
 #[inline(always)]
-fn hinted<T: Element, L: Memory<T>>(lanes: L, x: &[T], strip: &Strip, i: usize) -> V<T, L> {
-    let x = strip.row(x, i);
-    lanes.prefetch_later(x.as_ptr(), AHEAD * T::Compute::LANES);
-    load(lanes, x, -T::Compute::INFINITY)
+fn hinted<T: Element, L: Memory<T>>(lanes: L, x: &[T], strip: &Tile, i: usize, ahead: &mut Ahead) -> V<T, L> {
+    ahead.hint(lanes, x.as_ptr(), strip);
+    load(lanes, strip.row(x, i), -T::Compute::INFINITY)
 }
 
 /// The shifts, of which there is one for all columns if it is `shared`, and the sums; the exps go to `e`.
@@ -420,27 +338,36 @@ fn find<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &[T],
     e: &mut [MaybeUninit<T::Compute>],
-    strip: &Strip,
+    (strip, ahead): (&Tile, Ahead),
     known: &mut Known<T>,
     shared: bool,
 ) {
-    known.guess(x, strip, L::FUSED, shared);
-    known.all_sound = true;
+    if shared {
+        known.columns.guess_shared(strip.nearest(x), L::FUSED);
+    } else {
+        known.columns.guess(x, strip, L::FUSED);
+    }
     lanes.call(ExpSums::<T, false> {
         x,
         e: &mut *e,
         strip,
+        ahead,
         known: &mut *known,
     });
     if !known.accept(strip) {
-        known.correct(lanes, x, strip, shared);
+        if shared {
+            known.columns.shift = [known.columns.shift[0]; LANES];
+        }
+        let maxima = maxima(lanes, x, strip);
+        known.columns.correct(lanes, &maxima, known.fits, strip);
         lanes.call(ExpSums::<T, true> {
             x,
             e,
             strip,
+            ahead,
             known: &mut *known,
         });
-        known.judge(strip);
+        known.columns.judge(strip);
     }
 }
 
@@ -461,23 +388,36 @@ impl<T: Element> Kernel<T> for ColumnsKernel<'_, T> {
         let mut scratch = Exps::new();
         // Quotients are the same under any accepted shift where multiply-add is fused; the bits of a logarithm depend on it.
         let shared = L::FUSED && matches!(along, Along::Softmax);
-        for outer in 0..axis.outer() {
-            for column in (0..inner).step_by(n) {
-                let strip = Strip {
-                    start: outer * len * inner + column,
-                    columns: n.min(inner - column),
-                    len,
-                    pitch: inner,
-                };
-                let e = scratch.as_elements();
-                find(lanes, place.input(), &mut *e, &strip, &mut known, shared);
-                match along {
-                    Along::Softmax => quotients(lanes, e, place.output(), &strip, &mut known),
-                    Along::LogSoftmax => logarithms(lanes, place, &strip, &mut known),
-                    Along::LogSumExp => logsumexp(place, outer * inner + column, &strip, &known),
+        // Panels of a size: the next has as many vectors as the one that is computed.
+        let strips = inner.div_ceil(n);
+        let width = strips.div_ceil(strips.div_ceil(PANEL)) * n;
+        let by_panel = len >= FOLLOWED && size_of_val(place.input()) > NEAR;
+        for_each_tile(
+            axis,
+            width,
+            #[inline(always)]
+            |panel| {
+                let mut next = Ahead::panel::<T::Compute>(panel.start + panel.to_next, width);
+                for column in (0..panel.columns).step_by(n) {
+                    let strip = &panel.part(column, n);
+                    let ahead = if by_panel {
+                        next
+                    } else {
+                        Ahead::strip(strip.start + AHEAD * n)
+                    };
+                    let e = scratch.as_elements();
+                    find(lanes, place.input(), &mut *e, (strip, ahead), &mut known, shared);
+                    match along {
+                        Along::Softmax => quotients(lanes, e, place.output(), (strip, ahead), &mut known.columns),
+                        Along::LogSoftmax => logarithms(lanes, place, (strip, ahead), &mut known.columns),
+                        Along::LogSumExp => known.columns.logsumexp(place, strip),
+                    }
+                    if by_panel {
+                        next.skip::<T::Compute>(len, inner);
+                    }
                 }
-            }
-        }
+            },
+        );
     }
 }
 
@@ -487,25 +427,21 @@ fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     e: &mut [MaybeUninit<T::Compute>],
     y: &mut [MaybeUninit<T>],
-    strip: &Strip,
-    known: &mut Known<T>,
+    (strip, mut ahead): (&Tile, Ahead),
+    columns: &mut Columns<T, LANES>,
 ) {
     let n = T::Compute::LANES;
-    known.set_divisors(lanes);
-    let quotient = Quotient::by_lane(lanes, load_three(lanes, &known.numbers));
+    columns.set_divisors(lanes, n);
+    let quotient = Quotient::by_lane(lanes, columns.numbers.at(lanes, 0));
     #[allow(unsafe_code)]
     // SAFETY: the pass before stored a vector for each row.
     let e = unsafe { assume_written(&mut e[..strip.len * n]) };
     for i in 0..strip.len {
-        let y = strip.row_mut(y, i);
-        Memory::<T>::prefetch_later(lanes, y.as_ptr().cast(), AHEAD * n);
-        store(
-            lanes,
-            y,
-            quotient.of(lanes, Memory::<T::Compute>::load(lanes, &e[i * n..])),
-        );
+        ahead.hint::<T, L>(lanes, y.as_ptr().cast(), strip);
+        let e = Memory::<T::Compute>::load(lanes, &e[i * n..]);
+        store(lanes, strip.row_mut(y, i), quotient.of(lanes, e));
     }
-    known.fill_unsound(y, strip);
+    columns.fill_unsound(y, strip);
 }
 
 /// y = x − ln Σ e^x.
@@ -513,30 +449,16 @@ fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
 fn logarithms<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     place: &mut Place<'_, T>,
-    strip: &Strip,
-    known: &mut Known<T>,
+    (strip, mut ahead): (&Tile, Ahead),
+    columns: &mut Columns<T, LANES>,
 ) {
-    let n = T::Compute::LANES;
-    known.set_logs();
-    let logs = load_three(lanes, &known.numbers);
+    columns.set_logs(strip.columns);
+    let logs = columns.numbers.at(lanes, 0);
     for i in 0..strip.len {
         let x = load(lanes, strip.row(place.input(), i), T::Compute::ZERO);
-        let y = strip.row_mut(place.output(), i);
-        Memory::<T>::prefetch_later(lanes, y.as_ptr().cast(), AHEAD * n);
-        store(lanes, y, log_of(lanes, x, logs));
+        let y = place.output();
+        ahead.hint::<T, L>(lanes, y.as_ptr().cast(), strip);
+        store(lanes, strip.row_mut(y, i), log_of(lanes, x, logs));
     }
-    known.fill_unsound(place.output(), strip);
-}
-
-/// ln Σ e^x of the columns, side by side from `first` on.
-#[inline(always)]
-fn logsumexp<T: Element>(place: &mut Place<'_, T>, first: usize, strip: &Strip, known: &Known<T>) {
-    let Place::Apart(x, out) = place else { return };
-    for (k, out) in out[first..][..strip.columns].iter_mut().enumerate() {
-        out.write(if known.all_sound || known.sound[k] {
-            joined(log::<T::Compute>(&known.shift[k], known.sum[k]))
-        } else {
-            special_of(strip.column(x, k))
-        });
-    }
+    columns.fill_unsound(place.output(), strip);
 }

@@ -29,6 +29,7 @@ pub mod row;
 pub mod segments;
 pub mod short_rows;
 pub mod softmax;
+pub mod tile;
 pub mod top_k;
 
 /// The rows of an operator, in two buffers or in one.

@@ -4,8 +4,9 @@ use crate::element::{Element, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
-use crate::kernel::axis::{Along, AxisKernel};
+use crate::kernel::axis::AxisKernel;
 use crate::kernel::columns::{ColumnsKernel, suits};
+use crate::kernel::tile::Along;
 use crate::layout::Axis;
 use core::mem::MaybeUninit;
 
