@@ -513,11 +513,16 @@ impl Sum<f64> for DoubleDouble {
 /// Every element is written before a call returns `Ok`; nothing is written before it returns an error. Sealed.
 pub trait Output<T>: sealed_output::Sealed {
     #[doc(hidden)]
-    fn as_uninit(&mut self) -> &mut [MaybeUninit<T>];
+    fn as_uninit(&mut self, inside: Inside) -> &mut [MaybeUninit<T>];
 }
+
+pub(crate) use sealed_output::Inside;
 
 mod sealed_output {
     pub trait Sealed {}
+
+    /// Only this crate can name it, and so call what takes it: a caller could leave elements uninitialised.
+    pub struct Inside;
 }
 
 macro_rules! output {
@@ -525,7 +530,7 @@ macro_rules! output {
         impl<T: Element, $($generics)*> sealed_output::Sealed for $t {}
         impl<T: Element, $($generics)*> Output<T> for $t {
             #[inline(always)]
-            fn as_uninit(&mut self) -> &mut [MaybeUninit<T>] {
+            fn as_uninit(&mut self, _: Inside) -> &mut [MaybeUninit<T>] {
                 let $row = self;
                 $e
             }

@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 pub enum Isa {
     /// AVX-512 F, BW, CD, DQ, VL.
     Avx512,
-    /// AVX2, FMA and F16C.
+    /// AVX2, FMA and F16C, with BMI1, BMI2, LZCNT and POPCNT, which every CPU with these has.
     Avx2,
     /// NEON of AArch64.
     Neon,
@@ -162,10 +162,15 @@ impl Isa {
 
 #[cfg(feature = "std")]
 fn max_isa_of_environment() -> Option<Isa> {
-    let value = std::env::var("SOFTMAX_MAX_ISA").ok()?;
-    let isa = value.parse().ok();
+    use std::io::Write;
+    let value = std::env::var_os("SOFTMAX_MAX_ISA")?;
+    let isa = value.to_str().and_then(|name| name.parse().ok());
     if isa.is_none() && !value.is_empty() {
-        eprintln!("softmax: SOFTMAX_MAX_ISA={value:?} is ignored: not one of avx512, avx2, neon, portable, scalar");
+        // Where nothing can be said, nothing is: no call panics.
+        let _ = writeln!(
+            std::io::stderr(),
+            "softmax: SOFTMAX_MAX_ISA={value:?} is ignored: not one of avx512, avx2, neon, portable, scalar"
+        );
     }
     isa
 }

@@ -30,13 +30,20 @@ impl<T: Element> MaskElement<T> for f32 {
     }
 }
 
-impl sealed::Sealed<f64> for f64 {}
-impl MaskElement<f64> for f64 {
-    #[inline(always)]
-    fn values(values: &[f64]) -> MaskValues<'_, f64> {
-        MaskValues::Own(values)
-    }
+macro_rules! own {
+    ($($t:ty)*) => {$(
+        impl sealed::Sealed<$t> for $t {}
+        impl MaskElement<$t> for $t {
+            #[inline(always)]
+            fn values(values: &[$t]) -> MaskValues<'_, $t> {
+                MaskValues::Own(values)
+            }
+        }
+    )*};
 }
+own!(f64);
+#[cfg(feature = "half")]
+own!(half::f16 half::bf16);
 
 impl<'a, T: Element> MaskValues<'a, T> {
     fn len(&self) -> usize {
@@ -65,7 +72,7 @@ impl<'a, T: Element> MaskValues<'a, T> {
 }
 
 /// Which row of a mask belongs to which row of the logits: row `r` has the one that starts at
-/// `((r / every) % cycle)·stride`.
+/// `((r / every) % cycle)·stride`, and `(r / outer rows)·outer stride` behind that.
 ///
 /// With heads × queries rows, heads within a batch:
 ///
@@ -75,12 +82,16 @@ impl<'a, T: Element> MaskValues<'a, T> {
 /// | one row for all | `Broadcast::ONE` |
 /// | queries × cols, for every head | `Broadcast::rows(cols).cycle(queries)` |
 /// | batch × cols, for every head and query | `Broadcast::rows(cols).every(heads * queries)` |
+/// | batch × queries × cols, for every head | `Broadcast::rows(cols).cycle(queries).outer(heads * queries, queries * cols)` |
 /// | a value per head (sinks) | `Broadcast::rows(1).every(queries).cycle(heads)` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Broadcast {
     stride: usize,
     every: usize,
     cycle: usize,
+    /// 0: none.
+    outer: usize,
+    outer_stride: usize,
 }
 
 impl Broadcast {
@@ -89,8 +100,13 @@ impl Broadcast {
 
     /// Row `r` starts at `r·stride`.
     pub const fn rows(stride: usize) -> Self {
-        let (every, cycle) = (1, usize::MAX);
-        Self { stride, every, cycle }
+        Self {
+            stride,
+            every: 1,
+            cycle: usize::MAX,
+            outer: 0,
+            outer_stride: 0,
+        }
     }
 
     /// The same with `rows` consecutive rows sharing one.
@@ -105,12 +121,42 @@ impl Broadcast {
         Self { cycle: rows, ..self }
     }
 
+    /// The same, each `rows` consecutive rows of the logits `stride` behind those before; 0 rows for none.
+    ///
+    /// ```
+    /// use softmax::{Broadcast, Mask, Rows, masked_softmax};
+    /// // Two sequences of three heads with two queries each, over two keys: a mask for each sequence.
+    /// let (batch, heads, queries, keys) = (2, 3, 2, 2);
+    /// let mut bias = [0.0_f32; 8];
+    /// bias[5] = f32::NEG_INFINITY; // sequence 1, query 0, key 1
+    /// let rows = Broadcast::rows(keys).cycle(queries).outer(heads * queries, queries * keys);
+    /// let mut y = [0.0_f32; 24];
+    /// masked_softmax(
+    ///     &[1.0; 24],
+    ///     &mut y,
+    ///     Rows::new(batch * heads * queries, keys),
+    ///     &Mask::new().with_additive(&bias, rows),
+    /// )?;
+    /// assert!(y[..12].iter().all(|&p| p == 0.5));
+    /// assert_eq!(y[12..16], [1.0, 0.0, 0.5, 0.5]);
+    /// assert_eq!(y[20..], [1.0, 0.0, 0.5, 0.5]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn outer(self, rows: usize, stride: usize) -> Self {
+        Self {
+            outer: rows,
+            outer_stride: stride,
+            ..self
+        }
+    }
+
     /// Where the row for row `r` starts. Divisions only where there is something to divide by.
     #[inline(always)]
     pub(crate) fn start(&self, r: usize) -> usize {
         let group = if self.every > 1 { r / self.every } else { r };
         let row = if group >= self.cycle { group % self.cycle } else { group };
-        row * self.stride
+        row * self.stride + r.checked_div(self.outer).unwrap_or(0) * self.outer_stride
     }
 
     /// Checks that `len` elements hold what `rows` rows of `cols` elements need.
@@ -127,12 +173,16 @@ impl Broadcast {
                 });
             }
         }
-        let stride = self.stride;
-        if stride == 0 {
-            return Rows::new(1, cols).check(what, len, cols);
+        let (different, stride) = match self.stride {
+            0 => (1, cols),
+            stride => (rows.div_ceil(self.every).min(self.cycle), stride),
+        };
+        Rows::new(different, cols).check(what, len, stride)?;
+        if self.outer == 0 || self.outer_stride == 0 {
+            return Ok(());
         }
-        let different = rows.div_ceil(self.every).min(self.cycle);
-        Rows::new(different, cols).check(what, len, stride)
+        let extent = (different - 1) * stride + cols;
+        Rows::new(rows.div_ceil(self.outer), extent).check(what, len, self.outer_stride)
     }
 }
 
@@ -164,7 +214,7 @@ pub(crate) enum Keep<'a> {
 /// 4. a [sink](Self::with_sinks) joins the row: it takes probability and is not written.
 ///
 /// A masked place, one that is excluded or whose additive mask is −∞, is as if absent, whatever it holds, NaN included;
-/// so is a score of −∞. Row `r` is the query `r % queries`. [`Mask::new`] does nothing.
+/// so is a score of −∞, unless the mask beside it, which is added to it, is +∞ or NaN. Row `r` is the query `r % queries`. [`Mask::new`] does nothing.
 ///
 /// z is rounded once where there is neither softcap nor slope (`fma(scale, x, mask)`; the `Portable` backend twice).
 /// The product of slope and mask is rounded before; the softcap is within 2 ULP (`Portable`: 3).
@@ -230,7 +280,8 @@ impl<'a, T: Element> Mask<'a, T> {
         Self { scale, ..self }
     }
 
-    /// z = softcap·tanh(scale·x/softcap); 0 for none. Finite, not negative.
+    /// z = softcap·tanh(scale·x/softcap); 0 for none. Not negative, at most half of the largest number, and so is
+    /// scale/softcap in magnitude.
     #[must_use]
     pub fn with_softcap(self, softcap: T::Compute) -> Self {
         Self { softcap, ..self }
@@ -324,7 +375,7 @@ impl<'a, T: Element> Mask<'a, T> {
     }
 
     /// One more logit for each row, which is not written: of f32, or of the type of the rows, stride 1. −∞ is none, NaN
-    /// and +∞ make the row NaN.
+    /// and +∞ make the row NaN, unless it is fully masked.
     ///
     /// ```
     /// use softmax::{Broadcast, Mask, Rows, masked_softmax};
@@ -446,6 +497,8 @@ impl<'a, T: Element> Mask<'a, T> {
     /// Checks the parameters, and that every mask holds what `rows` need.
     pub(crate) fn check(&self, rows: &Rows) -> Result<(), Error> {
         let finite = |v: T::Compute| v > -T::Compute::INFINITY && v < T::Compute::INFINITY;
+        // The softcap computes with twice the cap and twice the quotient.
+        let half = |v: T::Compute| finite(v + v);
         let quotient = if self.softcap == T::Compute::ZERO {
             self.scale
         } else {
@@ -456,19 +509,23 @@ impl<'a, T: Element> Mask<'a, T> {
             (
                 "softcap",
                 self.softcap,
-                finite(self.softcap) && self.softcap >= T::Compute::ZERO,
+                half(self.softcap) && self.softcap >= T::Compute::ZERO,
             ),
             ("alibi_slope", self.slope, finite(self.slope)),
-            ("scale / softcap", quotient, finite(quotient)),
+            (
+                "scale / softcap",
+                quotient,
+                self.softcap == T::Compute::ZERO || half(quotient),
+            ),
         ] {
             if !valid {
                 return Err(Error::Parameter {
                     name,
                     value: value.to_f64().into(),
-                    range: if name == "softcap" {
-                        "finite and at least 0"
-                    } else {
-                        "finite"
+                    range: match name {
+                        "softcap" => "0 to half of the largest number",
+                        "scale / softcap" => "finite, and twice it too",
+                        _ => "finite",
                     },
                 });
             }

@@ -177,7 +177,7 @@ pub fn split_rows<'a, X, Y>(
     rows.check_input(x.len())?;
     rows.check_output(y.len())?;
     let (first, rest) = rows.split_at(row);
-    let (x0, x1) = x.split_at(x.len().min(first.rows * rows.x_stride));
-    let (y0, y1) = y.split_at_mut(y.len().min(first.rows * rows.y_stride));
+    let (x0, x1) = x.split_at(x.len().min(first.rows.saturating_mul(rows.x_stride)));
+    let (y0, y1) = y.split_at_mut(y.len().min(first.rows.saturating_mul(rows.y_stride)));
     Ok([(x0, y0, first), (x1, y1, rest)])
 }

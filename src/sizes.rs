@@ -86,11 +86,16 @@ fn reported() -> [usize; 2] {
 
 #[cfg(feature = "std")]
 fn overridden(name: &str, size: &mut usize) {
-    let Ok(value) = std::env::var(name) else { return };
-    match value.parse() {
-        Ok(bytes @ 1..) => *size = bytes,
+    use std::io::Write;
+    let Some(value) = std::env::var_os(name) else { return };
+    match value.to_str().map(str::parse) {
+        Some(Ok(bytes @ 1..)) => *size = bytes,
         _ if value.is_empty() => {}
-        _ => eprintln!("softmax: {name}={value:?} is ignored: not a number of bytes"),
+        // Where nothing can be said, nothing is: no call panics.
+        _ => drop(writeln!(
+            std::io::stderr(),
+            "softmax: {name}={value:?} is ignored: not a number of bytes"
+        )),
     }
 }
 

@@ -55,8 +55,8 @@ fn available_as_the_cpu_says() {
         macro_rules! has {
             ($($feature:tt)*) => { true $(&& is_x86_feature_detected!($feature))* };
         }
-        // What the kernels need at least, and all that a CPU of the level has.
-        let avx2 = has!("avx2" "fma");
+        // What the kernels use, and all that a CPU of the level has.
+        let avx2 = has!("avx2" "fma" "f16c");
         let v3 = has!("avx2" "fma" "f16c" "bmi1" "bmi2" "lzcnt" "movbe" "popcnt");
         let v4 = has!("avx512f" "avx512bw" "avx512cd" "avx512dq" "avx512vl");
         assert!(avx2 || !Isa::Avx2.is_available());

@@ -105,7 +105,7 @@ impl<T: TestElement> Case<T> {
                 };
                 (0..n).map(|_| value(rng)).collect()
             };
-            case.additive = Some(match rng.random_range(0..4) {
+            case.additive = Some(match rng.random_range(0..5) {
                 0 => (values(rng, cols), Broadcast::ONE, |_, _| 0),
                 1 => (values(rng, rows * cols), Broadcast::rows(cols), |case, r| {
                     r * case.shape.cols
@@ -114,6 +114,12 @@ impl<T: TestElement> Case<T> {
                     values(rng, 2 * (cols + 1)),
                     Broadcast::rows(cols + 1).cycle(2),
                     |case, r| r % 2 * (case.shape.cols + 1),
+                ),
+                // Four rows to a sequence: two heads of two queries.
+                3 => (
+                    values(rng, rows.div_ceil(4) * 2 * cols),
+                    Broadcast::rows(cols).cycle(2).outer(4, 2 * cols),
+                    |case, r| (r / 4 * 2 + r % 2) * case.shape.cols,
                 ),
                 _ => (
                     values(rng, rows.div_ceil(3) * cols),
@@ -596,6 +602,15 @@ fn bad_calls_name_the_values() {
         (new().with_additive(&additive[..11], Broadcast::ONE), vec![11, 12]),
         (new().with_additive(&additive[..47], each.cycle(4)), vec![47, 4, 12, 48]),
         (new().with_additive(&additive[..47], each.every(3)), vec![47, 4, 12, 48]),
+        (
+            new().with_additive(&additive[..95], each.cycle(2).outer(3, 24)),
+            vec![95, 4, 24, 96],
+        ),
+        (new().with_additive(&additive, each.cycle(2).outer(3, 20)), vec![20, 24]),
+        (
+            new().with_additive(&additive, each.cycle(2).outer(3, usize::MAX)),
+            vec![4, 24, usize::MAX],
+        ),
         (new().with_additive(&additive, each.every(0)), vec![0]),
         (new().with_additive(&additive, each.cycle(0)), vec![0]),
         (
@@ -620,6 +635,8 @@ fn bad_calls_name_the_values() {
         (new().with_softcap(f32::NAN), vec![]),
         (new().with_softcap(f32::INFINITY), vec![]),
         (new().with_scale(1e30).with_softcap(1e-30), vec![]),
+        (new().with_scale(3e38).with_softcap(1.0), vec![]),
+        (new().with_scale(0.1).with_softcap(2e38), vec![]),
         (new().with_alibi_slope(f32::NAN), vec![]),
     ];
     let x = [0.0_f32; 120];

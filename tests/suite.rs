@@ -14,6 +14,8 @@ mod errors;
 mod exhaustive;
 mod flash_attention;
 mod golden;
+#[cfg(feature = "half")]
+mod halves;
 mod helpers;
 mod isa;
 mod masked;

@@ -6,19 +6,31 @@ use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
+use pulp::core_arch::x86::F16c;
 use pulp::x86::V3;
 
 /// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
-pub struct Avx2(V3);
+pub struct Avx2(V3, F16c);
+
+impl Avx2 {
+    /// The proof, where the CPU and the operating system have all of it.
+    #[inline(always)]
+    fn try_new() -> Option<Self> {
+        match (V3::try_new(), F16c::try_new()) {
+            (Some(cpu), Some(f16c)) if super::are_saved(super::YMM) => Some(Self(cpu, f16c)),
+            _ => None,
+        }
+    }
+}
 
 #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
 #[inline(never)]
-fn enter<T: Element, K: Kernel<T>>(token: V3, kernel: K)
+fn enter<T: Element, K: Kernel<T>>(token: Avx2, kernel: K)
 where
     Avx2: Memory<T> + Memory<T::Compute>,
 {
-    kernel.run(Avx2(token))
+    kernel.run(token)
 }
 
 /// Runs `kernel`, or gives it back where the CPU lacks the features.
@@ -27,16 +39,17 @@ pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<(), K>
 where
     Avx2: Memory<T> + Memory<T::Compute>,
 {
-    let Some(token) = V3::try_new() else { return Err(kernel) };
-    // SAFETY: the token exists, so the CPU has every feature of `enter` (F16C is older than AVX2 and FMA, and
-    // every CPU with both has it).
+    let Some(token) = Avx2::try_new() else {
+        return Err(kernel);
+    };
+    // SAFETY: the token exists, so the CPU has every feature of `enter`.
     unsafe { enter(token, kernel) };
     Ok(())
 }
 
 /// Whether the CPU has it.
 pub fn is_available() -> bool {
-    V3::is_available()
+    Avx2::try_new().is_some()
 }
 
 /// A window at `8 − count` has its first `count` lanes set.
@@ -121,7 +134,7 @@ impl Lanes<f32> for Avx2 {
         Self: Memory<T>,
     {
         // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self.0, kernel) }
+        unsafe { enter::<T, K>(self, kernel) }
     }
     type V = [__m256; 4];
     type Half = [__m256; 2];
@@ -398,7 +411,7 @@ impl Lanes<f64> for Avx2 {
         Self: Memory<T>,
     {
         // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self.0, kernel) }
+        unsafe { enter::<T, K>(self, kernel) }
     }
     type V = [__m256d; 4];
     type Half = [__m256d; 4];

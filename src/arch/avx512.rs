@@ -7,19 +7,31 @@ use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
+use pulp::core_arch::x86::F16c;
 use pulp::x86::V4;
 
 /// Proof of AVX-512.
 #[derive(Clone, Copy)]
-pub struct Avx512(V4);
+pub struct Avx512(V4, F16c);
+
+impl Avx512 {
+    /// The proof, where the CPU and the operating system have all of it.
+    #[inline(always)]
+    fn try_new() -> Option<Self> {
+        match (V4::try_new(), F16c::try_new()) {
+            (Some(cpu), Some(f16c)) if super::are_saved(super::ZMM) => Some(Self(cpu, f16c)),
+            _ => None,
+        }
+    }
+}
 
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
 #[inline(never)]
-fn enter<T: Element, K: Kernel<T>>(token: V4, kernel: K)
+fn enter<T: Element, K: Kernel<T>>(token: Avx512, kernel: K)
 where
     Avx512: Memory<T> + Memory<T::Compute>,
 {
-    kernel.run(Avx512(token))
+    kernel.run(token)
 }
 
 /// Runs `kernel`, or gives it back where the CPU has no AVX-512.
@@ -28,15 +40,17 @@ pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<(), K>
 where
     Avx512: Memory<T> + Memory<T::Compute>,
 {
-    let Some(token) = V4::try_new() else { return Err(kernel) };
-    // SAFETY: the token exists, so the CPU has every feature of `enter` (F16C comes with any AVX-512).
+    let Some(token) = Avx512::try_new() else {
+        return Err(kernel);
+    };
+    // SAFETY: the token exists, so the CPU has every feature of `enter`.
     unsafe { enter(token, kernel) };
     Ok(())
 }
 
 /// Whether the CPU has it.
 pub fn is_available() -> bool {
-    V4::is_available()
+    Avx512::try_new().is_some()
 }
 
 #[inline(always)]
@@ -138,7 +152,7 @@ impl Lanes<f32> for Avx512 {
         Self: Memory<T>,
     {
         // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self.0, kernel) }
+        unsafe { enter::<T, K>(self, kernel) }
     }
     type V = [__m512; 2];
     type Half = __m512;
@@ -428,7 +442,7 @@ impl Lanes<f64> for Avx512 {
         Self: Memory<T>,
     {
         // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self.0, kernel) }
+        unsafe { enter::<T, K>(self, kernel) }
     }
     type V = [__m512d; 2];
     type Half = [__m512d; 2];

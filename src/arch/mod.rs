@@ -1,4 +1,5 @@
-//! The backends: one file each, and all of the crate's `unsafe`.
+//! The backends: one file each, and the crate's `unsafe`, but for the places where a kernel reads back what its pass before
+//! has written ([`memory::assume_written`]).
 //!
 //! A backend is a token that proves the CPU features, [`Lanes`](crate::lanes::Lanes) and
 //! [`Memory`](crate::lanes::Memory) on it, and `run`, the entry that enables the features.
@@ -32,6 +33,46 @@ use crate::element::{DoubleDouble, Float, Sum, tree};
 use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
 use memory::{as_output, copy_first};
+
+/// Bits of XCR0: the operating system saves xmm and ymm registers.
+#[cfg(isa_x86)]
+const YMM: u64 = 0x06;
+/// The same, and zmm and mask registers.
+#[cfg(isa_x86)]
+const ZMM: u64 = 0xe6;
+
+/// Whether the operating system saves these registers: without that, instructions on them fault that CPUID reports. The
+/// detection of std asks itself.
+#[cfg(isa_x86)]
+#[inline(always)]
+fn are_saved(registers: u64) -> bool {
+    cfg!(feature = "std") || xcr0() & registers == registers
+}
+
+/// XCR0, read once.
+#[cfg(isa_x86)]
+fn xcr0() -> u64 {
+    use core::arch::x86_64::_xgetbv;
+    use core::sync::atomic::{AtomicU64, Ordering};
+    static KNOWN: AtomicU64 = AtomicU64::new(u64::MAX);
+    let known = KNOWN.load(Ordering::Relaxed);
+    if known != u64::MAX {
+        return known;
+    }
+    #[target_feature(enable = "xsave")]
+    fn read() -> u64 {
+        // SAFETY: the caller looked at OSXSAVE.
+        unsafe { _xgetbv(0) }
+    }
+    let features = raw_cpuid::CpuId::new().get_feature_info();
+    let value = match features {
+        // SAFETY: OSXSAVE says that the instruction may be used.
+        Some(features) if features.has_oxsave() => unsafe { read() },
+        _ => 0,
+    };
+    KNOWN.store(value, Ordering::Relaxed);
+    value
+}
 
 /// Asks for the cache line at `place`: to the L1 cache, or to L2 if `LATER`.
 #[cfg(isa_x86)]

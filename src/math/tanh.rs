@@ -56,7 +56,7 @@ pub struct Softcap<F> {
 }
 
 impl<F: Float> Softcap<F> {
-    /// scale and cap finite, their quotient too, cap > 0.
+    /// Twice the cap and twice scale/cap are finite, cap > 0.
     #[inline(always)]
     pub fn new(scale: F, cap: F) -> Self {
         let (high, low) = F::quotient(scale, cap);
@@ -64,8 +64,7 @@ impl<F: Float> Softcap<F> {
         let magnitude = if high < F::ZERO { -high } else { high };
         let (limit, _) = F::quotient(F::TANH_ONE, magnitude);
         // Finite, so that the product of ±∞ and a low term of 0 does not arise.
-        let largest = F::quotient(F::from_i32(1), F::SMALLEST).0;
-        let limit = if limit < largest { limit } else { largest };
+        let limit = if limit < -F::LEAST { limit } else { -F::LEAST };
         Self {
             cap,
             scale,
@@ -289,6 +288,16 @@ mod tests {
             assert_eq!(y[1..], [30.0, -30.0, 30.0, 0.0], "{isa}");
             single(isa, Softcap::new(f32::MIN_POSITIVE, 30.0), &x, &mut y);
             assert!(y[0].is_nan() && y[1..].iter().all(|y| y.abs() <= 30.0), "{isa}: {y:?}");
+            // tanh of 6 and of .4, and a cap whose half alone can be added to it.
+            single(isa, Softcap::new(2e-38, 1.0), &[3e38, -3e38], &mut y[..2]);
+            assert!(y[0] > 0.9999 && y[0] < 1.0 && y[1] == -y[0], "{isa}: {y:?}");
+            single(isa, Softcap::new(10.0, 1.7e38), &[6.8e36, f32::MAX], &mut y[..2]);
+            assert!(
+                (y[0] / 1.7e38 - 0.379_949).abs() < 1e-6 && y[1] == 1.7e38,
+                "{isa}: {y:?}"
+            );
+            single(isa, Softcap::new(1.7e38, 1.0), &[f32::MAX, 0.0], &mut y[..2]);
+            assert_eq!(y[..2], [1.0, 0.0], "{isa}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The operators along any axis of a contiguous tensor.
 
-use crate::element::{Element, Output};
+use crate::element::{Element, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
@@ -173,7 +173,7 @@ impl Isa {
         axis: Axis,
     ) -> Result<(), Error> {
         axis.check("input", x.len())?;
-        let out = out.as_uninit();
+        let out = out.as_uninit(Inside);
         let results = axis.check_results("output", out.len())?;
         if let Some(rows) = axis.as_rows() {
             return self.logsumexp_rows(x, out, rows);
@@ -182,7 +182,7 @@ impl Isa {
         let out = &mut out[..results];
         if axis.len() == 0 {
             crate::kernel::softmax::fill(out, T::NEG_INFINITY);
-        } else {
+        } else if !axis.is_nothing() {
             run(self, Along::LogSumExp, Place::Apart(x, out), axis);
         }
         Ok(())
@@ -206,7 +206,7 @@ pub(super) fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
     axis: Axis,
 ) -> Result<&'y mut [MaybeUninit<T>], Error> {
     axis.check("input", x.len())?;
-    let y = y.as_uninit();
+    let y = y.as_uninit(Inside);
     axis.check("output", y.len())?;
     Ok(y)
 }

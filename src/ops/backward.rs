@@ -1,7 +1,7 @@
 //! The gradients of softmax and log_softmax.
 
 use super::same_length;
-use crate::element::{Element, Output};
+use crate::element::{Element, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::backward::{Backward, Passes};
@@ -332,7 +332,7 @@ impl Isa {
         shape: Shape,
         log: bool,
     ) -> Result<(), Error> {
-        let dx = dx.as_uninit();
+        let dx = dx.as_uninit(Inside);
         let shape = match shape {
             Shape::Row(n) => same_length(n, dx.len()).map(|_| BackwardRows::new(1, n))?,
             Shape::Rows(rows) => rows,

@@ -1,7 +1,7 @@
 //! Cross-entropy of logits and labels, with its gradient.
 
 use super::cut::{Cut, Input, Results};
-use crate::element::{Element, Float, Output};
+use crate::element::{Element, Float, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::cross_entropy::{CrossEntropy as Kernel, Terms};
@@ -234,6 +234,6 @@ impl Isa {
     ) -> Result<(), Error> {
         self.require()?;
         let each = |memory: Memory<'_, T>, terms: &Terms<'_>| total(self, memory, rows, terms);
-        on_rows(x, labels, loss.as_uninit(), dx, rows, params, each)
+        on_rows(x, labels, loss.as_uninit(Inside), dx, rows, params, each)
     }
 }

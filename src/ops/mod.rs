@@ -14,7 +14,7 @@ pub use cross_entropy::{CrossEntropy, Reduction, cross_entropy};
 pub use online::*;
 pub use sampling::{Sampler, sample_gumbel};
 
-use crate::element::{Element, Float, Output};
+use crate::element::{Element, Float, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::argmax::ArgMax;
@@ -81,7 +81,7 @@ fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
 /// ```
 #[inline]
 pub fn softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
-    let y = y.as_uninit();
+    let y = y.as_uninit(Inside);
     same_length(x.len(), y.len())?;
     softmax_of_row(Isa::detect(), Place::Apart(x, y));
     Ok(())
@@ -258,7 +258,7 @@ fn logsumexp_on<T: Element>(isa: Isa, x: &[T]) -> T {
         isa,
         LogSumExp {
             x,
-            out: out.as_uninit(),
+            out: out.as_uninit(Inside),
             rows: rows.into(),
         },
     );
@@ -405,7 +405,7 @@ impl Isa {
     /// [`softmax`](crate::softmax()) on this ISA.
     #[inline]
     pub fn softmax<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
-        let y = y.as_uninit();
+        let y = y.as_uninit(Inside);
         same_length(x.len(), y.len())?;
         self.require()?;
         softmax_of_row(self, Place::Apart(x, y));
@@ -441,7 +441,7 @@ impl Isa {
     /// [`log_softmax`] on this ISA.
     #[inline]
     pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
-        let y = y.as_uninit();
+        let y = y.as_uninit(Inside);
         let rows = same_length(x.len(), y.len())?;
         self.require()?;
         T::log_softmax(self, LogSoftmax(Buffers::apart(x, y, rows)));
@@ -498,7 +498,7 @@ impl Isa {
         rows: Rows,
     ) -> Result<(), Error> {
         rows.check_input(x.len())?;
-        let out = out.as_uninit();
+        let out = out.as_uninit(Inside);
         rows.check_results("output", out.len(), 1)?;
         self.require()?;
         let out = &mut out[..rows.rows()];
@@ -520,7 +520,7 @@ impl Isa {
     /// [`exp`] on this ISA.
     #[inline]
     pub fn exp<T: Float, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
-        let y = y.as_uninit();
+        let y = y.as_uninit(Inside);
         same_length(x.len(), y.len())?;
         self.require()?;
         T::exp(self, Exp { x, y });
@@ -592,7 +592,7 @@ fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
     rows: Rows,
 ) -> Result<&'y mut [MaybeUninit<T>], Error> {
     rows.check_input(x.len())?;
-    let y = y.as_uninit();
+    let y = y.as_uninit(Inside);
     rows.check_output(y.len())?;
     Ok(y)
 }

@@ -11,7 +11,7 @@
 
 use super::row::max_on;
 use super::same_length;
-use crate::element::{Element, Float, Output};
+use crate::element::{Element, Float, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
@@ -427,7 +427,7 @@ impl Isa {
         x: &[T],
         y: &mut Y,
     ) -> Result<(), Error> {
-        let y = y.as_uninit();
+        let y = y.as_uninit(Inside);
         same_length(x.len(), y.len())?;
         self.require()?;
         state.finish_on(self, Place::Apart(x, y));

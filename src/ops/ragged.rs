@@ -1,6 +1,6 @@
 //! The operators on ragged rows, bounded by offsets: row r is `x[offsets[r]..offsets[r + 1]]`, in the output too.
 
-use crate::element::{Element, Output};
+use crate::element::{Element, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Buffers;
@@ -162,7 +162,7 @@ impl Isa {
         offsets: &[usize],
     ) -> Result<(), Error> {
         let rows = check_input(x, offsets)?;
-        let out = out.as_uninit();
+        let out = out.as_uninit(Inside);
         check_results(rows, out.len())?;
         self.require()?;
         let (out, rows) = (&mut out[..rows], Layout::Ragged(offsets));
@@ -202,7 +202,7 @@ pub(super) fn checked<'y, T: Element, Y: Output<T> + ?Sized>(
 ) -> Result<&'y mut [MaybeUninit<T>], Error> {
     let (_, end) = check_offsets(offsets)?;
     ends_within("input", x.len(), end)?;
-    let y = y.as_uninit();
+    let y = y.as_uninit(Inside);
     ends_within("output", y.len(), end)?;
     Ok(y)
 }

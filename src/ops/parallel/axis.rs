@@ -10,7 +10,7 @@ use super::{
     First, Strided, is_small, par_log_softmax_rows, par_log_softmax_rows_in_place, par_logsumexp_rows,
     par_softmax_rows, par_softmax_rows_in_place, share, share_rows,
 };
-use crate::element::{Element, Output};
+use crate::element::{Element, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
@@ -115,7 +115,7 @@ pub fn par_log_softmax_axis_in_place<T: Element>(x: &mut [T], axis: Axis) -> Res
 /// ```
 pub fn par_logsumexp_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, axis: Axis) -> Result<(), Error> {
     axis.check("input", x.len())?;
-    let (isa, out) = (Isa::detect(), out.as_uninit());
+    let (isa, out) = (Isa::detect(), out.as_uninit(Inside));
     let results = axis.check_results("output", out.len())?;
     if let Some(rows) = axis.as_rows() {
         return par_logsumexp_rows(x, out, rows);

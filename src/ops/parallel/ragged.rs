@@ -4,7 +4,7 @@ use super::super::cut::{Cut, Results};
 use super::super::ragged::{check_input, check_results, checked};
 use super::long::{is_long, long_log_softmax, long_softmax};
 use super::{Work, par_logsumexp, share};
-use crate::element::{Element, Output};
+use crate::element::{Element, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
@@ -107,7 +107,7 @@ pub fn par_logsumexp_ragged<T: Element, Y: Output<T> + ?Sized>(
     offsets: &[usize],
 ) -> Result<(), Error> {
     let rows = check_input(x, offsets)?;
-    let (isa, out) = (Isa::detect(), out.as_uninit());
+    let (isa, out) = (Isa::detect(), out.as_uninit(Inside));
     check_results(rows, out.len())?;
     share_ragged(Place::Apart(x, &mut []), out, offsets, &|place, out, rows| {
         let x = place.input();

@@ -5,7 +5,7 @@ use super::super::{check_top_k, checked, same_length};
 use super::choice::{long_argmax, long_top_k};
 use super::long::{is_long, long_log_softmax, long_softmax, long_sum};
 use super::share_rows;
-use crate::element::{Element, Float, Output};
+use crate::element::{Element, Float, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
@@ -27,7 +27,7 @@ use crate::rows::Rows;
 /// # Ok::<(), softmax::Error>(())
 /// ```
 pub fn par_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
-    let y = y.as_uninit();
+    let y = y.as_uninit(Inside);
     let rows = same_length(x.len(), y.len())?;
     par_softmax_rows(x, y, rows)
 }
@@ -117,7 +117,7 @@ pub fn par_softmax_rows_in_place<T: Element>(x: &mut [T], rows: Rows) -> Result<
 /// # Ok::<(), softmax::Error>(())
 /// ```
 pub fn par_log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
-    let y = y.as_uninit();
+    let y = y.as_uninit(Inside);
     let rows = same_length(x.len(), y.len())?;
     par_log_softmax_rows(x, y, rows)
 }
@@ -226,7 +226,7 @@ pub fn par_logsumexp<T: Element>(x: &[T]) -> T {
 /// ```
 pub fn par_logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, rows: Rows) -> Result<(), Error> {
     rows.check_input(x.len())?;
-    let (isa, out) = (Isa::detect(), out.as_uninit());
+    let (isa, out) = (Isa::detect(), out.as_uninit(Inside));
     rows.check_results("output", out.len(), 1)?;
     if is_long(rows) {
         out[0].write(par_logsumexp(&x[..rows.cols()]));
@@ -314,7 +314,7 @@ pub fn par_top_k_rows<T: Element>(
 /// # Ok::<(), softmax::Error>(())
 /// ```
 pub fn par_exp<T: Float, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Error> {
-    let (isa, y) = (Isa::detect(), y.as_uninit());
+    let (isa, y) = (Isa::detect(), y.as_uninit(Inside));
     let elements = same_length(x.len(), y.len())?.cols();
     share_rows((Input(x, 1), Results(y, 1)), Rows::new(elements, 1), &|(x, y), _| {
         isa.exp(x.0, y.0)

@@ -5,7 +5,7 @@ use super::super::cross_entropy::{on_rows, total};
 use super::super::cut::{Input, Results};
 use super::long::{is_long, long_backward, long_loss};
 use super::{Strided, share, share_rows};
-use crate::element::{Element, Output};
+use crate::element::{Element, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
@@ -106,7 +106,7 @@ fn backward<T: Element, D: Output<T> + ?Sized>(
     rows: BackwardRows,
     log: bool,
 ) -> Result<(), Error> {
-    let (isa, dx) = (Isa::detect(), dx.as_uninit());
+    let (isa, dx) = (Isa::detect(), dx.as_uninit(Inside));
     let all = rows.check_apart(y.len(), dy.len(), dx.len())?;
     if is_long(all) {
         let n = all.cols();
@@ -157,7 +157,7 @@ pub fn par_cross_entropy<T: Element, Y: Output<T::Compute> + ?Sized>(
     params: &CrossEntropy<'_>,
 ) -> Result<(), Error> {
     let isa = Isa::detect();
-    on_rows(x, labels, loss.as_uninit(), dx, rows, params, |memory, terms| {
+    on_rows(x, labels, loss.as_uninit(Inside), dx, rows, params, |memory, terms| {
         if is_long(rows) {
             return long_loss(isa, memory, rows, terms);
         }

@@ -1,0 +1,250 @@
+//! Every operator on f16 and bf16 is the one on f32 with each result rounded once: the tests of f32 hold for them, too.
+
+use crate::common::dd::Dd;
+use crate::common::element::{TestElement, bf16, bits, f16};
+use crate::common::for_each_isa;
+use crate::common::inputs::{self, rows_of};
+use rand::RngExt;
+use softmax::{BackwardRows, Broadcast, CrossEntropy, Isa, Mask, MaskElement, OnlineSoftmax, Reduction, Rows, Sampler};
+
+/// Lengths of every way through the kernels, and beyond the scratch.
+const LENGTHS: [usize; 9] = [1, 5, 33, 128, 257, 1000, 2049, 4100, 9000];
+
+trait Half: TestElement<Probability = f32> + MaskElement<Self> {}
+impl Half for f16 {}
+impl Half for bf16 {}
+
+fn wide<T: Half>(x: &[T]) -> Vec<f32> {
+    x.iter().map(|v| v.to_f64() as f32).collect()
+}
+
+fn rounded<T: Half>(y: &[f32]) -> Vec<u64> {
+    y.iter().map(|&v| T::from_f64(f64::from(v)).bits()).collect()
+}
+
+/// Calls `check` on every ISA with rows of each type, what they are called, and their lengths.
+fn for_each_row<T: Half>(mut check: impl FnMut(Isa, &str, &[T], &[f32])) {
+    for_each_isa(|isa| {
+        for (d, n) in rows_of(LENGTHS) {
+            if isa == Isa::Scalar && n > 1000 {
+                continue; // slow, and not another way
+            }
+            let x: Vec<T> = d.row(n, 171);
+            check(
+                isa,
+                &format!("{} of {}, n = {n}, on {isa}", T::NAME, d.name),
+                &x,
+                &wide(&x),
+            );
+        }
+    });
+}
+
+#[test]
+fn masked_rows() {
+    check_masked::<f16>();
+    check_masked::<bf16>();
+}
+
+fn check_masked<T: Half>() {
+    for_each_row::<T>(|isa, what, x, wide_x| {
+        let n = x.len();
+        let additive: Vec<T> = (0..n)
+            .map(|i| {
+                T::from_f64(if i % 5 == 3 {
+                    f64::NEG_INFINITY
+                } else {
+                    0.25 * (i % 7) as f64
+                })
+            })
+            .collect();
+        let wide_additive = wide(&additive);
+        let sinks = [T::from_f64(0.75)];
+        let wide_sinks = wide(&sinks);
+        let narrow = || Mask::<T>::new().with_scale(0.125);
+        let single = || Mask::<f32>::new().with_scale(0.125);
+        let (rows, one) = (Rows::new(1, n), Broadcast::ONE);
+        for (name, mask, same) in [
+            ("scale", narrow(), single()),
+            (
+                "additive",
+                narrow().with_additive(&additive, one),
+                single().with_additive(&wide_additive, one),
+            ),
+            (
+                "of f32",
+                narrow().with_additive(&wide_additive, one),
+                single().with_additive(&wide_additive, one),
+            ),
+            (
+                "softcap, window, sink",
+                narrow()
+                    .with_softcap(30.0)
+                    .with_window(n.div_ceil(2))
+                    .with_sinks(&sinks, one),
+                single()
+                    .with_softcap(30.0)
+                    .with_window(n.div_ceil(2))
+                    .with_sinks(&wide_sinks, one),
+            ),
+        ] {
+            for log in [false, true] {
+                let (mut y, mut want) = (vec![T::canary(); n], vec![0.0; n]);
+                match log {
+                    false => isa.masked_softmax(x, &mut y, rows, &mask),
+                    true => isa.masked_log_softmax(x, &mut y, rows, &mask),
+                }
+                .expect("valid");
+                match log {
+                    false => isa.masked_softmax(wide_x, &mut want, rows, &same),
+                    true => isa.masked_log_softmax(wide_x, &mut want, rows, &same),
+                }
+                .expect("valid");
+                assert!(bits(&y) == rounded::<T>(&want), "{name}, log {log}, {what}");
+            }
+        }
+    });
+}
+
+#[test]
+fn gradients() {
+    check_gradients::<f16>();
+    check_gradients::<bf16>();
+}
+
+fn check_gradients<T: Half>() {
+    for_each_row::<T>(|isa, what, x, _| {
+        let n = x.len();
+        let rng = &mut inputs::rng(172);
+        let dy: Vec<T> = (0..n).map(|_| T::from_f64(inputs::normal(rng))).collect();
+        let (wide_dy, rows) = (wide(&dy), BackwardRows::new(1, n));
+        for log in [false, true] {
+            let mut y = vec![T::canary(); n];
+            match log {
+                false => isa.softmax(x, &mut y),
+                true => isa.log_softmax(x, &mut y),
+            }
+            .expect("valid");
+            let (wide_y, mut dx, mut want) = (wide(&y), vec![T::canary(); n], vec![0.0; n]);
+            match log {
+                false => isa.softmax_backward_rows(&y, &dy, &mut dx, rows),
+                true => isa.log_softmax_backward_rows(&y, &dy, &mut dx, rows),
+            }
+            .expect("valid");
+            match log {
+                false => isa.softmax_backward_rows(&wide_y, &wide_dy, &mut want, rows),
+                true => isa.log_softmax_backward_rows(&wide_y, &wide_dy, &mut want, rows),
+            }
+            .expect("valid");
+            assert!(bits(&dx) == rounded::<T>(&want), "log {log}, {what}");
+        }
+    });
+}
+
+#[test]
+fn losses() {
+    check_losses::<f16>();
+    check_losses::<bf16>();
+}
+
+fn check_losses<T: Half>() {
+    for_each_row::<T>(|isa, what, x, wide_x| {
+        let n = x.len();
+        let weights: Vec<f32> = (0..n).map(|i| 0.5 + (i % 3) as f32).collect();
+        for (label_smoothing, class_weights) in [(0.0, None), (0.1, None), (0.1, Some(&weights[..]))] {
+            let params = CrossEntropy {
+                label_smoothing,
+                class_weights,
+                reduction: Reduction::None,
+                ..CrossEntropy::default()
+            };
+            let (labels, rows) = ([(n / 2) as i64], Rows::new(1, n));
+            let (mut loss, mut want_loss) = ([0.0_f32], [0.0_f32]);
+            let (mut dx, mut want) = (vec![T::canary(); n], vec![0.0; n]);
+            isa.cross_entropy(x, &labels, &mut loss, Some(&mut dx), rows, &params)
+                .expect("valid");
+            isa.cross_entropy(wide_x, &labels, &mut want_loss, Some(&mut want), rows, &params)
+                .expect("valid");
+            assert_eq!(loss[0].to_bits(), want_loss[0].to_bits(), "{what}");
+            assert!(bits(&dx) == rounded::<T>(&want), "smoothing {label_smoothing}, {what}");
+        }
+    });
+}
+
+#[test]
+fn streaming() {
+    check_streaming::<f16>();
+    check_streaming::<bf16>();
+}
+
+fn check_streaming<T: Half>() {
+    for_each_row::<T>(|isa, what, x, wide_x| {
+        let (mut state, mut same) = (OnlineSoftmax::new(), OnlineSoftmax::new());
+        for (tile, wide_tile) in x.chunks(700).zip(wide_x.chunks(700)) {
+            let (mut e, mut want) = (vec![T::canary(); tile.len()], vec![0.0; tile.len()]);
+            let mut other = state;
+            let mut replaced = tile.to_vec();
+            let factor = isa.online_update_into(&mut state, tile, &mut e).expect("equal lengths");
+            isa.online_update_in_place(&mut other, &mut replaced)
+                .expect("available");
+            let wanted = isa
+                .online_update_into(&mut same, wide_tile, &mut want)
+                .expect("equal lengths");
+            assert_eq!((state, factor), (same, wanted), "{what}");
+            assert_eq!((other, bits(&replaced)), (state, bits(&e)), "in place, {what}");
+            // From here on the weights are multiplied once more after they are stored.
+            if state.max().abs() < if isa == Isa::Portable { 200.0 } else { 16_384.0 } {
+                assert!(bits(&e) == rounded::<T>(&want), "{what}");
+            } else {
+                for (e, want) in e.iter().zip(&want) {
+                    let want = f64::from(*want);
+                    let error = T::FORMAT.error(e.to_f64(), Dd::from(want).into());
+                    assert!(error <= 1.01, "{e:?} is {error} ULP from {want}, {what}");
+                }
+            }
+        }
+        let (mut y, mut want) = (vec![T::canary(); x.len()], vec![0.0; x.len()]);
+        isa.online_finish(&state, x, &mut y).expect("equal lengths");
+        isa.online_finish(&same, wide_x, &mut want).expect("equal lengths");
+        assert!(bits(&y) == rounded::<T>(&want), "{what}");
+    });
+}
+
+#[test]
+fn primitives_and_samples() {
+    check_primitives::<f16>();
+    check_primitives::<bf16>();
+}
+
+fn check_primitives<T: Half>() {
+    for_each_row::<T>(|isa, what, x, wide_x| {
+        let n = x.len();
+        let max = isa.row_max(x).expect("available").to_f64() as f32;
+        assert_eq!(max, isa.row_max(wide_x).expect("available"), "{what}");
+        let (mut y, mut want) = (vec![T::canary(); n], vec![0.0; n]);
+        let sum = isa.row_exp_sub_max_sum(x, Some(&mut y), max).expect("equal lengths");
+        let same = isa
+            .row_exp_sub_max_sum(wide_x, Some(&mut want), max)
+            .expect("equal lengths");
+        assert_eq!(sum.to_bits(), same.to_bits(), "{what}");
+        assert!(bits(&y) == rounded::<T>(&want), "{what}");
+        let (mut y, mut want) = (x.to_vec(), wide_x.to_vec());
+        isa.row_scale(&mut y, 0.3).expect("available");
+        isa.row_scale(&mut want, 0.3).expect("available");
+        assert!(bits(&y) == rounded::<T>(&want), "{what}");
+
+        let mut workspace = vec![(0.0, 0); n];
+        for (temperature, top_k, top_p, min_p) in [(0.7, 0, 1.0, 0.0), (1.0, 5, 0.9, 0.0), (1.3, 0, 0.8, 0.05)] {
+            let sampler = Sampler {
+                temperature,
+                top_k,
+                top_p,
+                min_p,
+            };
+            let seed = inputs::rng(173).random::<u64>();
+            let got = isa.sample(&sampler, x, &mut workspace, || seed).expect("valid");
+            let want = isa.sample(&sampler, wide_x, &mut workspace, || seed).expect("valid");
+            assert_eq!(got, want, "{sampler:?}, {what}");
+        }
+    });
+}
