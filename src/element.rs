@@ -500,10 +500,11 @@ impl Sum<f64> for DoubleDouble {
         let bits = self.high.to_bits();
         let k = ((bits >> 52) & 0x7ff) as i32 - 1023;
         let s = f64::from_bits((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000);
-        // ln 2 in two terms, the first with 33 bits: its product with |n + k| < 2^20 is exact.
+        // The product of the first term of ln 2 with |n + k| < 2^20 is exact.
+        let ln2 = &crate::math::exp::OCTAVE_F64_UNFUSED;
         let m = f64::from(n + k);
-        let rest = m * 1.908_214_929_270_587_7e-10 + (libm::log(s) + self.low / self.high);
-        let c = two_sum(m * f64::from_bits(0x3fe6_2e42_fee0_0000), rest);
+        let rest = m * ln2.ln2_low + (libm::log(s) + self.low / self.high);
+        let c = two_sum(m * ln2.ln2_high, rest);
         (c.high, c.low)
     }
 }

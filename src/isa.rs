@@ -33,6 +33,14 @@ pub enum Isa {
 /// Every backend in order of preference.
 const ALL: [Isa; 5] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable, Isa::Scalar];
 
+const _: () = {
+    let mut rank = 0;
+    while rank < ALL.len() {
+        assert!(ALL[rank].rank() == rank && Isa::of_rank(rank as u8).rank() == rank);
+        rank += 1;
+    }
+};
+
 /// Where `detect` begins to look, unless the environment says otherwise.
 const PREFERRED: Isa = if crate::tuning::PREFER_AVX512 {
     Isa::Avx512
@@ -120,7 +128,8 @@ impl Isa {
         }
     }
 
-    /// The proved bound of [`softmax`](crate::softmax) in ULP of the output, for f32 and f64 rows of up to 2^24 elements.
+    /// The bound of [`softmax`](crate::softmax) in ULP of the output, for f32 and f64 rows of up to 2^24 elements: derived
+    /// in the [crate docs](crate#the-error-bound).
     /// f16 and bf16 are computed in f32 and rounded once: 0.51 on every ISA.
     pub const fn max_ulp(self) -> f32 {
         match self {
@@ -138,11 +147,11 @@ impl Isa {
     }
 
     /// Whether its backend has a fused multiply-add.
-    #[cfg(feature = "rayon")]
     pub(crate) const fn is_fused(self) -> bool {
         !matches!(self, Isa::Portable)
     }
 
+    /// Its place in [`ALL`].
     const fn rank(self) -> usize {
         self as usize
     }

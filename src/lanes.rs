@@ -10,9 +10,14 @@ use crate::kernel::Kernel;
 use crate::tuning;
 use core::mem::MaybeUninit;
 
+/// Lanes of the widest virtual vector.
+pub const WIDEST: usize = 32;
+const _: () = assert!(<f32 as Float>::LANES <= WIDEST && <f64 as Float>::LANES <= WIDEST);
+
 /// Arithmetic on virtual vectors of `F`. Implemented on a token that proves the CPU features.
 ///
-/// Every method is `#[inline(always)]`: one that is not becomes a call that passes vectors through memory.
+/// Where not `COMPACT`, every method is `#[inline(always)]`: one that is not becomes a call that passes vectors through
+/// memory.
 pub trait Lanes<F: Float>: Copy {
     /// Whether [`mul_add`](Self::mul_add) rounds once. All backends with `FUSED` give the same bits.
     const FUSED: bool;
@@ -87,10 +92,15 @@ pub trait Lanes<F: Float>: Copy {
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V;
     /// The bit pattern shifted left so that bit 0 becomes the lowest exponent bit (23 or 52 places).
     fn shl_exponent(self, v: Self::V) -> Self::V;
-    /// The bit pattern shifted left so that bit 3 becomes the lowest exponent bit (20 or 49 places).
-    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V;
-    /// `table[low three bits of the pattern of index]`.
-    fn lookup(self, table: &'static [F; 8], index: Self::V) -> Self::V;
+    /// The bit pattern shifted left so that bit 3 becomes the lowest exponent bit (20 places); of f32, whose core alone has
+    /// steps of an eighth.
+    fn shl_exponent_of_eighths(self, _v: Self::V) -> Self::V {
+        unreachable!("f64 has no eighths")
+    }
+    /// `table[low three bits of the pattern of index]`; of f32.
+    fn lookup(self, _table: &'static [F; 8], _index: Self::V) -> Self::V {
+        unreachable!("f64 has no table")
+    }
 
     /// Has seen nothing.
     fn seen_none(self) -> Self::Seen;
@@ -183,19 +193,19 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     /// `rows[g]` (at most `LANES/P` elements) in the `g`-th of `P` equal parts, `fill` in the remaining lanes.
     #[inline(always)]
     fn load_groups<const P: usize>(self, rows: [&[T]; P], fill: T::Compute) -> Self::V {
-        let mut flat = [T::narrow(fill); 32];
+        let mut flat = [T::narrow(fill); WIDEST];
         for g in 0..P {
             let part = &mut flat[g * (T::Compute::LANES / P)..][..T::Compute::LANES / P];
-            copy_first::<T, 32>(rows[g], as_output(part));
+            copy_first::<T, WIDEST>(rows[g], as_output(part));
         }
         self.load(&flat)
     }
     /// Stores as many lanes of the `g`-th of `P` equal parts as `dst` has elements.
     #[inline(always)]
     fn store_group<const P: usize>(self, dst: &mut [MaybeUninit<T>], v: Self::V, g: usize) {
-        let mut flat = [T::NAN; 32];
+        let mut flat = [T::NAN; WIDEST];
         self.store(as_output(&mut flat), v);
-        copy_first::<T, 32>(&flat[g * (T::Compute::LANES / P)..][..T::Compute::LANES / P], dst);
+        copy_first::<T, WIDEST>(&flat[g * (T::Compute::LANES / P)..][..T::Compute::LANES / P], dst);
     }
     /// Stores as many lanes as `dst` has elements (at most `LANES`). Writes nothing behind `dst`.
     fn store_partial(self, dst: &mut [MaybeUninit<T>], v: Self::V);

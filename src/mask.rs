@@ -282,6 +282,15 @@ impl<'a, T: Element> Mask<'a, T> {
 
     /// z = softcap·tanh(scale·x/softcap); 0 for none. Not negative, at most half of the largest number, and so is
     /// scale/softcap in magnitude.
+    ///
+    /// ```
+    /// use softmax::{Mask, Rows, masked_softmax};
+    /// // Whatever the scores, no logit exceeds 1: the odds stay within e².
+    /// let mut y = [0.0_f32; 2];
+    /// masked_softmax(&[1e6, -1e6], &mut y, Rows::new(1, 2), &Mask::new().with_softcap(1.0))?;
+    /// assert!((y[0] / y[1] - 7.389_056).abs() < 1e-5);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[must_use]
     pub fn with_softcap(self, softcap: T::Compute) -> Self {
         Self { softcap, ..self }
@@ -305,12 +314,33 @@ impl<'a, T: Element> Mask<'a, T> {
     }
 
     /// Multiplies the additive mask by `slope` (ALiBi). Finite. −∞ in the mask masks whatever the slope.
+    ///
+    /// ```
+    /// use softmax::{Broadcast, Mask, Rows, masked_softmax};
+    /// let distance = [-1.0_f32, 0.0];
+    /// let mask = Mask::new()
+    ///     .with_additive(&distance, Broadcast::ONE)
+    ///     .with_alibi_slope(core::f32::consts::LN_2);
+    /// let mut y = [0.0_f32; 2];
+    /// masked_softmax(&[0.0, 0.0], &mut y, Rows::new(1, 2), &mask)?;
+    /// assert!((y[1] / y[0] - 2.0).abs() < 1e-6);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[must_use]
     pub fn with_alibi_slope(self, slope: T::Compute) -> Self {
         Self { slope, ..self }
     }
 
     /// Query q sees the columns up to q + `offset`.
+    ///
+    /// ```
+    /// use softmax::{Mask, Rows, masked_softmax};
+    /// // One cached key before the two of these queries.
+    /// let mut y = [0.0_f32; 6];
+    /// masked_softmax(&[0.0; 6], &mut y, Rows::new(2, 3), &Mask::new().with_causal(1))?;
+    /// assert_eq!(y[..3], [0.5, 0.5, 0.0]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[must_use]
     pub fn with_causal(self, offset: isize) -> Self {
         let causal = Some(offset);
@@ -318,18 +348,44 @@ impl<'a, T: Element> Mask<'a, T> {
     }
 
     /// Row r is query `r % queries`; 0: row r is query r.
+    ///
+    /// ```
+    /// use softmax::{Mask, Rows, masked_softmax};
+    /// // Two heads of two queries.
+    /// let mut y = [0.0_f32; 8];
+    /// masked_softmax(&[0.0; 8], &mut y, Rows::new(4, 2), &Mask::new().with_causal(0).with_queries(2))?;
+    /// assert_eq!(y, [1.0, 0.0, 0.5, 0.5, 1.0, 0.0, 0.5, 0.5]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[must_use]
     pub fn with_queries(self, queries: usize) -> Self {
         Self { queries, ..self }
     }
 
     /// A query sees the last `window` columns of those that it sees otherwise (causal, or all); 0: no window.
+    ///
+    /// ```
+    /// use softmax::{Mask, Rows, masked_softmax};
+    /// let mut y = [0.0_f32; 9];
+    /// masked_softmax(&[0.0; 9], &mut y, Rows::new(3, 3), &Mask::new().with_causal(0).with_window(2))?;
+    /// assert_eq!(y, [1.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.5, 0.5]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[must_use]
     pub fn with_window(self, window: usize) -> Self {
         Self { window, ..self }
     }
 
     /// A row sees its first columns only, as many as its length.
+    ///
+    /// ```
+    /// use softmax::{Broadcast, Mask, Rows, masked_softmax};
+    /// let (lengths, mut y) = ([1, 2], [0.0_f32; 6]);
+    /// let mask = Mask::new().with_lengths(&lengths, Broadcast::rows(1));
+    /// masked_softmax(&[0.0; 6], &mut y, Rows::new(2, 3), &mask)?;
+    /// assert_eq!(y, [1.0, 0.0, 0.0, 0.5, 0.5, 0.0]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[must_use]
     pub fn with_lengths(self, lengths: &'a [usize], rows: Broadcast) -> Self {
         let lengths = Some((lengths, rows));
@@ -364,6 +420,14 @@ impl<'a, T: Element> Mask<'a, T> {
 
     /// Only places whose bit is set are kept: column c is bit c % 8, counted from the lowest, of byte c / 8 of its row.
     /// Strides count bytes.
+    ///
+    /// ```
+    /// use softmax::{Broadcast, Mask, Rows, masked_softmax};
+    /// let mut y = [0.0_f32; 3];
+    /// masked_softmax(&[0.0; 3], &mut y, Rows::new(1, 3), &Mask::new().with_keep_bits(&[0b101], Broadcast::ONE))?;
+    /// assert_eq!(y, [0.5, 0.0, 0.5]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[must_use]
     pub fn with_keep_bits(self, keep: &'a [u8], rows: Broadcast) -> Self {
         let (keep, keep_rows) = (Keep::Bits(keep), rows);
@@ -415,6 +479,17 @@ impl<'a, T: Element> Mask<'a, T> {
     }
 
     /// What a row gives that has nothing visible, or nothing but −∞, with a sink or without.
+    ///
+    /// ```
+    /// use softmax::{FullyMasked, Mask, Rows, masked_softmax};
+    /// let mask = Mask::new().with_causal(-1);
+    /// let mut y = [0.0_f32; 2];
+    /// masked_softmax(&[5.0, 5.0], &mut y, Rows::new(1, 2), &mask)?;
+    /// assert_eq!(y, [0.0, 0.0]);
+    /// masked_softmax(&[5.0, 5.0], &mut y, Rows::new(1, 2), &mask.with_fully_masked(FullyMasked::Nan))?;
+    /// assert!(y[0].is_nan() && y[1].is_nan());
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[must_use]
     pub fn with_fully_masked(self, fully_masked: FullyMasked) -> Self {
         Self { fully_masked, ..self }
@@ -496,6 +571,14 @@ impl<'a, T: Element> Mask<'a, T> {
 
     /// Checks the parameters, and that every mask holds what `rows` need.
     pub(crate) fn check(&self, rows: &Rows) -> Result<(), Error> {
+        self.check_parameters()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.check_memory(rows)
+    }
+
+    fn check_parameters(&self) -> Result<(), Error> {
         let finite = |v: T::Compute| v > -T::Compute::INFINITY && v < T::Compute::INFINITY;
         // The softcap computes with twice the cap and twice the quotient.
         let half = |v: T::Compute| finite(v + v);
@@ -530,9 +613,11 @@ impl<'a, T: Element> Mask<'a, T> {
                 });
             }
         }
-        if rows.is_empty() {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    /// Of `rows` that have elements.
+    fn check_memory(&self, rows: &Rows) -> Result<(), Error> {
         let cols = rows.cols();
         let Some(n) = self.first.checked_add(rows.rows()) else {
             return Err(Error::Overflow {

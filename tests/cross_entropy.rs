@@ -321,6 +321,11 @@ fn special_rows() {
             ..smooth
         };
         assert!(call(&[0.0, -INF], 0, &weighted).0.is_nan(), "{isa}");
+        let weighted = CrossEntropy {
+            class_weights: Some(&weights),
+            ..none
+        };
+        assert!(call(&[0.0, -INF], 1, &weighted).0.is_nan(), "{isa}");
         // Rows without a distribution, unless they are ignored.
         for row in [[0.0, f32::NAN], [INF, 0.0], [-INF, -INF]] {
             for params in [&none, &smooth] {

@@ -61,15 +61,16 @@ ALLOWED = [
     (r"kernel::cross_entropy::", r"^memset$", "the gradient of an ignored row, once per row"),
     (r"kernel::axis::", r"^(memset|libm::math::log::log)$", "once per tile"),
     (
-        r"kernel::short_rows::Batches",
+        r"kernel::short_rows::batches::Batches",
         r"^memset( or arch::avx2::FIRST)?$",
         "the batches, zeroed once per call; and a row without a sum",
     ),
-    (r"kernel::masked::", r"^memset$", "what a row does not see, filled once per row"),
+    (r"kernel::masked::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
     (
         r"",
         r"arch::\w+::enter"
-        r"|^kernel::([a-z_]+::)?(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite)<",
+        r"|^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite"
+        r"|Lowered)<",
         "a pass of its own: once per row, batch of rows, tile, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),

@@ -488,11 +488,6 @@ impl Lanes<f64> for Avx2 {
         each!(0 1 2 3; I => f._mm256_castsi256_pd(self.0.avx2._mm256_slli_epi64::<52>(f._mm256_castpd_si256(v[I]))))
     }
     #[inline(always)]
-    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
-        let f = self.0.avx;
-        each!(0 1 2 3; I => f._mm256_castsi256_pd(self.0.avx2._mm256_slli_epi64::<49>(f._mm256_castpd_si256(v[I]))))
-    }
-    #[inline(always)]
     fn seen_none(self) -> Self::Seen {
         let f = self.0.avx;
         [f._mm256_setzero_si256(), f._mm256_set1_epi32(!0)]
@@ -527,19 +522,6 @@ impl Lanes<f64> for Avx2 {
     #[inline(always)]
     fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {
         each!(0 1 2 3; I => self.0.avx._mm256_add_pd(a[I], b[I]))
-    }
-    #[inline(always)]
-    fn lookup(self, table: &'static [f64; 8], index: Self::V) -> Self::V {
-        let f = self.0.avx;
-        each!(0 1 2 3; I => {
-            let i: [u64; 4] = pulp::bytemuck::cast(index[I]);
-            f._mm256_setr_pd(
-                table[(i[0] & 7) as usize],
-                table[(i[1] & 7) as usize],
-                table[(i[2] & 7) as usize],
-                table[(i[3] & 7) as usize],
-            )
-        })
     }
     #[inline(always)]
     fn fold(self, v: Self::V) -> Self::Half {

@@ -236,7 +236,7 @@ impl Lanes<f32> for Avx512 {
                 let pair = |a, b| f._mm512_mask_mov_ps(f._mm512_set1_ps(a), 0xff00, f._mm512_set1_ps(b));
                 [pair(a, b), pair(c, d)]
             }
-            _ => Lanes::<f32>::splat(self, parts[0]),
+            _ => unreachable!("2 or 4 parts"),
         }
     }
     #[inline(always)]
@@ -391,7 +391,7 @@ impl Memory<f32> for Avx512 {
         match *rows.as_slice() {
             [a, b] => [one(a), one(b)],
             [a, b, c, d] => [two(a, b), two(c, d)],
-            _ => self.load_or(rows[0], f32::NEG_INFINITY),
+            _ => unreachable!("2 or 4 parts"),
         }
     }
     #[inline(always)]
@@ -517,7 +517,7 @@ impl Lanes<f64> for Avx512 {
                 let pair = |a, b| f._mm512_mask_mov_pd(f._mm512_set1_pd(a), 0xf0, f._mm512_set1_pd(b));
                 [pair(a, b), pair(c, d)]
             }
-            _ => Lanes::<f64>::splat(self, parts[0]),
+            _ => unreachable!("2 or 4 parts"),
         }
     }
     #[inline(always)]
@@ -530,19 +530,6 @@ impl Lanes<f64> for Avx512 {
     fn shl_exponent(self, v: Self::V) -> Self::V {
         let f = self.0.avx512f;
         each!(0 1; I => f._mm512_castsi512_pd(f._mm512_slli_epi64::<52>(f._mm512_castpd_si512(v[I]))))
-    }
-    #[inline(always)]
-    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
-        let f = self.0.avx512f;
-        each!(0 1; I => f._mm512_castsi512_pd(f._mm512_slli_epi64::<49>(f._mm512_castpd_si512(v[I]))))
-    }
-    #[inline(always)]
-    fn lookup(self, table: &'static [f64; 8], index: Self::V) -> Self::V {
-        let f = self.0.avx512f;
-        let t = f._mm512_setr_pd(
-            table[0], table[1], table[2], table[3], table[4], table[5], table[6], table[7],
-        );
-        each!(0 1; I => f._mm512_permutexvar_pd(f._mm512_castpd_si512(index[I]), t))
     }
     #[inline(always)]
     fn seen_none(self) -> Self::Seen {

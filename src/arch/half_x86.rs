@@ -277,7 +277,7 @@ impl<T: Convert> Memory<T> for Avx512 {
         match *rows.as_slice() {
             [a, b] => [part512(self, a, fill), part512(self, b, fill)],
             [a, b, c, d] => [two512(self, a, b, fill), two512(self, c, d, fill)],
-            _ => self.load_or(rows[0], fill),
+            _ => unreachable!("2 or 4 parts"),
         }
     }
     #[inline(always)]

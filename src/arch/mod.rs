@@ -138,3 +138,20 @@ fn take<F: Copy, const N: usize>(src: &[F], at: usize, fill: F) -> [F; N] {
 fn put<F: Copy, const N: usize>(dst: &mut [MaybeUninit<F>], at: usize, v: [F; N]) {
     copy_first::<F, N>(&v, dst.get_mut(at..).unwrap_or_default());
 }
+
+#[cfg(all(test, isa_x86))]
+mod tests {
+    use super::{YMM, ZMM, xcr0};
+
+    /// Where the CPU has the instructions, XCR0 says what std's detection says.
+    #[test]
+    fn xcr0_is_what_std_asks() {
+        let cpu = raw_cpuid::CpuId::new();
+        if cpu.get_feature_info().is_some_and(|f| f.has_avx()) {
+            assert_eq!(xcr0() & YMM == YMM, is_x86_feature_detected!("avx"));
+        }
+        if cpu.get_extended_feature_info().is_some_and(|f| f.has_avx512f()) {
+            assert_eq!(xcr0() & ZMM == ZMM, is_x86_feature_detected!("avx512f"));
+        }
+    }
+}

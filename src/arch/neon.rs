@@ -352,11 +352,6 @@ impl Lanes<f64> for Neon {
         each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_f64_u64(f.vshlq_n_u64::<52>(f.vreinterpretq_u64_f64(v[I]))))
     }
     #[inline(always)]
-    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
-        let f = self.0.neon;
-        each!(0 1 2 3 4 5 6 7; I => f.vreinterpretq_f64_u64(f.vshlq_n_u64::<49>(f.vreinterpretq_u64_f64(v[I]))))
-    }
-    #[inline(always)]
     fn seen_none(self) -> Self::Seen {
         [self.0.neon.vdupq_n_u64(0), self.0.neon.vdupq_n_u64(!0)]
     }
@@ -405,13 +400,6 @@ impl Lanes<f64> for Neon {
     #[inline(always)]
     fn add_half(self, a: Self::Half, b: Self::Half) -> Self::Half {
         each!(0 1 2 3 4 5 6 7; I => self.0.neon.vaddq_f64(a[I], b[I]))
-    }
-    #[inline(always)]
-    fn lookup(self, table: &'static [f64; 8], index: Self::V) -> Self::V {
-        each!(0 1 2 3 4 5 6 7; I => {
-            let i: [u64; 2] = pulp::bytemuck::cast(index[I]);
-            pulp::bytemuck::cast([table[(i[0] & 7) as usize], table[(i[1] & 7) as usize]])
-        })
     }
     #[inline(always)]
     fn fold(self, v: Self::V) -> Self::Half {

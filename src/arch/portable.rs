@@ -262,14 +262,6 @@ impl Lanes<f64> for Portable {
         each!(0 1 2 3 4 5 6 7; I => cast(cast::<_, u64x2>(v[I]) << 52_u32))
     }
     #[inline(always)]
-    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
-        each!(0 1 2 3 4 5 6 7; I => cast(cast::<_, u64x2>(v[I]) << 49_u32))
-    }
-    #[inline(never)]
-    fn lookup(self, table: &'static [f64; 8], index: Self::V) -> Self::V {
-        each!(0 1 2 3 4 5 6 7; I => cast(cast::<_, [u64; 2]>(index[I]).map(|i| table[(i & 7) as usize])))
-    }
-    #[inline(always)]
     fn seen_none(self) -> Self::Seen {
         u64x2::splat(0)
     }

@@ -244,14 +244,6 @@ impl Lanes<f64> for Scalar {
         v.map(|v| f64::from_bits(v.to_bits() << 52))
     }
     #[inline(never)]
-    fn shl_exponent_of_eighths(self, v: Self::V) -> Self::V {
-        v.map(|v| f64::from_bits(v.to_bits() << 49))
-    }
-    #[inline(never)]
-    fn lookup(self, table: &'static [f64; 8], index: Self::V) -> Self::V {
-        index.map(|i| table[(i.to_bits() & 7) as usize])
-    }
-    #[inline(never)]
     fn seen_none(self) -> Self::Seen {
         [0, !0]
     }

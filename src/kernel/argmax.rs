@@ -68,7 +68,7 @@ pub fn max_unless_nan<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<T::
 pub fn saw_nan<F: Float, L: Lanes<F>>(lanes: L, nan: L::V) -> bool {
     // NaN − NaN, and 0 of everything else.
     let nan = lanes.sub(nan, nan);
-    let sum = lanes.acc_sum(lanes.acc_add(lanes.acc_zero(), lanes.fold(nan)));
+    let sum = lanes.acc_sum(lanes.acc_of(lanes.fold(nan)));
     crate::element::Sum::is_nan(sum)
 }
 

@@ -17,14 +17,14 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::log_softmax::log_of;
-use super::passes::{Quotient, SEGMENT, V, load, store};
+use super::passes::{Quotient, SEGMENT, V, load, pairwise, store};
 use super::row::block;
 use super::softmax::SumOf;
 use super::tile::{Along, Columns, SUMS, Tile, Triples, for_each_tile};
 use super::{Kernel, Place};
 use crate::arch::memory::{Stack, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
-use crate::lanes::{Lanes, Memory};
+use crate::lanes::{Lanes, Memory, WIDEST};
 use crate::layout::Axis;
 use crate::math::exp::{Splat, exp};
 use crate::tuning;
@@ -49,7 +49,7 @@ const fn width<T: Element>() -> usize {
 }
 
 /// The vectors at one place of each group of sixteen rows of a block.
-struct Cells {
+struct Group {
     /// The first element of the vector in the first group.
     at: usize,
     /// From one group to the next.
@@ -60,7 +60,7 @@ struct Cells {
     left: usize,
 }
 
-impl Cells {
+impl Group {
     /// Whether none of `count` vectors lacks a lane.
     #[inline(always)]
     fn whole(&self, count: usize, lanes: usize) -> bool {
@@ -82,9 +82,9 @@ impl Tile {
         self.inner * size_of::<T>() > tuning::PREFETCH_BYTES
     }
 
-    /// Calls `visit` with each vector of the block at `row`: its place among the sums, its column, its cells.
+    /// Calls `visit` with each vector of the block at `row`: its place among the sums, its column, its group.
     #[inline(always)]
-    fn for_each_vector(&self, row: usize, lanes: usize, mut visit: impl FnMut(usize, usize, Cells)) {
+    fn for_each_vector(&self, row: usize, lanes: usize, mut visit: impl FnMut(usize, usize, Group)) {
         // A tile as wide as the tensor is one run of sixteen rows.
         let rows = if self.columns == self.inner { SUMS } else { 1 };
         let run = rows * self.columns;
@@ -93,13 +93,13 @@ impl Tile {
         while j < SUMS.min(self.len - row) {
             let (mut at, mut column) = (0, 0);
             while at < run {
-                let cells = Cells {
+                let group = Group {
                     at: self.start + (row + j) * self.inner + at,
                     pitch: SUMS * self.inner,
                     run: run - at,
                     left: ((self.len - row - j) * self.inner).saturating_sub(at),
                 };
-                visit(j * self.columns + at, column, cells);
+                visit(j * self.columns + at, column, group);
                 at += lanes;
                 column += step;
                 if column >= self.columns {
@@ -121,14 +121,14 @@ impl Tile {
                 row,
                 n,
                 #[inline(always)]
-                |_, column, cells| {
+                |_, column, group| {
                     let prepared = prepare(column);
-                    let whole = cells.whole(count, n);
+                    let whole = group.whole(count, n);
                     for q in 0..count {
                         let (at, present) = if whole {
-                            (cells.at + q * cells.pitch, n)
+                            (group.at + q * group.pitch, n)
                         } else {
-                            cells.vector(q, n)
+                            group.vector(q, n)
                         };
                         if present == 0 {
                             break;
@@ -218,47 +218,11 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
                 row,
                 n,
                 #[inline(always)]
-                |place, column, cells| {
+                |place, column, group| {
                     let splat = Splat::by_lane(columns.shifts.at(lanes, column));
-                    let mut vectors = [lanes.splat(T::Compute::ZERO); 4];
-                    let count = block::<T>() / SUMS;
-                    let mut q = 0;
-                    while q < count && cells.whole(q + 2, n) {
-                        let at = cells.at + q * cells.pitch;
-                        let next = at + cells.pitch;
-                        hint(lanes, &x[at..], tile);
-                        hint(lanes, &x[next..], tile);
-                        let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
-                        let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, &splat, v);
-                        seen = lanes.seen(lanes.seen(seen, t), u);
-                        if let Some(e) = &mut e {
-                            hint_output::<T::Compute, L>(lanes, &mut e[at..], tile);
-                            hint_output::<T::Compute, L>(lanes, &mut e[next..], tile);
-                            Memory::<T::Compute>::store(lanes, &mut e[at..], v);
-                            Memory::<T::Compute>::store(lanes, &mut e[next..], w);
-                        }
-                        vectors[q / 2] = lanes.add(v, w);
-                        q += 2;
-                    }
-                    while q < count {
-                        let (at, present) = cells.vector(q, n);
-                        if present == 0 {
-                            break;
-                        }
-                        hint(lanes, &x[at..], tile);
-                        let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
-                        let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, &splat, [v]);
-                        seen = lanes.seen(seen, t);
-                        if let Some(e) = &mut e {
-                            hint_output::<T::Compute, L>(lanes, &mut e[at..], tile);
-                            store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
-                        }
-                        // Absent vectors are 0, and the first of a pair is added to that.
-                        vectors[q / 2] = lanes.add(vectors[q / 2], lanes.keep_first(v, present));
-                        q += 1;
-                    }
-                    let mut sums = [T::Compute::ZERO; 32];
-                    Memory::<T::Compute>::store(lanes, as_output(&mut sums), pairwise::<T, L>(lanes, vectors));
+                    let sum = group_sum::<T, L>(lanes, &splat, x, e.as_deref_mut(), tile, &group, &mut seen);
+                    let mut sums = [T::Compute::ZERO; WIDEST];
+                    Memory::<T::Compute>::store(lanes, as_output(&mut sums), sum);
                     let acc = &mut acc[place..][..n];
                     for i in 0..n {
                         acc[i] = acc[i].accumulate(sums[i]);
@@ -274,6 +238,58 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
         close::<T>(acc, tile.columns, &mut columns.sum);
         *fit = lanes.seen_none_of(seen, core.forbidden);
     }
+}
+
+/// Σ e of a group of vectors, e stored in `e` if there is one.
+#[inline(always)]
+fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    splat: &Splat<V<T, L>>,
+    x: &[T],
+    mut e: Option<&mut [MaybeUninit<T::Compute>]>,
+    tile: &Tile,
+    group: &Group,
+    seen: &mut <L as Lanes<T::Compute>>::Seen,
+) -> V<T, L> {
+    let (core, n) = (T::Compute::core(L::FUSED), T::Compute::LANES);
+    let mut pairs = [lanes.splat(T::Compute::ZERO); 4];
+    let count = block::<T>() / SUMS;
+    let mut q = 0;
+    while q < count && group.whole(q + 2, n) {
+        let at = group.at + q * group.pitch;
+        let next = at + group.pitch;
+        hint(lanes, &x[at..], tile);
+        hint(lanes, &x[next..], tile);
+        let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
+        let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, splat, v);
+        *seen = lanes.seen(lanes.seen(*seen, t), u);
+        if let Some(e) = &mut e {
+            hint_output::<T::Compute, L>(lanes, &mut e[at..], tile);
+            hint_output::<T::Compute, L>(lanes, &mut e[next..], tile);
+            Memory::<T::Compute>::store(lanes, &mut e[at..], v);
+            Memory::<T::Compute>::store(lanes, &mut e[next..], w);
+        }
+        pairs[q / 2] = lanes.add(v, w);
+        q += 2;
+    }
+    while q < count {
+        let (at, present) = group.vector(q, n);
+        if present == 0 {
+            break;
+        }
+        hint(lanes, &x[at..], tile);
+        let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
+        let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, splat, [v]);
+        *seen = lanes.seen(*seen, t);
+        if let Some(e) = &mut e {
+            hint_output::<T::Compute, L>(lanes, &mut e[at..], tile);
+            store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
+        }
+        // Absent vectors are 0, and the first of a pair is added to that.
+        pairs[q / 2] = lanes.add(pairs[q / 2], lanes.keep_first(v, present));
+        q += 1;
+    }
+    sum_of_pairs::<T, L>(lanes, pairs)
 }
 
 /// Tells the CPU what is read after `x`, which it does not foresee: later rows, or, where these lie farther ahead, the
@@ -297,14 +313,18 @@ fn hint_output<T: Element, L: Memory<T>>(lanes: L, e: &mut [MaybeUninit<T>], til
     }
 }
 
-/// The sum of the pairs of vectors of a block in the order of a contiguous row; absent ones are 0.
+/// The sum of the pairs of vectors of a block: two of f32, four of f64.
 #[inline(always)]
-fn pairwise<T: Element, L: Lanes<T::Compute>>(lanes: L, pairs: [L::V; 4]) -> L::V {
-    let low = lanes.add(pairs[0], pairs[1]);
-    if block::<T>() / SUMS == 4 {
-        return low;
+fn sum_of_pairs<T: Element, L: Lanes<T::Compute>>(lanes: L, pairs: [L::V; 4]) -> L::V {
+    let [a, b, ..] = pairs;
+    match block::<T>() / SUMS {
+        4 => lanes.add(a, b),
+        _ => pairwise(
+            pairs,
+            #[inline(always)]
+            |a, b| lanes.add(a, b),
+        ),
     }
-    lanes.add(low, lanes.add(pairs[2], pairs[3]))
 }
 
 /// Adds the sixteen sums of each column, `i + (i + 8)`, then 4, 2, 1, to its total.
@@ -340,11 +360,11 @@ fn maxima<'a, T: Element, L: Memory<T> + Memory<T::Compute>>(
             row,
             n,
             #[inline(always)]
-            |place, _, cells| {
+            |place, _, group| {
                 let place = &mut all[place..][..n];
                 let mut m = Memory::<T::Compute>::load(lanes, place);
                 for q in 0..block::<T>() / SUMS {
-                    let (at, present) = cells.vector(q, n);
+                    let (at, present) = group.vector(q, n);
                     if present > 0 {
                         m = lanes.max(m, load(lanes, &x[at..][..present], least));
                     }

@@ -13,20 +13,17 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::log_softmax::log_of;
-use super::passes::{Quotient, V, load, store};
+use super::passes::{Quotient, V, load, pairwise, store};
 use super::row::block;
 use super::softmax::SumOf;
 use super::tile::{Along, Columns, SUMS, Tile, for_each_tile};
 use super::{Kernel, Place};
 use crate::arch::memory::{Stack, as_output, assume_written};
 use crate::element::{Element, Float, Sum, tree};
-use crate::lanes::Memory;
+use crate::lanes::{Memory, WIDEST};
 use crate::layout::Axis;
 use crate::math::exp::{Splat, exp};
 use core::mem::MaybeUninit;
-
-/// Lanes of the widest virtual vector.
-const LANES: usize = 32;
 
 /// Elements of the longest columns: a block of f32, two of f64.
 const LONGEST: usize = 128;
@@ -44,7 +41,7 @@ const AHEAD: usize = 2;
 const NEAR: usize = 1 << 20;
 
 /// The exps of a strip: 128 vectors of 128 bytes.
-type Exps = Stack<16_384>;
+type Room = Stack<16_384>;
 
 /// Whether a tensor is one for [`ColumnsKernel`].
 #[inline(always)]
@@ -118,7 +115,7 @@ impl Ahead {
 
 /// What is known of the columns of a strip, a vector of columns.
 struct Known<T: Element> {
-    columns: Columns<T, LANES>,
+    columns: Columns<T, WIDEST>,
     /// Running sums.
     sums: Sums<T>,
     /// Whether every exponent fitted its field.
@@ -147,9 +144,9 @@ impl<T: Element> Known<T> {
 
 /// The largest element of each column, unspecified if one is NaN.
 #[inline(always)]
-fn maxima<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], strip: &Tile) -> [T::Compute; LANES] {
+fn maxima<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], strip: &Tile) -> [T::Compute; WIDEST] {
     let least = -T::Compute::INFINITY;
-    let mut maxima = [least; LANES];
+    let mut maxima = [least; WIDEST];
     let mut m = lanes.splat(least);
     for i in 0..strip.len {
         m = lanes.max(m, load(lanes, strip.row(x, i), least));
@@ -162,7 +159,7 @@ fn maxima<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], stri
 #[repr(align(64))]
 struct Sums<T: Element> {
     /// Those of the rows j, j + 16, ….
-    parts: [[SumOf<T>; LANES]; SUMS],
+    parts: [[SumOf<T>; WIDEST]; SUMS],
     /// How many there are: the others are sums of nothing.
     count: usize,
 }
@@ -171,7 +168,7 @@ impl<T: Element> Sums<T> {
     #[inline(always)]
     fn none() -> Self {
         Self {
-            parts: [[SumOf::<T>::ZERO; LANES]; SUMS],
+            parts: [[SumOf::<T>::ZERO; WIDEST]; SUMS],
             count: 0,
         }
     }
@@ -193,18 +190,18 @@ impl<T: Element> Sums<T> {
     fn add_rows<L: Memory<T::Compute>, const P: usize>(&mut self, lanes: L, e: &[T::Compute], count: usize) {
         let n = T::Compute::LANES;
         for j in 0..count {
-            let mut pairs = [lanes.splat(T::Compute::ZERO); 4];
+            let mut pairs = [lanes.splat(T::Compute::ZERO); P];
             for p in 0..P {
                 let (even, odd) = (&e[(2 * p * SUMS + j) * n..], &e[((2 * p + 1) * SUMS + j) * n..]);
                 pairs[p] = lanes.add(lanes.load(even), lanes.load(odd));
             }
-            let [a, b, c, d] = pairs;
             let sum = match P {
                 0 => lanes.load(&e[j * n..]),
-                1 => a,
-                2 => lanes.add(a, b),
-                3 => lanes.add(lanes.add(a, b), c),
-                _ => lanes.add(lanes.add(a, b), lanes.add(c, d)),
+                _ => pairwise(
+                    pairs,
+                    #[inline(always)]
+                    |a, b| lanes.add(a, b),
+                ),
             };
             self.add(lanes, j, sum);
         }
@@ -213,7 +210,7 @@ impl<T: Element> Sums<T> {
 
     #[inline(always)]
     fn add<L: Memory<T::Compute>>(&mut self, lanes: L, j: usize, v: L::V) {
-        let mut sums = [T::Compute::ZERO; LANES];
+        let mut sums = [T::Compute::ZERO; WIDEST];
         lanes.store(as_output(&mut sums), v);
         let part = &mut self.parts[j];
         if j < self.count {
@@ -229,7 +226,7 @@ impl<T: Element> Sums<T> {
 
     /// The sum of the sixteen, `j + (j + 8)`, then 4, 2, 1; nothing is left.
     #[inline(always)]
-    fn take(&mut self) -> [SumOf<T>; LANES] {
+    fn take(&mut self) -> [SumOf<T>; WIDEST] {
         let count = self.count;
         self.count = 0;
         match count {
@@ -243,9 +240,9 @@ impl<T: Element> Sums<T> {
 
     /// The same, where sums from the `N`-th on are 0 and so are those from `count` on.
     #[inline(always)]
-    fn total<const N: usize>(&mut self, count: usize) -> [SumOf<T>; LANES] {
+    fn total<const N: usize>(&mut self, count: usize) -> [SumOf<T>; WIDEST] {
         for part in &mut self.parts[count..N] {
-            *part = [SumOf::<T>::ZERO; LANES];
+            *part = [SumOf::<T>::ZERO; WIDEST];
         }
         let mut totals = self.parts[0];
         for (k, total) in totals.iter_mut().enumerate().take(T::Compute::LANES) {
@@ -356,7 +353,7 @@ fn find<T: Element, L: Memory<T> + Memory<T::Compute>>(
     });
     if !known.accept(strip) {
         if shared {
-            known.columns.shift = [known.columns.shift[0]; LANES];
+            known.columns.shift = [known.columns.shift[0]; WIDEST];
         }
         let maxima = maxima(lanes, x, strip);
         known.columns.correct(lanes, &maxima, known.fits, strip);
@@ -385,7 +382,7 @@ impl<T: Element> Kernel<T> for ColumnsKernel<'_, T> {
         let place = &mut place;
         let (n, len, inner) = (T::Compute::LANES, axis.len(), axis.inner());
         let mut known = Known::none(L::FUSED);
-        let mut scratch = Exps::new();
+        let mut scratch = Room::new();
         // Quotients are the same under any accepted shift where multiply-add is fused; the bits of a logarithm depend on it.
         let shared = L::FUSED && matches!(along, Along::Softmax);
         // Panels of a size: the next has as many vectors as the one that is computed.
@@ -428,7 +425,7 @@ fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     e: &mut [MaybeUninit<T::Compute>],
     y: &mut [MaybeUninit<T>],
     (strip, mut ahead): (&Tile, Ahead),
-    columns: &mut Columns<T, LANES>,
+    columns: &mut Columns<T, WIDEST>,
 ) {
     let n = T::Compute::LANES;
     columns.set_divisors(lanes, n);
@@ -450,7 +447,7 @@ fn logarithms<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     place: &mut Place<'_, T>,
     (strip, mut ahead): (&Tile, Ahead),
-    columns: &mut Columns<T, LANES>,
+    columns: &mut Columns<T, WIDEST>,
 ) {
     columns.set_logs(strip.columns);
     let logs = columns.numbers.at(lanes, 0);

@@ -89,11 +89,6 @@ impl<T: Element> Kernel<T> for CrossEntropy<'_, T> {
     }
 }
 
-#[inline(always)]
-fn to_f64<F: Float>(x: F) -> f64 {
-    F::Sum::of(x).to_f64()
-}
-
 /// The loss of one row, its gradient to `dx`; of a part the gradient, and Σ w·l to the part.
 #[inline(always)]
 fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
@@ -197,7 +192,7 @@ impl<F: Float> Known<F> {
     #[inline(always)]
     pub fn loss(&self, x: F, smoothed: F::Sum) -> f64 {
         let (high, low) = self.log;
-        let l = (to_f64(high) - (to_f64(x) - to_f64(self.shift.offset))) + to_f64(low);
+        let l = (high.to_f64() - (x.to_f64() - self.shift.offset.to_f64())) + low.to_f64();
         let loss = self.at_label * if l < 0.0 { 0.0 } else { l };
         // Without smoothing its sum is not looked at: −∞ in the row would make it 0·∞.
         if self.is_smoothed() {

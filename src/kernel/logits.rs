@@ -5,11 +5,11 @@
 
 use super::Kernel;
 use super::passes::{self, V};
-use super::row::{Chunk, Pair, Row, block};
+use super::row::{Chunk, LONGEST_BLOCK, Pair, Row, block};
 use super::softmax::guess_at;
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float};
-use crate::lanes::Memory;
+use crate::lanes::{Memory, WIDEST};
 use crate::mask::{Broadcast, Keep, Mask, MaskValues};
 use crate::math::exp::Shift;
 use crate::math::tanh::Softcap;
@@ -296,7 +296,7 @@ struct LogitsOf<'a, 'c, 'm, T: Element> {
 }
 
 /// Room for a block of logits.
-pub type Block<T> = [<T as Element>::Compute; 128];
+pub type Block<T> = [<T as Element>::Compute; LONGEST_BLOCK];
 
 /// The logits from column `at` on, at most a block of them, in `z`; `x` is the whole row. Where the next block begins.
 #[inline(always)]
@@ -345,7 +345,7 @@ fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mask: &MaskValu
 #[inline(always)]
 fn kept<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, keep: &Keep<'_>, at: usize) -> V<T, L> {
     let n = T::Compute::LANES;
-    let mut flat = [T::Compute::ZERO; 32];
+    let mut flat = [T::Compute::ZERO; WIDEST];
     match keep {
         Keep::All => {}
         Keep::Bytes(keep) if keep.len() - at >= n => {
@@ -375,7 +375,7 @@ fn kept<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, keep: &Keep<'_>
 /// Lane i holds i.
 #[inline(always)]
 fn places<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L) -> V<T, L> {
-    let mut flat = [T::Compute::ZERO; 32];
+    let mut flat = [T::Compute::ZERO; WIDEST];
     for (i, place) in flat.iter_mut().enumerate() {
         *place = T::Compute::from_i32(i as i32);
     }

@@ -15,7 +15,7 @@
 use super::log_softmax::log_of;
 use super::logits::{Added, Call, Logits, Scaled, Steps, added, next_block, scaled};
 use super::passes::{Exps, Quotient, Sums, Total, V, exp_part, exp_sum_from, map};
-use super::row::Pair;
+use super::row::{LONGEST_BLOCK, Pair};
 use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, one_by_one};
 use super::softmax::{
     OVERLAPPED, SumOf, fill, guess, largest_looked_at, largest_of, quotients, quotients_in_place, shift_at,
@@ -28,9 +28,6 @@ use crate::layout::Layout;
 use crate::mask::{FullyMasked, Mask};
 use crate::math::exp::{Shift, exp};
 use core::mem::MaybeUninit;
-
-/// Rows to a group: those that are not short, up to so many, have their outcomes on the stack.
-const GROUP: usize = 8;
 
 /// softmax, or log_softmax, of the masked logits of each row.
 pub struct Masked<'a, T: Element> {
@@ -46,8 +43,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
         let call = Call::new(mask);
         let (rows, cols) = (buffers.rows.rows(), buffers.rows.len(0));
         let apart = matches!(buffers.place, Place::Apart(..));
-        let through_output = buffers.output_holds_exps();
-        let keeps = through_output || cols <= Scratch::capacity::<T::Compute>();
+        let keeps = buffers.output_holds_exps() || cols <= Scratch::capacity::<T::Compute>();
         let short = Short {
             call: &call,
             rows: buffers.rows,
@@ -73,12 +69,14 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 twice(lanes, &mut buffers, &call, r, log);
                 r += 1;
             } else {
-                let mut count = 1;
-                while count < GROUP && r + count < rows && short.spot(r + count).is_none() {
-                    count += 1;
-                }
-                stored(lanes, &mut buffers, &call, r, count, through_output);
-                r += count;
+                r = stored(
+                    lanes,
+                    &mut buffers,
+                    &call,
+                    r,
+                    #[inline(always)]
+                    |r| r < rows && short.spot(r).is_none(),
+                );
             }
         }
     }
@@ -350,8 +348,8 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
         let splat = shift.splat(lanes);
         let mut sums = Sums::new(lanes, logits.start);
         let mut seen = lanes.seen_none();
-        let mut z = [T::Compute::ZERO; 128];
-        let mut dropped = [MaybeUninit::uninit(); 128];
+        let mut z = [T::Compute::ZERO; LONGEST_BLOCK];
+        let mut dropped = [MaybeUninit::uninit(); LONGEST_BLOCK];
         let mut at = 0;
         while at < x.len() {
             let end = next_block(lanes, logits, x, at, &mut z);
@@ -380,7 +378,7 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
 /// The largest logit of a row.
 #[inline(always)]
 pub fn max<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, logits: &Logits<'_, '_, T>, x: &[T]) -> T::Compute {
-    let mut z = [T::Compute::ZERO; 128];
+    let mut z = [T::Compute::ZERO; LONGEST_BLOCK];
     let mut m = lanes.splat(-T::Compute::INFINITY);
     let mut at = 0;
     while at < x.len() {
@@ -421,13 +419,13 @@ pub fn decide<T: Element>(
             large: sums.exps.large,
         }
     } else {
-        again(logits, fused, &sums, max, exps)
+        under_maximum(logits, fused, &sums, max, exps)
     }
 }
 
 /// The three-pass form of a row whose first pass `failed`.
 #[inline(always)]
-fn again<T: Element>(
+fn under_maximum<T: Element>(
     logits: &Logits<'_, '_, T>,
     fused: bool,
     failed: &WithSink<T::Compute>,
@@ -474,59 +472,71 @@ fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
     with_sink(lanes, exps, shift, logits.sink)
 }
 
-/// softmax of the rows `start..start + count`, their exps kept in the output or in scratch. Where two rows fit the L1
-/// cache, or the scratch, a row is divided after the next is summed, so that no division waits for the end of a sum.
+/// softmax of the rows from `start` on that are `wanted`, until one is not: which that is. Their exps are kept in the
+/// output or in scratch. Where two rows fit the L1 cache, or the scratch, a row is divided after the next is summed, so
+/// that no division waits for the end of a sum.
 #[inline(always)]
 fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     buffers: &mut Buffers<'_, T>,
     call: &Call<'_, T>,
     start: usize,
-    count: usize,
-    through_output: bool,
-) {
-    let cols = buffers.rows.len(start);
+    wanted: impl Fn(usize) -> bool,
+) -> usize {
+    let (cols, through_output) = (buffers.rows.len(start), buffers.output_holds_exps());
     let mut scratch = Scratch::new();
     let scratch = scratch.as_elements::<T::Compute>();
     let half = scratch.len() / 2;
     let fits = if through_output { OVERLAPPED } else { half };
     let lag = usize::from(cols <= fits);
-    let mut places = [(0, 0); GROUP];
-    let mut outcomes = [Outcome::none(Special::FullyMasked, L::FUSED); GROUP];
-    for i in 0..count + lag {
-        if i < count {
-            let visible = call.mask.visible(start + i, cols);
-            let logits = call.logits(start + i, &visible);
+    // Of two rows in turn: where the visible places lie, and what became of the row.
+    let mut places = [(0, 0); 2];
+    let mut outcomes = [Outcome::none(Special::FullyMasked, L::FUSED); 2];
+    let (mut summed, mut divided) = (start, start);
+    loop {
+        let more = wanted(summed);
+        if more {
+            let (r, turn) = (summed, summed % 2);
+            let visible = call.mask.visible(r, cols);
+            let logits = call.logits(r, &visible);
             let (a, b) = (logits.start, logits.end);
-            places[i] = (a, b);
-            if !visible.is_empty() {
-                let (x, y) = buffers.split(start + i);
+            places[turn] = (a, b);
+            if visible.is_empty() {
+                outcomes[turn] = Outcome::none(Special::FullyMasked, L::FUSED);
+            } else {
+                let (x, y) = buffers.split(r);
                 let e = match y {
                     Some(y) if through_output => T::as_compute(&mut y[a..b]),
                     _ => None,
                 };
                 let e = match e {
                     Some(e) => e,
-                    None => &mut scratch[i % 2 * lag * half..][..b - a],
+                    None => &mut scratch[turn * lag * half..][..b - a],
                 };
-                sum(lanes, &logits, &x[a..b], Some(e), &mut outcomes[i]);
+                sum(lanes, &logits, &x[a..b], Some(e), &mut outcomes[turn]);
             }
+            summed += 1;
         }
-        if i >= lag {
-            let i = i - lag;
-            let ((a, b), y) = (places[i], buffers.output(start + i));
-            match outcomes[i].sum {
+        let ready = if more { summed - lag } else { summed };
+        while divided < ready {
+            let turn = divided % 2;
+            let ((a, b), y) = (places[turn], buffers.output(divided));
+            match &outcomes[turn].sum {
                 Ok(sum) => {
-                    let total = Total::new(sum, outcomes[i].large);
+                    let total = Total::new(*sum, outcomes[turn].large);
                     match T::as_compute(&mut y[a..b]) {
                         Some(e) if through_output => quotients_in_place(lanes, e, &total),
-                        _ => quotients(lanes, &mut scratch[i % 2 * lag * half..][..b - a], &mut y[a..b], &total),
+                        _ => quotients(lanes, &mut scratch[turn * lag * half..][..b - a], &mut y[a..b], &total),
                     }
                     fill(&mut y[..a], T::narrow(T::Compute::ZERO));
                     fill(&mut y[b..], T::narrow(T::Compute::ZERO));
                 }
                 Err(special) => fill(y, special.value(&call.mask, T::narrow(T::Compute::ZERO))),
             }
+            divided += 1;
+        }
+        if !more {
+            return summed;
         }
     }
 }
@@ -655,7 +665,7 @@ impl<T: Element> Kernel<T> for Results<'_, '_, T> {
         let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
         let (quotient, (high, low)) = (Quotient::new(lanes, sum), sum.log(shift.n));
         let terms = [lanes.splat(shift.offset), lanes.splat(high), lanes.splat(low)];
-        let mut z = [T::Compute::ZERO; 128];
+        let mut z = [T::Compute::ZERO; LONGEST_BLOCK];
         let (len, mut at) = (place.input().len(), 0);
         while at < len {
             let end = next_block(lanes, logits, place.input(), at, &mut z);

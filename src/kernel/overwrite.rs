@@ -9,7 +9,7 @@
 //! Where multiply-add is fused all shifts give the same bits, and so do both forms.
 
 use super::Kernel;
-use super::passes::{Sums, fold_block, load, max, store};
+use super::passes::{Sums, V, fold_block, load, max, store};
 use super::row::{BLOCK, block};
 use super::softmax::{GUESS_BIAS, SumOf, guess_at, largest_looked_at, shift_at};
 use crate::arch::memory::as_output;
@@ -58,7 +58,7 @@ pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
         return None;
     }
     let shift = higher;
-    lanes.call(Again {
+    lanes.call(Lowered {
         x,
         down,
         shift,
@@ -112,44 +112,69 @@ impl<T: Element> Kernel<T> for Overwrite<'_, T> {
                     Memory::<T>::store(lanes, &mut as_output(x)[j * n..], e[j]);
                     halves[j] = lanes.fold(e[j]);
                 }
-                sums.add(lanes, fold_block::<T, L>(lanes, halves));
+                sums.add(lanes, fold_block::<T, L, _>(lanes, halves));
                 found.stored += block::<T>();
             }
         }
-        while found.stored < len {
-            let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
-            let end = len.min(found.stored + block::<T>());
-            let mut j = 0;
-            while found.stored < end {
-                let (at, present) = (found.stored, n.min(end - found.stored));
-                if present == n {
-                    Memory::<T>::prefetch(lanes, &x[at..]);
-                }
-                let v = load::<T, L>(lanes, &x[at..at + present], -T::Compute::INFINITY);
+        let stored = &mut found.stored;
+        *stored = replace(
+            lanes,
+            x,
+            *stored,
+            &mut sums,
+            #[inline(always)]
+            |_, v| {
                 let ([e], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [v]);
-                if !lanes.has_room(t, room, core.forbidden) {
-                    return;
-                }
-                store::<T, L>(lanes, &mut as_output(x)[at..at + present], e);
-                halves[j % BLOCK] = lanes.fold(if present == n { e } else { lanes.keep_first(e, present) });
-                found.stored += present;
-                j += 1;
-            }
-            sums.add(lanes, fold_block::<T, L>(lanes, halves));
+                lanes.has_room(t, room, core.forbidden).then_some(e)
+            },
+        );
+        if found.stored == len {
+            found.sum = sums.total(lanes);
         }
-        found.sum = sums.total(lanes);
     }
 }
 
+/// Replaces every vector of `x` from element `at` (where a block begins) on by what `e` makes of it and its place, and
+/// adds that to `sums`, until `e` gives nothing; where that is.
+#[inline(always)]
+fn replace<T: Element, L: Memory<T>>(
+    lanes: L,
+    x: &mut [T],
+    mut at: usize,
+    sums: &mut Sums<T::Compute, L>,
+    e: impl Fn(usize, V<T, L>) -> Option<V<T, L>>,
+) -> usize {
+    let (len, n) = (x.len(), T::Compute::LANES);
+    while at < len {
+        let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
+        let (end, mut j) = (len.min(at + block::<T>()), 0);
+        while at < end {
+            let present = n.min(end - at);
+            let x = &mut x[at..at + present];
+            if present == n {
+                Memory::<T>::prefetch(lanes, x);
+            }
+            let v = load::<T, L>(lanes, x, -T::Compute::INFINITY);
+            let Some(e) = e(at, v) else { return at };
+            store::<T, L>(lanes, as_output(x), e);
+            halves[j % BLOCK] = lanes.fold(if present == n { e } else { lanes.keep_first(e, present) });
+            at += present;
+            j += 1;
+        }
+        sums.add(lanes, fold_block::<T, L, _>(lanes, halves));
+    }
+    at
+}
+
 /// The pass under a `shift` that is `down` binades higher than that of the exps already stored.
-struct Again<'a, T: Element> {
+struct Lowered<'a, T: Element> {
     x: &'a mut [T],
     down: i32,
     shift: Shift<T::Compute>,
     found: &'a mut Found<SumOf<T>>,
 }
 
-impl<T: Element> Kernel<T> for Again<'_, T> {
+impl<T: Element> Kernel<T> for Lowered<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { x, down, shift, found } = self;
@@ -157,25 +182,21 @@ impl<T: Element> Kernel<T> for Again<'_, T> {
         let splat = shift.splat(lanes);
         let lower = Lower::new(lanes, down);
         let mut sums = Sums::new(lanes, 0);
-        let (len, n, mut at) = (x.len(), T::Compute::LANES, 0);
-        while at < len {
-            let mut halves = [lanes.fold(lanes.splat(T::Compute::ZERO)); BLOCK];
-            let (end, mut j) = (len.min(at + block::<T>()), 0);
-            while at < end {
-                let present = n.min(end - at);
-                let v = load::<T, L>(lanes, &x[at..at + present], -T::Compute::INFINITY);
-                let e = if at < found.stored {
+        let stored = found.stored;
+        replace(
+            lanes,
+            x,
+            0,
+            &mut sums,
+            #[inline(always)]
+            |at, v| {
+                Some(if at < stored {
                     lower.of(lanes, v)
                 } else {
                     exp::<_, L, 1, true>(lanes, core, &splat, [v]).0[0]
-                };
-                store::<T, L>(lanes, &mut as_output(x)[at..at + present], e);
-                halves[j % BLOCK] = lanes.fold(if present == n { e } else { lanes.keep_first(e, present) });
-                at += present;
-                j += 1;
-            }
-            sums.add(lanes, fold_block::<T, L>(lanes, halves));
-        }
+                })
+            },
+        );
         found.sum = sums.total(lanes);
     }
 }

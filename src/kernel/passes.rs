@@ -9,7 +9,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::row::{BLOCK, Chunk, Row, block};
-use crate::element::{Element, Float, Sum};
+use crate::element::{Element, Float, RAISE, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::math::exp::{Core, Shift, Splat, exp};
 use core::mem::MaybeUninit;
@@ -25,7 +25,7 @@ type Seen<T, L> = <L as Lanes<<T as Element>::Compute>>::Seen;
 /// What one exp pass learnt.
 pub struct Exps<F: Float> {
     pub sum: F::Sum,
-    /// Every exponent fitted its field, so that no e is garbage.
+    /// Every exponent fitted its field: an e that is garbage all the same is ∞ or NaN, and so is the sum.
     pub fits: bool,
     /// If they did, every e is at least √2.
     pub large: bool,
@@ -202,7 +202,7 @@ where
             halves[j % BLOCK] = one(j % BLOCK);
             j += 1;
         }
-        return fold_block::<T, L>(lanes, halves);
+        return fold_block::<T, L, _>(lanes, halves);
     }
     let (h0, h1) = (one(0), one(1));
     let low = lanes.add_half(h0, h1);
@@ -250,7 +250,7 @@ where
             halves[j] = lanes.fold(lanes.keep_first(e[j], len - j * n));
         }
     }
-    fold_block::<T, L>(lanes, halves)
+    fold_block::<T, L, _>(lanes, halves)
 }
 
 /// One whole vector: its folded sums.
@@ -313,16 +313,31 @@ where
         };
         at += n;
     }
-    fold_block::<T, L>(lanes, halves)
+    fold_block::<T, L, _>(lanes, halves)
 }
 
-/// The pairwise sum of the vectors of a block.
+/// The sum of the first `N` vectors of a block, the others being 0.
 #[inline(always)]
-pub fn fold_block<T: Element, L: Memory<T>>(lanes: L, halves: [Half<T, L>; BLOCK]) -> Half<T, L> {
-    lanes.add_half(
-        lanes.add_half(halves[0], halves[1]),
-        lanes.add_half(halves[2], halves[3]),
+pub fn fold_block<T: Element, L: Memory<T>, const N: usize>(lanes: L, halves: [Half<T, L>; N]) -> Half<T, L> {
+    pairwise(
+        halves,
+        #[inline(always)]
+        |a, b| lanes.add_half(a, b),
     )
+}
+
+/// (v0 + v1) + (v2 + v3), of the first `N` terms if the others are 0.
+#[inline(always)]
+pub fn pairwise<V: Copy, const N: usize>(v: [V; N], add: impl Fn(V, V) -> V) -> V {
+    match N {
+        1 => v[0],
+        2 => add(v[0], v[1]),
+        3 => add(add(v[0], v[1]), v[2]),
+        _ => {
+            let low = add(v[0], v[1]);
+            add(low, add(v[2], v[N - 1]))
+        }
+    }
 }
 
 /// Applies `f`, lane by lane, to every vector of the row and stores the result; absent lanes hold 0.
@@ -384,7 +399,7 @@ where
             chunk.store(lanes, j * n, v);
             *half = lanes.fold(term);
         }
-        sums.add(lanes, fold_block::<T, L>(lanes, halves));
+        sums.add(lanes, fold_block::<T, L, _>(lanes, halves));
         base += block::<T>();
     }
     let (len, mut at) = (tail.len(), 0);
@@ -407,7 +422,7 @@ where
         at += n;
     }
     if len > 0 {
-        sums.add(lanes, fold_block::<T, L>(lanes, halves));
+        sums.add(lanes, fold_block::<T, L, _>(lanes, halves));
     }
     sums.total(lanes)
 }
@@ -486,7 +501,7 @@ pub struct Quotient<V> {
 
 /// 2^−64, the last factor of [`Quotient::of`].
 fn lower<F: Float>() -> F {
-    F::from_f64(1.0 / 18_446_744_073_709_551_616.0)
+    F::from_f64(1.0 / RAISE)
 }
 
 impl<V: Copy> Quotient<V> {

@@ -3,12 +3,15 @@
 use super::passes::V;
 use crate::arch::memory::Cells;
 use crate::element::{Element, Float};
-use crate::lanes::Memory;
+use crate::lanes::{Memory, WIDEST};
 use core::mem::MaybeUninit;
 use core::slice::ChunksExact;
 
 /// Vectors to a block: the lanes of a block are summed pairwise before they join the sums of the row.
 pub const BLOCK: usize = 4;
+
+/// Elements to the longest block.
+pub const LONGEST_BLOCK: usize = BLOCK * WIDEST;
 
 /// Elements to a block.
 pub const fn block<T: Element>() -> usize {
@@ -32,7 +35,7 @@ pub trait Chunk<T: Element, U: Element> {
     fn absent(&self, near: T::Compute) -> T::Compute {
         near
     }
-    /// Hints for the vector at `at` of what comes a page later.
+    /// Hints for the vector at `at` of what comes later.
     #[inline(always)]
     fn prefetch<L: Memory<T> + Memory<U>>(&mut self, _: L, _at: usize) {}
     fn load<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize) -> V<T, L>;

@@ -16,7 +16,8 @@
 //! * x is clamped from below at (N − 120 + 1/32)·ln 2, with the operand order that keeps NaN: −∞ and all that vanishes
 //!   give e ≈ 2^−120, and the caller writes 0 there because the sum is at least 128. With r = ln 2/32 no step on the way
 //!   is subnormal, not even 2^−120·r: one such product costs hundreds of cycles on many CPUs.
-//! * A biased exponent above 254 does not fit: bits of t outside the field show it ([`Core::forbidden`]).
+//! * A biased exponent above 255 does not fit: bits of t outside the field show it ([`Core::forbidden`]). 255 makes e, and
+//!   the sum, ∞ or NaN.
 //!
 //! `EIGHTHS` is the core of softmax on backends with a fused multiply-add: 2^(j/8) from a table (one permute), and
 //! e = S + S·r·(1 + c₂r + c₃r²), with |r| ≤ 0.0434. Its worst error is 1.15 ULP (1.86·2^−24 relative), at x = 8.604418.

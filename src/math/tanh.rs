@@ -119,7 +119,7 @@ impl<F: Float> Softcap<F> {
     }
 }
 
-/// c[0]·w^n + … + c[n].
+/// `c[0]·w^n + … + c[n]`.
 #[inline(always)]
 fn horner<F: Float, L: Lanes<F>>(lanes: L, c: &[F], w: L::V) -> L::V {
     let mut p = lanes.splat(c[0]);

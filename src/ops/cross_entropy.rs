@@ -73,7 +73,7 @@ impl Default for CrossEntropy<'_> {
 ///
 /// | the row has | loss | gradient |
 /// |---|---|---|
-/// | −∞ at the label | +∞ | as softmax has it |
+/// | −∞ at the label | +∞, where its weight is 0 NaN | as softmax has it |
 /// | −∞ elsewhere | as if absent; with smoothing +∞, where its weight is 0 NaN | as softmax has it |
 /// | NaN, +∞, or nothing but −∞ | NaN | NaN |
 ///

@@ -50,7 +50,7 @@ fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
 /// softmax(x)_i = e^{x_i} / Σ_j e^{x_j} of one row, from `x` to `y` of the same length.
 ///
 /// # Numerical contract
-/// At most 8 ULP (proved; below 3 on ordinary rows) from the exact value, in every element, for rows of up to 2^24
+/// At most 8 ULP (derived; 6.15 found, below 5 on ordinary rows) from the exact value, in every element, for rows of up to 2^24
 /// elements; the `Portable` backend at most [`Isa::max_ulp`]. Results below 2^−126 (f64:
 /// 2^−1022) are 0. The bits depend on the values and the length of the row alone.
 ///
@@ -350,7 +350,11 @@ pub fn argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> Resu
 /// The k most probable classes of one row and their probabilities, best first, without writing the row:
 /// k = `index.len()` = `prob.len()`.
 ///
-/// By logit, ties by lowest index; the probabilities are those of [`softmax`], bit for bit. A row with NaN gives NaN probabilities and its first NaN first.
+/// By logit, ties by lowest index; the probabilities are those of [`softmax`], bit for bit (f16, bf16: before they are
+/// rounded to the type). A row with NaN, +∞, or nothing but −∞ gives NaN probabilities; its first NaN stands first.
+///
+/// One sweep for the sum and one for the choice, which inserts into the k kept so far: a row that rises all the way costs
+/// len·k steps.
 ///
 /// # Errors
 /// [`Error::Length`] if `index` and `prob` differ in length, [`Error::TopK`] if k > x.len(); nothing is written then.

@@ -17,7 +17,7 @@ use crate::isa::Isa;
 use crate::kernel::Place;
 use crate::kernel::online::{Finish, Tile};
 use crate::kernel::primitives::{Pass, Scale};
-use crate::math::exp::Shift;
+use crate::math::exp::{OCTAVE_F64, Shift};
 
 /// log2 of the largest term of a tile.
 const TILE_BIAS: i32 = 0;
@@ -64,7 +64,7 @@ impl Frame {
     /// For a finite maximum, terms up to about 2^bias.
     #[inline]
     fn new(isa: Isa, max: f32, bias: i32) -> Self {
-        let core = f32::core(isa != Isa::Portable);
+        let core = f32::core(isa.is_fused());
         if max.abs() < core.offset_from {
             let shift = Shift::new(max, bias, 0.0, core);
             return Self {
@@ -84,7 +84,7 @@ impl Frame {
         let m = f64::from(max);
         let n = libm::rint(m * core::f64::consts::LOG2_E);
         // m − n·ln 2 in two steps: the first is nearly exact, and the second small.
-        let rest = crate::math::fma(-n, core::f64::consts::LN_2, m) - n * LN_2_REST;
+        let rest = crate::math::fma(-n, core::f64::consts::LN_2, m) - n * OCTAVE_F64.ln2_low;
         Self {
             n: n as i32 + shift.n,
             factor: libm::exp(rest),
@@ -92,9 +92,6 @@ impl Frame {
         }
     }
 }
-
-/// ln 2 − `LN_2`
-const LN_2_REST: f64 = 2.319_046_813_846_299_6e-17;
 
 /// x·2^n, 0 or ∞ far outside the range of what can matter.
 #[inline]
@@ -145,7 +142,15 @@ impl OnlineSoftmax {
         self.max
     }
 
-    /// Adds a tile.
+    /// Adds a tile. −∞ and an empty tile add nothing; after NaN the state is NaN for good, after +∞ it is +∞ until a NaN.
+    ///
+    /// ```
+    /// let mut state = softmax::OnlineSoftmax::new();
+    /// state.update(&[1.0_f32, f32::NEG_INFINITY]);
+    /// state.update::<f32>(&[]);
+    /// assert_eq!(state.max(), 1.0);
+    /// assert!((state.logsumexp() - 1.0).abs() < 1e-6);
+    /// ```
     #[inline]
     pub fn update<T: Element<Compute = f32>>(&mut self, x: &[T]) {
         self.update_on(Isa::detect(), Pass::Read(x), x);
@@ -155,8 +160,9 @@ impl OnlineSoftmax {
     /// was kept under the old one must be multiplied by ([`rescale_factor`](Self::rescale_factor)).
     ///
     /// The largest weight of a row is in [0.7, 1.42]; weights below 2^−100 are 0. At most 2 ULP from exact (`Portable`:
-    /// 4), 3 where |max| is from 16384 to 2^30 (from 2^30 on weights are e^(x − max)). After NaN or +∞ weights and
-    /// factor are NaN.
+    /// 4), 3 where |max| is from 16384 to 2^30 (from 2^30 on weights are e^(x − max)); of f16 and bf16 that, rounded to
+    /// the type, where |max| is from 16384 on twice. After NaN or +∞ weights and factor are NaN; an empty tile writes
+    /// nothing, and its factor is 1 unless the state is empty (0).
     ///
     /// # Errors
     /// [`Error::Length`] if the lengths differ; nothing is written then.
@@ -180,6 +186,14 @@ impl OnlineSoftmax {
     }
 
     /// [`update_into`](Self::update_into) with `x` for `e`: the same bits.
+    ///
+    /// ```
+    /// let mut state = softmax::OnlineSoftmax::new();
+    /// let mut x = [0.0_f32, 0.0];
+    /// state.update_in_place(&mut x);
+    /// assert_eq!(x, [1.0, 1.0]);
+    /// assert_eq!(state.update_in_place(&mut [2.0 * core::f32::consts::LN_2]), 0.25);
+    /// ```
     #[inline]
     pub fn update_in_place<T: Element<Compute = f32>>(&mut self, x: &mut [T]) -> f32 {
         self.update_in_place_on(Isa::detect(), x)
@@ -319,17 +333,33 @@ impl OnlineSoftmax {
 
     /// The probabilities y_i = e^(x_i) / Σ e^x of elements of the row: of all of it, or of any part.
     ///
-    /// At most 8 ULP (`Portable`: [`Isa::max_ulp`]). All NaN after NaN or +∞, and where
+    /// At most 8 ULP (`Portable`: [`Isa::max_ulp`]; f16 and bf16: 0.51 of the type). All NaN after NaN or +∞, and where
     /// nothing but −∞ was seen; an element that is larger than all that were seen counts as the largest of them.
     ///
     /// # Errors
     /// [`Error::Length`] if the lengths differ; nothing is written then.
+    ///
+    /// ```
+    /// let (mut state, mut y) = (softmax::OnlineSoftmax::new(), [0.0; 2]);
+    /// state.update(&[3.0_f32, 3.0]);
+    /// state.update(&[3.0_f32, 3.0]);
+    /// state.finish(&[3.0_f32, f32::NEG_INFINITY], &mut y)?;
+    /// assert_eq!(y, [0.25, 0.0]);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[inline]
     pub fn finish<T: Element<Compute = f32>, Y: Output<T> + ?Sized>(&self, x: &[T], y: &mut Y) -> Result<(), Error> {
         Isa::detect().online_finish(self, x, y)
     }
 
     /// [`finish`](Self::finish) in place: the same bits.
+    ///
+    /// ```
+    /// let (mut state, mut x) = (softmax::OnlineSoftmax::new(), [7.0_f32, 7.0]);
+    /// state.update(&x);
+    /// state.finish_in_place(&mut x);
+    /// assert_eq!(x, [0.5, 0.5]);
+    /// ```
     #[inline]
     pub fn finish_in_place<T: Element<Compute = f32>>(&self, x: &mut [T]) {
         self.finish_on(Isa::detect(), Place::InPlace(x));
@@ -347,6 +377,13 @@ impl OnlineSoftmax {
     }
 
     /// ln Σ e^x: at most 4 ULP of max(1, |result|). −∞ of nothing, +∞ after +∞, NaN after NaN.
+    ///
+    /// ```
+    /// let mut state = softmax::OnlineSoftmax::new();
+    /// assert_eq!(state.logsumexp(), f32::NEG_INFINITY);
+    /// state.update(&[5.0_f32]);
+    /// assert!((state.logsumexp() - 5.0).abs() < 1e-6);
+    /// ```
     pub fn logsumexp(&self) -> f32 {
         if !self.max.is_finite() {
             return self.max;

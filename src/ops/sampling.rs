@@ -62,6 +62,13 @@ impl Default for Sampler {
 
 impl Sampler {
     /// The entries of workspace that a row of `n` logits needs: 0 without filters, `top_k` if that is given, else `n`.
+    ///
+    /// ```
+    /// use softmax::Sampler;
+    /// assert_eq!(Sampler::default().workspace_len(128_256), 0);
+    /// assert_eq!(Sampler { top_k: 40, top_p: 0.9, ..Sampler::default() }.workspace_len(128_256), 40);
+    /// assert_eq!(Sampler { top_p: 0.9, ..Sampler::default() }.workspace_len(128_256), 128_256);
+    /// ```
     pub const fn workspace_len(&self, n: usize) -> usize {
         if self.temperature == 0.0 {
             0
@@ -83,8 +90,18 @@ impl Sampler {
     /// # Errors
     /// [`Error::Parameter`] for a parameter outside its range, [`Error::Logit`] for NaN or +∞ among the logits (+∞ is
     /// fine at temperature 0), [`Error::NoChoice`] if there is none above −∞, [`Error::Workspace`] if `workspace` has
-    /// fewer entries than [`workspace_len`](Self::workspace_len), [`Error::Overflow`] for 2^32 logits or more. The random
+    /// fewer entries than [`workspace_len`](Self::workspace_len), [`Error::Parameter`] for 2^32 logits or more. The random
     /// number generator is not called then.
+    ///
+    /// ```
+    /// use softmax::Sampler;
+    /// let greedy = Sampler { temperature: 0.0, ..Sampler::default() };
+    /// assert_eq!(greedy.sample(&[0.0_f32, 2.0, 1.0], &mut [], || unreachable!())?, 1);
+    /// // The lower half of the random numbers takes the first of two equal classes.
+    /// assert_eq!(Sampler::default().sample(&[1.0_f32, 1.0], &mut [], || 0)?, 0);
+    /// assert_eq!(Sampler::default().sample(&[1.0_f32, 1.0], &mut [], || u64::MAX)?, 1);
+    /// # Ok::<(), softmax::Error>(())
+    /// ```
     #[inline]
     pub fn sample<T: Element<Compute = f32>>(
         &self,
@@ -117,16 +134,19 @@ impl Sampler {
 #[inline]
 pub fn check_call(sampler: &Sampler, rows: usize, n: usize, workspace: usize) -> Result<usize, Error> {
     sampler.check()?;
-    let overflow = Error::Overflow {
-        rows,
-        cols: n,
-        stride: n,
-    };
     if u32::try_from(n).is_err() {
-        return Err(overflow);
+        return Err(Error::Parameter {
+            name: "number of logits",
+            value: (n as f64).into(),
+            range: "below 2^32",
+        });
     }
     let per_row = sampler.workspace_len(n);
-    let needed = rows.checked_mul(per_row).ok_or(overflow)?;
+    let needed = rows.checked_mul(per_row).ok_or(Error::Overflow {
+        rows,
+        cols: per_row,
+        stride: per_row,
+    })?;
     if needed > workspace {
         return Err(Error::Workspace { len: workspace, needed });
     }

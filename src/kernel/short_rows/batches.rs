@@ -1,0 +1,476 @@
+//! Short rows a batch at a time: rows of any kind that a [`Source`] finds.
+
+// Loops over indices: the methods of iterators are not always inlined under target features.
+#![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
+
+use super::pass::{Pass, Quotients};
+use super::{BATCH, BothBatches, EIGHT, ROOM, longest};
+use crate::arch::memory::assume_written;
+use crate::element::{Element, Float, Sum};
+use crate::kernel::passes::{Quotient, V, store};
+use crate::kernel::row::BLOCK;
+use crate::kernel::softmax::{SumOf, fill, guess_at, largest_looked_at, sum_storing, sum_under_maximum};
+use crate::kernel::{Kernel, Place};
+use crate::lanes::{Lanes, Memory};
+use crate::layout::Layout;
+use crate::math::exp::Shift;
+use crate::rows::Rows;
+use core::mem::MaybeUninit;
+
+/// Where a short row lies.
+#[derive(Clone, Copy)]
+pub struct Spot {
+    /// Its first element in the input.
+    pub x: usize,
+    /// And in the output.
+    pub y: usize,
+    /// Elements.
+    pub len: usize,
+    /// Places behind them whose result is 0, but for a row without a sum.
+    pub rest: usize,
+    /// What belongs to its first element in another array.
+    pub aside: usize,
+}
+
+/// Some rows that follow one another.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    pub count: usize,
+    /// Elements of the longest and the shortest.
+    longest: usize,
+    shortest: usize,
+    /// Whether one has places behind its elements.
+    rest: bool,
+}
+
+/// Rows, and what stands between their elements and exp.
+pub trait Source<T: Element> {
+    /// Where row `r` lies, if there is one and it is short.
+    fn spot(&self, r: usize) -> Option<Spot>;
+
+    /// Where the rows from `first` on lie, until one is not short, a batch of them at most.
+    #[inline(always)]
+    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+        one_by_one(
+            spots,
+            #[inline(always)]
+            |i| self.spot(first + i),
+        )
+    }
+
+    /// About the largest logit of the elements `x`.
+    fn near(&self, spot: &Spot, x: &[T]) -> T::Compute;
+
+    /// The logits of the vector `x` at `at`; −∞ of −∞.
+    fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, spot: &Spot, at: usize, x: V<T, L>) -> V<T, L>;
+
+    /// The sum of row `r`, every e stored in `e`, or what the row is filled with. The guessed `shift` failed with the sum
+    /// `failed`; without one, the exponent that did not fit may be that of another row.
+    fn redo<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        r: usize,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        shift: Shift<T::Compute>,
+        failed: Option<SumOf<T>>,
+    ) -> Result<SumOf<T>, T>;
+}
+
+/// [`Source::spots`] where each row is asked for.
+#[inline(always)]
+pub fn one_by_one(spots: &mut [Spot; ROOM], spot: impl Fn(usize) -> Option<Spot>) -> Extent {
+    let mut extent = Extent {
+        count: 0,
+        longest: 0,
+        shortest: usize::MAX,
+        rest: false,
+    };
+    while extent.count < BATCH
+        && let Some(spot) = spot(extent.count)
+    {
+        spots[extent.count] = spot;
+        extent.count += 1;
+        extent.longest = extent.longest.max(spot.len);
+        extent.shortest = extent.shortest.min(spot.len);
+        extent.rest |= spot.rest > 0;
+    }
+    extent
+}
+
+/// [`Source::spots`] of short rows of one length, `end` of them in all, without a branch to a row.
+#[inline(always)]
+pub fn alike(spots: &mut [Spot; ROOM], rows: Rows, in_place: bool, first: usize, end: usize) -> Extent {
+    let len = rows.cols();
+    let y_stride = if in_place { rows.x_stride() } else { rows.y_stride() };
+    for i in 0..BATCH {
+        // Behind the last row nobody looks, wherever that is.
+        spots[i].x = (first + i).wrapping_mul(rows.x_stride());
+        spots[i].y = (first + i).wrapping_mul(y_stride);
+        spots[i].len = len;
+        spots[i].rest = 0;
+    }
+    Extent {
+        count: end.saturating_sub(first).min(BATCH),
+        longest: len,
+        shortest: len,
+        rest: false,
+    }
+}
+
+/// Rows whose elements are the logits.
+pub struct Plain<'a> {
+    pub rows: Layout<'a>,
+    pub end: usize,
+    pub in_place: bool,
+}
+
+impl<T: Element> Source<T> for Plain<'_> {
+    #[inline(always)]
+    fn spot(&self, r: usize) -> Option<Spot> {
+        if r >= self.end || self.rows.len(r) > longest::<T>() {
+            return None;
+        }
+        let (x, y) = self.rows.starts(r);
+        Some(Spot {
+            x,
+            y: if self.in_place { x } else { y },
+            len: self.rows.len(r),
+            rest: 0,
+            aside: 0,
+        })
+    }
+    #[inline(always)]
+    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+        let Layout::Strided(rows) = self.rows else {
+            return one_by_one(
+                spots,
+                #[inline(always)]
+                |i| Source::<T>::spot(self, first + i),
+            );
+        };
+        alike(spots, rows, self.in_place, first, self.end)
+    }
+    #[inline(always)]
+    fn near(&self, _: &Spot, x: &[T]) -> T::Compute {
+        largest_looked_at(x)
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T>>(&self, _: L, _: &Spot, _: usize, x: V<T, L>) -> V<T, L> {
+        x
+    }
+    #[inline(always)]
+    fn redo<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        _: usize,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        _: Shift<T::Compute>,
+        failed: Option<SumOf<T>>,
+    ) -> Result<SumOf<T>, T> {
+        let total = match failed {
+            Some(_) => sum_under_maximum(lanes, x, e),
+            None => sum_storing(lanes, x, e),
+        };
+        total.map(|total| total.sum).ok_or(T::NAN)
+    }
+}
+
+/// Calls a method of a batch with its number of vectors as a constant; but where exp is a call anyway, and for types other
+/// than f32, the commonest one: each number is compiled on its own.
+macro_rules! by_vectors {
+    ($batch:expr, $method:ident($($argument:expr),*)) => {
+        match if L::COMPACT || !T::IS_COMPUTE || T::Compute::LANES < 32 { 0 } else { $batch.vectors } {
+            1 => $batch.$method::<L, 1>($($argument),*),
+            2 => $batch.$method::<L, 2>($($argument),*),
+            3 => $batch.$method::<L, 3>($($argument),*),
+            4 => $batch.$method::<L, 4>($($argument),*),
+            _ => $batch.$method::<L, 0>($($argument),*),
+        }
+    };
+}
+
+/// Softmax of short rows from `start` on, which becomes the first row that is not: a function of its own.
+pub struct Batches<'b, 'a, T, S> {
+    pub place: &'b mut Place<'a, T>,
+    pub source: S,
+    pub start: &'b mut usize,
+}
+
+impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { place, source, start } = self;
+        let mut scratch = BothBatches::new();
+        let (mut e_before, mut e_now) = scratch
+            .as_elements::<T::Compute>()
+            .split_at_mut(BothBatches::capacity::<T::Compute>() / 2);
+        let mut batches = [Batch::none(); 3];
+        let [mut before, mut now, mut next] = batches.each_mut();
+        let mut accs = [lanes.acc_zero(); ROOM];
+        now.look::<L>(&source, place.input(), *start);
+        loop {
+            let mut pass = Pass::new(lanes);
+            by_vectors!(now, exps(&mut pass, &source, place.input(), e_now, &mut accs));
+            next.look::<L>(&source, place.input(), now.first + now.count);
+            now.settle(lanes, &source, place.input(), e_now, &accs, pass.fits());
+            by_vectors!(before, divide(lanes, place.output(), e_before));
+            if now.count == 0 {
+                *start = now.first;
+                return;
+            }
+            (before, now, next) = (now, next, before);
+            (e_before, e_now) = (e_now, e_before);
+        }
+    }
+}
+
+/// Some rows, and each kind of number about them side by side.
+#[derive(Clone, Copy)]
+struct Batch<T: Element> {
+    /// The number of the first.
+    first: usize,
+    count: usize,
+    /// Vectors to each row, if all have as many and at most a block, else 0.
+    vectors: usize,
+    /// From one row to the next in scratch.
+    pitch: usize,
+    spots: [Spot; ROOM],
+    /// About the largest logit of the first row, or of each where multiply-add is not fused.
+    near: [T::Compute; ROOM],
+    quotients: [Quotients<T::Compute>; ROOM / EIGHT],
+    /// Whether some places are filled with what is not a quotient.
+    fills: bool,
+    /// What the rows without a sum are filled with.
+    filled: [Option<T>; ROOM],
+}
+
+impl<T: Element> Batch<T> {
+    #[inline(always)]
+    fn none() -> Self {
+        let zero = [T::Compute::ZERO; ROOM];
+        Self {
+            first: 0,
+            count: 0,
+            vectors: 0,
+            pitch: 0,
+            spots: [Spot {
+                x: 0,
+                y: 0,
+                len: 0,
+                rest: 0,
+                aside: 0,
+            }; ROOM],
+            near: zero,
+            quotients: [Quotients::none(); ROOM / EIGHT],
+            fills: false,
+            filled: [None; ROOM],
+        }
+    }
+
+    #[inline(always)]
+    fn input<'x>(&self, x: &'x [T], i: usize) -> &'x [T] {
+        &x[self.spots[i].x..][..self.spots[i].len]
+    }
+
+    /// Becomes the rows from `first` on.
+    #[inline(always)]
+    fn look<L: Lanes<T::Compute>>(&mut self, source: &impl Source<T>, x: &[T], first: usize) {
+        let extent = source.spots(first, &mut self.spots);
+        (self.first, self.count) = (first, extent.count);
+        for i in 0..if L::FUSED { extent.count.min(1) } else { extent.count } {
+            self.near[i] = source.near(&self.spots[i], self.input(x, i));
+        }
+        let vectors = extent.longest.div_ceil(T::Compute::LANES);
+        self.pitch = vectors * T::Compute::LANES;
+        let alike = vectors <= BLOCK && extent.shortest > self.pitch - T::Compute::LANES.min(self.pitch);
+        self.vectors = if alike { vectors } else { 0 };
+        self.fills = extent.rest;
+        self.filled = [None; ROOM];
+    }
+
+    /// The shift of row `i`.
+    #[inline(always)]
+    fn shift<L: Lanes<T::Compute>>(&self, i: usize) -> Shift<T::Compute> {
+        guess_at(self.near[if L::FUSED { 0 } else { i }], L::FUSED).1
+    }
+
+    /// From one row to the next in scratch: a constant where `N`, the number of vectors, is one.
+    #[inline(always)]
+    fn pitch<const N: usize>(&self) -> usize {
+        if N > 0 { N * T::Compute::LANES } else { self.pitch }
+    }
+
+    /// Stores the exps of every row in `e`, and their sums.
+    #[inline(always)]
+    fn exps<L: Memory<T> + Memory<T::Compute>, const N: usize>(
+        &self,
+        pass: &mut Pass<T::Compute, L>,
+        source: &impl Source<T>,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        accs: &mut [<L as Lanes<T::Compute>>::Acc; ROOM],
+    ) {
+        let (lanes, count, pitch) = (pass.lanes, self.count.min(ROOM), self.pitch::<N>());
+        let e = &mut e[..count * pitch];
+        let mut splat = self.shift::<L>(0).splat(lanes);
+        let mut i = 0;
+        if L::WIDE && N == 1 {
+            // Rows of one vector two by two: the chain of one does not keep the CPU busy.
+            while i + 1 < count {
+                let rows = [self.input(x, i), self.input(x, i + 1)];
+                let v = pass.side_by_side::<T, 2>(
+                    &splat,
+                    rows,
+                    #[inline(always)]
+                    |j, x| source.logits(lanes, &self.spots[i + j], 0, x),
+                );
+                for j in 0..2 {
+                    Memory::<T::Compute>::store(lanes, &mut e[(i + j) * pitch..], v[j]);
+                    accs[i + j] = lanes.acc_of(lanes.fold(v[j]));
+                }
+                i += 2;
+            }
+        }
+        while i < count {
+            if !L::FUSED {
+                splat = self.shift::<L>(i).splat(lanes);
+            }
+            let spot = &self.spots[i];
+            accs[i] = pass.row::<T, N>(
+                &splat,
+                self.input(x, i),
+                &mut e[i * pitch..][..pitch],
+                #[inline(always)]
+                |at, x| source.logits(lanes, spot, at, x),
+            );
+            i += 1;
+        }
+    }
+
+    /// Finds what the rows are divided by, after the three-pass form of those whose guess failed.
+    #[inline(always)]
+    fn settle<L: Memory<T> + Memory<T::Compute>>(
+        &mut self,
+        lanes: L,
+        source: &impl Source<T>,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        accs: &[<L as Lanes<T::Compute>>::Acc; ROOM],
+        fits: bool,
+    ) {
+        let mut sums = [SumOf::<T>::ZERO; ROOM];
+        let (groups, _) = accs.as_chunks();
+        for (sums, accs) in sums.chunks_exact_mut(EIGHT).zip(groups) {
+            sums.copy_from_slice(&lanes.acc_sums(accs));
+        }
+        let mut accepted = fits;
+        for i in 0..ROOM {
+            accepted &= sums[i].in_range() | (i >= self.count);
+        }
+        if !accepted {
+            self.fills = true;
+            for i in 0..self.count {
+                if fits && sums[i].in_range() {
+                    continue;
+                }
+                let e = &mut e[i * self.pitch..][..self.spots[i].len];
+                let (shift, failed) = (self.shift::<L>(i), fits.then_some(sums[i]));
+                match source.redo(lanes, self.first + i, self.input(x, i), e, shift, failed) {
+                    Ok(sum) => sums[i] = sum,
+                    Err(value) => self.filled[i] = Some(value),
+                }
+            }
+        }
+        let (groups, _) = sums.as_chunks();
+        for (quotients, &sums) in self.quotients.iter_mut().zip(groups) {
+            *quotients = Quotients(lanes.divisors(sums));
+        }
+    }
+
+    /// y = e/S of every row.
+    #[inline(always)]
+    fn divide<L: Memory<T> + Memory<T::Compute>, const N: usize>(
+        &self,
+        lanes: L,
+        y: &mut [MaybeUninit<T>],
+        e: &mut [MaybeUninit<T::Compute>],
+    ) {
+        let (count, pitch) = (self.count.min(ROOM), self.pitch::<N>());
+        let e = &mut e[..count * pitch];
+        for i in 0..count {
+            let spot = &self.spots[i];
+            let e = &mut e[i * pitch..][..pitch];
+            let e = if N > 0 {
+                e
+            } else {
+                &mut e[..spot.len.next_multiple_of(T::Compute::LANES).min(pitch)]
+            };
+            #[allow(unsafe_code)]
+            // SAFETY: `Pass::row` stored every vector of the row.
+            let e = unsafe { assume_written(e) };
+            // Behind the row e is 0, and so is its quotient.
+            let y = &mut y[spot.y..][..e.len().min(spot.len + spot.rest)];
+            divide::<T, L, N>(lanes, e, y, &self.quotients[i / EIGHT].of_row(lanes, i % EIGHT));
+        }
+        if self.fills {
+            self.fill(lanes, y);
+        }
+    }
+
+    /// Stores what is not a quotient.
+    #[inline(always)]
+    fn fill<L: Memory<T>>(&self, lanes: L, y: &mut [MaybeUninit<T>]) {
+        for i in 0..self.count.min(ROOM) {
+            let Spot {
+                y: start, len, rest, ..
+            } = self.spots[i];
+            let y = &mut y[start..][..len + rest];
+            if let Some(value) = self.filled[i] {
+                fill(y, value);
+            } else if let Some(rest) = y.get_mut(len.next_multiple_of(T::Compute::LANES)..) {
+                zero(lanes, rest);
+            }
+        }
+    }
+}
+
+/// Zeros. The compiler must not know that they are: it would call memset, which takes longer for so few.
+#[inline(always)]
+fn zero<T: Element, L: Memory<T>>(lanes: L, y: &mut [MaybeUninit<T>]) {
+    let zero = lanes.splat(core::hint::black_box(T::Compute::ZERO));
+    let mut chunks = y.chunks_exact_mut(T::Compute::LANES);
+    for y in chunks.by_ref() {
+        lanes.prefetch_output(y);
+        lanes.store(y, zero);
+    }
+    let tail = chunks.into_remainder();
+    if !tail.is_empty() {
+        lanes.store_partial(tail, zero);
+    }
+}
+
+/// y = e/S of one row; `e` are whole vectors, `N` of them, or any number if that is 0.
+#[inline(always)]
+fn divide<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(
+    lanes: L,
+    e: &[T::Compute],
+    y: &mut [MaybeUninit<T>],
+    quotient: &Quotient<V<T, L>>,
+) {
+    let width = T::Compute::LANES;
+    let last = if N > 0 { N - 1 } else { y.len() / width };
+    let (whole, tail) = y.split_at_mut(last * width);
+    for j in 0..last {
+        let y = &mut whole[j * width..][..width];
+        lanes.prefetch_output(y);
+        let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, &e[j * width..]));
+        lanes.store(y, v);
+    }
+    if N > 0 || !tail.is_empty() {
+        lanes.prefetch_output(tail);
+        let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, &e[last * width..]));
+        store(lanes, tail, v);
+    }
+}

@@ -1,0 +1,116 @@
+//! Rows of at most [`longest`] elements, [`BATCH`] at a time.
+//!
+//! The exps of a batch (`batches.rs`) stay in stack scratch in whole vectors, so that no partial store is ever reloaded, and
+//! the sums, divisions and thresholds of its rows are computed side by side. Each of these is a chain of operations that
+//! wait for one another; so a batch is looked at one batch before its exps, and divided one batch after them. Rows of up
+//! to 16 (8) elements share a vector, two (four) to each (`packed.rs`). One row alone stays in registers (`single.rs`).
+//!
+//! The bits are those of the row path: the same exp, the same order of additions. Where multiply-add is fused, any
+//! accepted shift gives them, so that a batch has one, the guess of its first row.
+
+mod batches;
+mod packed;
+mod pass;
+mod single;
+
+pub use batches::{Batches, Extent, Source, Spot, alike, one_by_one};
+pub use single::Single;
+
+use super::row::block;
+use super::{Buffers, Place};
+use crate::arch::memory::Stack;
+use crate::element::{Element, Float};
+use crate::lanes::Memory;
+use crate::layout::Layout;
+use crate::rows::Rows;
+use crate::tuning;
+use batches::Plain;
+use packed::packed;
+
+/// Rows to a batch.
+const BATCH: usize = tuning::BATCH_ROWS;
+
+/// Vectors to a row, at most.
+const VECTORS: usize = tuning::SHORT_ROW_VECTORS;
+
+/// Rows that are worth a batch: fewer are done sooner one by one.
+const FEWEST: usize = 3;
+
+/// Rows of more than a block that are worth a batch, if they end inside a block.
+const FEWEST_LONGER: usize = 8;
+
+/// Whether `count` rows of `cols` elements are done here.
+#[inline(always)]
+pub fn suits<T: Element>(count: usize, cols: usize) -> bool {
+    let few = cols <= block::<T>() || !cols.is_multiple_of(block::<T>()) && count >= FEWEST_LONGER;
+    few && cols <= longest::<T>()
+}
+
+/// Elements to a row, at most.
+pub const fn longest<T: Element>() -> usize {
+    VECTORS * T::Compute::LANES
+}
+
+/// Rows whose sums are reduced side by side.
+const EIGHT: usize = 8;
+
+/// Room for a batch.
+pub const ROOM: usize = BATCH.next_multiple_of(EIGHT);
+
+/// The exps of a batch, and of the one before it. A vector has 128 bytes.
+type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
+
+/// Softmax of every row, each of 1 to `longest` elements.
+#[inline(always)]
+pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: &mut Place<'_, T>, rows: Rows) {
+    let (count, width) = (rows.rows(), T::Compute::LANES);
+    let rows = match place {
+        Place::Apart(..) => rows,
+        Place::InPlace(_) => rows.with_y_stride(rows.x_stride()),
+    };
+    let mut start = 0;
+    while start < count {
+        let mut end = count;
+        if count >= FEWEST && rows.cols() <= width / 2 {
+            start = if rows.cols() <= width / 4 {
+                packed::<T, L, 4>(lanes, place, rows, start)
+            } else {
+                packed::<T, L, 2>(lanes, place, rows, start)
+            };
+            // Those whose guess failed, and some more.
+            end = count.min(start + BATCH);
+        }
+        let mut buffers = Buffers {
+            place: place.reborrow(),
+            rows: Layout::Strided(rows),
+        };
+        start = side_by_side(lanes, &mut buffers, start, end);
+    }
+}
+
+/// Softmax of the short rows that follow one another from `start` on, up to `end`; the row behind the last.
+#[inline(always)]
+pub fn side_by_side<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    buffers: &mut Buffers<'_, T>,
+    mut start: usize,
+    end: usize,
+) -> usize {
+    while end - start < FEWEST && start < end && buffers.rows.len(start) <= block::<T>() {
+        lanes.call(Single(&mut buffers.row(start)));
+        start += 1;
+    }
+    if start < end && buffers.rows.len(start) <= longest::<T>() {
+        let in_place = matches!(buffers.place, Place::InPlace(_));
+        lanes.call(Batches {
+            place: &mut buffers.place,
+            source: Plain {
+                rows: buffers.rows,
+                end,
+                in_place,
+            },
+            start: &mut start,
+        });
+    }
+    start
+}
