@@ -1,11 +1,12 @@
 //! AVX2 + FMA + F16C: 4 ymm of f32, or 4 of f64, to a virtual vector.
 
-use super::each;
+use super::{UNKNOWN, YMM, are_saved, each, once};
 use crate::element::{DoubleDouble, Element, RAISE, THRESHOLD};
 use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
+use core::sync::atomic::AtomicU8;
 use pulp::core_arch::x86::F16c;
 use pulp::x86::V3;
 
@@ -17,10 +18,14 @@ impl Avx2 {
     /// The proof, where the CPU and the operating system have all of it.
     #[inline(always)]
     fn try_new() -> Option<Self> {
-        match (V3::try_new(), F16c::try_new()) {
-            (Some(cpu), Some(f16c)) if super::are_saved(super::YMM) => Some(Self(cpu, f16c)),
-            _ => None,
-        }
+        static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+        let is_there = once(
+            &ANSWER,
+            #[inline(always)]
+            || V3::is_available() && F16c::is_available() && are_saved(YMM),
+        );
+        // SAFETY: both are there.
+        is_there.then(|| unsafe { Self(V3::new_unchecked(), F16c::new_unchecked()) })
     }
 }
 
@@ -48,6 +53,7 @@ where
 }
 
 /// Whether the CPU has it.
+#[inline]
 pub fn is_available() -> bool {
     Avx2::try_new().is_some()
 }

@@ -1,12 +1,13 @@
 //! AVX-512 (F, BW, CD, DQ, VL): 2 zmm of f32, or 2 of f64, to a virtual vector.
 
 use super::avx2::put8;
-use super::each;
+use super::{UNKNOWN, ZMM, are_saved, each, once};
 use crate::element::{DoubleDouble, Element, RAISE, THRESHOLD};
 use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
+use core::sync::atomic::AtomicU8;
 use pulp::core_arch::x86::F16c;
 use pulp::x86::V4;
 
@@ -18,10 +19,14 @@ impl Avx512 {
     /// The proof, where the CPU and the operating system have all of it.
     #[inline(always)]
     fn try_new() -> Option<Self> {
-        match (V4::try_new(), F16c::try_new()) {
-            (Some(cpu), Some(f16c)) if super::are_saved(super::ZMM) => Some(Self(cpu, f16c)),
-            _ => None,
-        }
+        static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+        let is_there = once(
+            &ANSWER,
+            #[inline(always)]
+            || V4::is_available() && F16c::is_available() && are_saved(ZMM),
+        );
+        // SAFETY: both are there.
+        is_there.then(|| unsafe { Self(V4::new_unchecked(), F16c::new_unchecked()) })
     }
 }
 
@@ -49,6 +54,7 @@ where
 }
 
 /// Whether the CPU has it.
+#[inline]
 pub fn is_available() -> bool {
     Avx512::try_new().is_some()
 }

@@ -32,7 +32,29 @@ pub(crate) use each;
 use crate::element::{DoubleDouble, Float, Sum, tree};
 use crate::lanes::Lanes;
 use core::mem::MaybeUninit;
+#[cfg(isa_x86)]
+use core::sync::atomic::{AtomicU8, Ordering};
 use memory::{as_output, copy_first};
+
+/// No answer of [`once`] yet.
+#[cfg(isa_x86)]
+const UNKNOWN: u8 = u8::MAX;
+
+/// What `ask` says, asked once in a process: a load and a comparison in each call that computes.
+#[cfg(isa_x86)]
+#[inline(always)]
+fn once(answer: &AtomicU8, ask: impl FnOnce() -> bool) -> bool {
+    #[cold]
+    fn first(answer: &AtomicU8, ask: impl FnOnce() -> bool) -> bool {
+        let said = ask();
+        answer.store(u8::from(said), Ordering::Relaxed);
+        said
+    }
+    match answer.load(Ordering::Relaxed) {
+        UNKNOWN => first(answer, ask),
+        said => said != 0,
+    }
+}
 
 /// Bits of XCR0: the operating system saves xmm and ymm registers.
 #[cfg(isa_x86)]
@@ -49,29 +71,21 @@ fn are_saved(registers: u64) -> bool {
     cfg!(feature = "std") || xcr0() & registers == registers
 }
 
-/// XCR0, read once.
+/// XCR0, 0 where it cannot be read.
 #[cfg(isa_x86)]
 fn xcr0() -> u64 {
     use core::arch::x86_64::_xgetbv;
-    use core::sync::atomic::{AtomicU64, Ordering};
-    static KNOWN: AtomicU64 = AtomicU64::new(u64::MAX);
-    let known = KNOWN.load(Ordering::Relaxed);
-    if known != u64::MAX {
-        return known;
-    }
     #[target_feature(enable = "xsave")]
     fn read() -> u64 {
         // SAFETY: the caller looked at OSXSAVE.
         unsafe { _xgetbv(0) }
     }
     let features = raw_cpuid::CpuId::new().get_feature_info();
-    let value = match features {
+    match features {
         // SAFETY: OSXSAVE says that the instruction may be used.
         Some(features) if features.has_oxsave() => unsafe { read() },
         _ => 0,
-    };
-    KNOWN.store(value, Ordering::Relaxed);
-    value
+    }
 }
 
 /// Asks for the cache line at `place`: to the L1 cache, or to L2 if `LATER`.
