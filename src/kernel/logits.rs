@@ -249,8 +249,14 @@ impl<T: Element> Logits<'_, '_, T> {
     /// 16 places, as in softmax.
     #[inline(always)]
     pub fn guess(&self, x: &[T], fused: bool) -> Shift<T::Compute> {
+        guess_at(self.nearest(x), fused).1
+    }
+
+    /// What the guess takes for the maximum.
+    #[inline(always)]
+    pub fn nearest(&self, x: &[T]) -> T::Compute {
         if x.len() - self.hidden <= 16 {
-            return guess_at(-T::Compute::INFINITY, fused).1;
+            return -T::Compute::INFINITY;
         }
         let middle = self.hidden + (x.len() - self.hidden) / 2;
         let mut m = self.sink;
@@ -258,7 +264,7 @@ impl<T: Element> Logits<'_, '_, T> {
             let z = self.near(x[at].widen(), at);
             m = if z > m { z } else { m };
         }
-        guess_at(m, fused).1
+        m
     }
 
     /// About the logit of the score `x` at `at`.

@@ -18,7 +18,8 @@ use super::passes::{Exps, Quotient, Sums, Total, V, exp_part, exp_sum_from, map}
 use super::row::{LONGEST_BLOCK, Pair};
 use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, one_by_one};
 use super::softmax::{
-    OVERLAPPED, SumOf, fill, guess, largest_looked_at, largest_of, quotients, quotients_in_place, shift_at,
+    OVERLAPPED, SumOf, fill, guess, guess_for_quotients, largest_looked_at, largest_of, quotients, quotients_in_place,
+    shift_at,
 };
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::Scratch;
@@ -569,6 +570,7 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
             found,
         } = self;
         let shift = match &found {
+            Found::Row(_) if e.is_some() => guess_for_quotients(logits.nearest(x), L::FUSED),
             Found::Row(_) => logits.guess(x, L::FUSED),
             #[cfg(feature = "rayon")]
             Found::Part(shift, _) => **shift,

@@ -178,6 +178,7 @@ macro_rules! kernels {
     };
     // The unit tests call no operator, and the tuner measures one: to compile all once more takes minutes.
     (@body softmax $arguments:tt) => { kernels!(@body_if [not(test)] $arguments) };
+    (@body softmax_row $arguments:tt) => { kernels!(@body_if [not(test)] $arguments) };
     (@body softmax_single $arguments:tt) => { kernels!(@body_if [not(test)] $arguments) };
     (@body $name:ident $arguments:tt) => { kernels!(@body_if [not(any(test, only_softmax))] $arguments) };
     (@body_if [$condition:meta] ($isa:ident, $kernel:ident)) => {{
@@ -192,6 +193,7 @@ kernels! {
     [f32, f64, #[cfg(feature = "half")] half::f16, #[cfg(feature = "half")] half::bf16] {
     softmax: softmax::Softmax<'_, '_, Self>;
     softmax_single: short_rows::Single<'_, '_, Self>;
+    softmax_row: softmax::OneRow<'_, '_, Self>;
     log_softmax: log_softmax::LogSoftmax<'_, Self>;
     logsumexp: log_softmax::LogSumExp<'_, Self>;
     axis: axis::AxisKernel<'_, Self>;

@@ -22,7 +22,7 @@ use crate::kernel::exp::Exp;
 use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
 use crate::kernel::row::block;
 use crate::kernel::short_rows::Single;
-use crate::kernel::softmax::Softmax;
+use crate::kernel::softmax::{OneRow, Softmax};
 use crate::kernel::top_k::{Steps, TopK};
 use crate::kernel::{Buffers, Place};
 use crate::rows::Rows;
@@ -112,6 +112,8 @@ fn softmax_of_row<T: Element>(isa: Isa, mut place: Place<'_, T>) {
         } else {
             T::NAN
         });
+    } else if len > block::<T>() && T::IS_COMPUTE && matches!(place, Place::Apart(..)) {
+        T::softmax_row(isa, OneRow(&mut place));
     } else if len > block::<T>() {
         let rows = Rows::new(1, len).into();
         T::softmax(isa, Softmax(&mut Buffers { place, rows }));
