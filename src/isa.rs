@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
-    /// AVX-512 F, BW, CD, DQ, VL.
+    /// AVX-512 F, BW, CD, DQ, VL, and all of `Avx2`.
     Avx512,
     /// AVX2, FMA and F16C, with BMI1, BMI2, LZCNT and POPCNT, which every CPU with these has.
     Avx2,

@@ -121,7 +121,8 @@ impl Broadcast {
         Self { cycle: rows, ..self }
     }
 
-    /// The same, each `rows` consecutive rows of the logits `stride` behind those before; 0 rows for none.
+    /// `stride` more for each `rows` rows of the logits, on top of the rest, which goes on counting unless
+    /// [`cycle`](Self::cycle) makes it start again; 0 rows for none.
     ///
     /// ```
     /// use softmax::{Broadcast, Mask, Rows, masked_softmax};
@@ -182,7 +183,7 @@ impl Broadcast {
             return Ok(());
         }
         let extent = (different - 1) * stride + cols;
-        Rows::new(rows.div_ceil(self.outer), extent).check(what, len, self.outer_stride)
+        Rows::new(rows.div_ceil(self.outer), extent).check_extent(what, len, self.outer_stride)
     }
 }
 
@@ -214,7 +215,8 @@ pub(crate) enum Keep<'a> {
 /// 4. a [sink](Self::with_sinks) joins the row: it takes probability and is not written.
 ///
 /// A masked place, one that is excluded or whose additive mask is −∞, is as if absent, whatever it holds, NaN included;
-/// so is a score of −∞, unless the mask beside it, which is added to it, is +∞ or NaN. Row `r` is the query `r % queries`. [`Mask::new`] does nothing.
+/// so is a score of −∞, unless the mask that is added to it is +∞ or NaN (with a softcap, or a scale that is not
+/// positive, always). Row `r` is the query `r % queries`. [`Mask::new`] does nothing.
 ///
 /// z is rounded once where there is neither softcap nor slope (`fma(scale, x, mask)`; the `Portable` backend twice).
 /// The product of slope and mask is rounded before; the softcap is within 2 ULP (`Portable`: 3).
@@ -280,8 +282,8 @@ impl<'a, T: Element> Mask<'a, T> {
         Self { scale, ..self }
     }
 
-    /// z = softcap·tanh(scale·x/softcap); 0 for none. Not negative, at most half of the largest number, and so is
-    /// scale/softcap in magnitude.
+    /// z = softcap·tanh(scale·x/softcap); 0 for none. Not negative, at most a quarter of the largest
+    /// number; scale/softcap is at most half of it in magnitude.
     ///
     /// ```
     /// use softmax::{Mask, Rows, masked_softmax};
@@ -580,8 +582,9 @@ impl<'a, T: Element> Mask<'a, T> {
 
     fn check_parameters(&self) -> Result<(), Error> {
         let finite = |v: T::Compute| v > -T::Compute::INFINITY && v < T::Compute::INFINITY;
-        // The softcap computes with twice the cap and twice the quotient.
+        // The softcap computes with twice the quotient, and with up to 2.05 times the cap.
         let half = |v: T::Compute| finite(v + v);
+        let quarter = |v: T::Compute| half(v + v);
         let quotient = if self.softcap == T::Compute::ZERO {
             self.scale
         } else {
@@ -592,7 +595,7 @@ impl<'a, T: Element> Mask<'a, T> {
             (
                 "softcap",
                 self.softcap,
-                half(self.softcap) && self.softcap >= T::Compute::ZERO,
+                quarter(self.softcap) && self.softcap >= T::Compute::ZERO,
             ),
             ("alibi_slope", self.slope, finite(self.slope)),
             (
@@ -606,7 +609,7 @@ impl<'a, T: Element> Mask<'a, T> {
                     name,
                     value: value.to_f64().into(),
                     range: match name {
-                        "softcap" => "0 to half of the largest number",
+                        "softcap" => "0 to a quarter of the largest number",
                         "scale / softcap" => "finite, and twice it too",
                         _ => "finite",
                     },

@@ -109,13 +109,20 @@ impl Rows {
     /// Checks that `len` elements at this stride hold the rows.
     #[inline]
     pub(crate) fn check(&self, what: &'static str, len: usize, stride: usize) -> Result<(), Error> {
-        let Self { rows, cols, .. } = *self;
+        let cols = self.cols;
         if stride < cols {
             return Err(Error::Stride { what, stride, cols });
         }
         if self.is_empty() {
             return Ok(());
         }
+        self.check_extent(what, len, stride)
+    }
+
+    /// [`check`](Self::check) of rows that are there and may overlap.
+    #[inline]
+    pub(crate) fn check_extent(&self, what: &'static str, len: usize, stride: usize) -> Result<(), Error> {
+        let Self { rows, cols, .. } = *self;
         match (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(cols)) {
             None => Err(Error::Overflow { rows, cols, stride }),
             Some(needed) if needed > len => Err(Error::TooShort {

@@ -1,4 +1,5 @@
-//! Every operator on f16 and bf16 is the one on f32 with each result rounded once: the tests of f32 hold for them, too.
+//! Every operator on f16 and bf16 is the one on f32 with each result rounded once, but for the weights of `OnlineSoftmax` at
+//! large maxima: the tests of f32 hold for them, too.
 
 use crate::common::dd::Dd;
 use crate::common::element::{TestElement, bf16, bits, f16};

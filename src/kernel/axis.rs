@@ -313,7 +313,7 @@ fn hint_output<T: Element, L: Memory<T>>(lanes: L, e: &mut [MaybeUninit<T>], til
     }
 }
 
-/// The sum of the pairs of vectors of a block: two of f32, four of f64.
+/// The sum of the pairs of vectors of a block: four of f32, two of f64.
 #[inline(always)]
 fn sum_of_pairs<T: Element, L: Lanes<T::Compute>>(lanes: L, pairs: [L::V; 4]) -> L::V {
     let [a, b, ..] = pairs;

@@ -28,7 +28,7 @@ use core::mem::MaybeUninit;
 /// Elements of the longest columns: a block of f32, two of f64.
 const LONGEST: usize = 128;
 
-/// Strips side by side that make a panel: a kilobyte of each row.
+/// Strips side by side that make a panel: a kilobyte of each row (of halves, half of one).
 const PANEL: usize = 8;
 
 /// Rows that the prefetchers of CPUs follow side by side, input and output each.
@@ -385,7 +385,7 @@ impl<T: Element> Kernel<T> for ColumnsKernel<'_, T> {
         let mut scratch = Room::new();
         // Quotients are the same under any accepted shift where multiply-add is fused; the bits of a logarithm depend on it.
         let shared = L::FUSED && matches!(along, Along::Softmax);
-        // Panels of a size: the next has as many vectors as the one that is computed.
+        // Panels of about a size: the next has about as many vectors as the one that is computed.
         let strips = inner.div_ceil(n);
         let width = strips.div_ceil(strips.div_ceil(PANEL)) * n;
         let by_panel = len >= FOLLOWED && size_of_val(place.input()) > NEAR;

@@ -1,6 +1,7 @@
 //! softmax(x)_i = e^{x_i} / Σ_j e^{x_j}.
 //!
-//! The ordinary path needs no maximum: the shift N is guessed from three elements, one pass stores e = 2^−N·e^x and
+//! The ordinary path needs no maximum: the shift N is guessed from three elements (near 0 it is 0, where quotients alone
+//! are wanted and multiply-add is fused), one pass stores e = 2^−N·e^x and
 //! sums it, and one pass multiplies by the reciprocal. The guess is accepted iff every exponent fitted its field and
 //! 128 ≤ S ≤ 2^126, so that every output that is not flushed comes from an exact e and 1/S is normal. Otherwise the
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. N is a function of the row alone, and so are the

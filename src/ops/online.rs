@@ -161,7 +161,7 @@ impl OnlineSoftmax {
     ///
     /// The largest weight of a row is in [0.7, 1.42]; weights below 2^−100 are 0. At most 2 ULP from exact (`Portable`:
     /// 4), 3 where |max| is from 16384 to 2^30 (from 2^30 on weights are e^(x − max)); of f16 and bf16 that, rounded to
-    /// the type, where |max| is from 16384 on twice. After NaN or +∞ weights and factor are NaN; an empty tile writes
+    /// the type, where |max| is from 16384 (`Portable`: 256) on twice. After NaN or +∞ weights and factor are NaN; an empty tile writes
     /// nothing, and its factor is 1 unless the state is empty (0).
     ///
     /// # Errors

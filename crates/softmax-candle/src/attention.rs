@@ -143,8 +143,8 @@ impl AttentionSoftmax {
     /// The probabilities of `scores` (…, queries, keys), of their shape and type, contiguous.
     ///
     /// # Errors
-    /// If `scores` is a scalar or not f32, f64, f16 or bf16 on the CPU; if scale or softcap is not finite, or softcap
-    /// is negative.
+    /// If `scores` is a scalar or not f32, f64, f16 or bf16 on the CPU; if scale is not finite, or softcap is not between
+    /// 0 and a quarter of the largest number.
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};

@@ -77,7 +77,8 @@ enum smx_reduction { SMX_REDUCTION_NONE = 0, SMX_REDUCTION_MEAN = 1, SMX_REDUCTI
  *
  * size = sizeof(struct smx_mask): it tells the library which version of the struct it reads; any other is
  * SMX_ERR_PARAM. A zeroed struct (with size set, scale = 1) masks nothing. Row r of a call is query position
- * (r % queries). scale, softcap and alibi_slope must be finite, scale/softcap too. */
+ * (r % queries). scale and alibi_slope must be finite, softcap at most
+ * a quarter of FLT_MAX (DBL_MAX), scale/softcap at most half of it. */
 typedef struct smx_mask {
   size_t size;
   float scale;                 /* z = scale*x */
