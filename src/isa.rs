@@ -1,5 +1,6 @@
 //! Instruction sets: what the CPU has, which one runs, and the table that joins a name to a backend.
 
+use crate::setting::setting;
 use core::fmt;
 use core::str::FromStr;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -68,7 +69,9 @@ impl Isa {
 
     #[cold]
     fn detect_now() -> Isa {
-        let cap = max_isa_of_environment().unwrap_or(PREFERRED).rank();
+        let cap = setting("SOFTMAX_MAX_ISA", "one of avx512, avx2, neon, portable, scalar")
+            .unwrap_or(PREFERRED)
+            .rank();
         let isa = ALL
             .into_iter()
             .find(|isa| isa.rank() >= cap && isa.is_available())
@@ -167,26 +170,6 @@ impl Isa {
             _ => Isa::Scalar,
         }
     }
-}
-
-#[cfg(feature = "std")]
-fn max_isa_of_environment() -> Option<Isa> {
-    use std::io::Write;
-    let value = std::env::var_os("SOFTMAX_MAX_ISA")?;
-    let isa = value.to_str().and_then(|name| name.parse().ok());
-    if isa.is_none() && !value.is_empty() {
-        // Where nothing can be said, nothing is: no call panics.
-        let _ = writeln!(
-            std::io::stderr(),
-            "softmax: SOFTMAX_MAX_ISA={value:?} is ignored: not one of avx512, avx2, neon, portable, scalar"
-        );
-    }
-    isa
-}
-
-#[cfg(not(feature = "std"))]
-fn max_isa_of_environment() -> Option<Isa> {
-    None
 }
 
 impl fmt::Display for Isa {

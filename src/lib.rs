@@ -68,6 +68,7 @@ mod mask;
 mod math;
 mod ops;
 mod rows;
+mod setting;
 mod sizes;
 mod tuning;
 

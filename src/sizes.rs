@@ -4,7 +4,9 @@
 //! `SOFTMAX_L2_BYTES` and `SOFTMAX_L3_BYTES` (feature `std`) override both: a virtual machine may report the cache of the
 //! whole host.
 
+use crate::setting::setting;
 use crate::tuning;
+use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where the size classes begin, in bytes.
@@ -84,20 +86,8 @@ fn reported() -> [usize; 2] {
     USUAL
 }
 
-#[cfg(feature = "std")]
 fn overridden(name: &str, size: &mut usize) {
-    use std::io::Write;
-    let Some(value) = std::env::var_os(name) else { return };
-    match value.to_str().map(str::parse) {
-        Some(Ok(bytes @ 1..)) => *size = bytes,
-        _ if value.is_empty() => {}
-        // Where nothing can be said, nothing is: no call panics.
-        _ => drop(writeln!(
-            std::io::stderr(),
-            "softmax: {name}={value:?} is ignored: not a number of bytes"
-        )),
+    if let Some(bytes) = setting::<NonZeroUsize>(name, "a number of bytes") {
+        *size = bytes.get();
     }
 }
-
-#[cfg(not(feature = "std"))]
-fn overridden(_: &str, _: &mut usize) {}

@@ -1,6 +1,6 @@
 //! AVX2 + FMA + F16C: 4 ymm of f32, or 4 of f64, to a virtual vector.
 
-use super::{UNKNOWN, YMM, are_saved, each, once};
+use super::{UNKNOWN, YMM, each, is_there};
 use crate::element::{DoubleDouble, Element, RAISE, THRESHOLD};
 use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
@@ -19,13 +19,8 @@ impl Avx2 {
     #[inline(always)]
     fn try_new() -> Option<Self> {
         static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
-        let is_there = once(
-            &ANSWER,
-            #[inline(always)]
-            || V3::is_available() && F16c::is_available() && are_saved(YMM),
-        );
         // SAFETY: both are there.
-        is_there.then(|| unsafe { Self(V3::new_unchecked(), F16c::new_unchecked()) })
+        is_there(&ANSWER, V3::is_available, YMM).then(|| unsafe { Self(V3::new_unchecked(), F16c::new_unchecked()) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! AVX-512 (F, BW, CD, DQ, VL): 2 zmm of f32, or 2 of f64, to a virtual vector.
 
 use super::avx2::put8;
-use super::{UNKNOWN, ZMM, are_saved, each, once};
+use super::{UNKNOWN, ZMM, each, is_there};
 use crate::element::{DoubleDouble, Element, RAISE, THRESHOLD};
 use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
@@ -20,13 +20,8 @@ impl Avx512 {
     #[inline(always)]
     fn try_new() -> Option<Self> {
         static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
-        let is_there = once(
-            &ANSWER,
-            #[inline(always)]
-            || V4::is_available() && F16c::is_available() && are_saved(ZMM),
-        );
         // SAFETY: both are there.
-        is_there.then(|| unsafe { Self(V4::new_unchecked(), F16c::new_unchecked()) })
+        is_there(&ANSWER, V4::is_available, ZMM).then(|| unsafe { Self(V4::new_unchecked(), F16c::new_unchecked()) })
     }
 }
 

@@ -35,23 +35,26 @@ use core::mem::MaybeUninit;
 #[cfg(isa_x86)]
 use core::sync::atomic::{AtomicU8, Ordering};
 use memory::{as_output, copy_first};
+#[cfg(isa_x86)]
+use pulp::core_arch::x86::F16c;
 
-/// No answer of [`once`] yet.
+/// No answer of [`is_there`] yet.
 #[cfg(isa_x86)]
 const UNKNOWN: u8 = u8::MAX;
 
-/// What `ask` says, asked once in a process: a load and a comparison in each call that computes.
+/// Whether the CPU is of this `level` and has F16C, and the operating system saves these `registers`: asked once in a process,
+/// so that a call that computes costs a load and a comparison.
 #[cfg(isa_x86)]
 #[inline(always)]
-fn once(answer: &AtomicU8, ask: impl FnOnce() -> bool) -> bool {
+fn is_there(answer: &AtomicU8, level: fn() -> bool, registers: u64) -> bool {
     #[cold]
-    fn first(answer: &AtomicU8, ask: impl FnOnce() -> bool) -> bool {
-        let said = ask();
+    fn ask(answer: &AtomicU8, level: fn() -> bool, registers: u64) -> bool {
+        let said = level() && F16c::is_available() && are_saved(registers);
         answer.store(u8::from(said), Ordering::Relaxed);
         said
     }
     match answer.load(Ordering::Relaxed) {
-        UNKNOWN => first(answer, ask),
+        UNKNOWN => ask(answer, level, registers),
         said => said != 0,
     }
 }
