@@ -76,10 +76,15 @@ impl Group {
 }
 
 impl Tile {
-    /// Whether the next row lies farther ahead than the CPU is usually told.
+    /// How far ahead the CPU is told of what it does not foresee: the same place in the next block, or, where rows lie
+    /// farther apart than it is usually told, in the next tile.
     #[inline(always)]
-    fn is_far<T>(&self) -> bool {
-        self.inner * size_of::<T>() > tuning::PREFETCH_BYTES
+    fn ahead<T: Element>(&self) -> usize {
+        if self.inner * size_of::<T>() > tuning::PREFETCH_BYTES {
+            self.to_next
+        } else {
+            block::<T>() * self.inner
+        }
     }
 
     /// Calls `visit` with each vector of the block at `row`: its place among the sums, its column, its group.
@@ -252,20 +257,21 @@ fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     seen: &mut <L as Lanes<T::Compute>>::Seen,
 ) -> V<T, L> {
     let (core, n) = (T::Compute::core(L::FUSED), T::Compute::LANES);
+    let ahead = tile.ahead::<T>();
     let mut pairs = [lanes.splat(T::Compute::ZERO); 4];
     let count = block::<T>() / SUMS;
     let mut q = 0;
     while q < count && group.whole(q + 2, n) {
         let at = group.at + q * group.pitch;
         let next = at + group.pitch;
-        hint(lanes, &x[at..], tile);
-        hint(lanes, &x[next..], tile);
+        lanes.prefetch_later(x[at..].as_ptr(), ahead);
+        lanes.prefetch_later(x[next..].as_ptr(), ahead);
         let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
         let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, splat, v);
         *seen = lanes.seen(lanes.seen(*seen, t), u);
         if let Some(e) = &mut e {
-            hint_output::<T::Compute, L>(lanes, &mut e[at..], tile);
-            hint_output::<T::Compute, L>(lanes, &mut e[next..], tile);
+            Memory::<T::Compute>::prefetch_later(lanes, e[at..].as_ptr().cast(), ahead);
+            Memory::<T::Compute>::prefetch_later(lanes, e[next..].as_ptr().cast(), ahead);
             Memory::<T::Compute>::store(lanes, &mut e[at..], v);
             Memory::<T::Compute>::store(lanes, &mut e[next..], w);
         }
@@ -277,12 +283,12 @@ fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
         if present == 0 {
             break;
         }
-        hint(lanes, &x[at..], tile);
+        lanes.prefetch_later(x[at..].as_ptr(), ahead);
         let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
         let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, splat, [v]);
         *seen = lanes.seen(*seen, t);
         if let Some(e) = &mut e {
-            hint_output::<T::Compute, L>(lanes, &mut e[at..], tile);
+            Memory::<T::Compute>::prefetch_later(lanes, e[at..].as_ptr().cast(), ahead);
             store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
         }
         // Absent vectors are 0, and the first of a pair is added to that.
@@ -290,27 +296,6 @@ fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
         q += 1;
     }
     sum_of_pairs::<T, L>(lanes, pairs)
-}
-
-/// Tells the CPU what is read after `x`, which it does not foresee: later rows, or, where these lie farther ahead, the
-/// next tile.
-#[inline(always)]
-fn hint<T: Element, L: Memory<T>>(lanes: L, x: &[T], tile: &Tile) {
-    if tile.is_far::<T>() {
-        lanes.prefetch_later(x.as_ptr(), tile.to_next);
-    } else {
-        lanes.prefetch(x);
-    }
-}
-
-/// The same of what is written after `e`.
-#[inline(always)]
-fn hint_output<T: Element, L: Memory<T>>(lanes: L, e: &mut [MaybeUninit<T>], tile: &Tile) {
-    if tile.is_far::<T>() {
-        lanes.prefetch_later(e.as_ptr().cast(), tile.to_next);
-    } else {
-        lanes.prefetch_output(e);
-    }
 }
 
 /// The sum of the pairs of vectors of a block: four of f32, two of f64.

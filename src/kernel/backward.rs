@@ -9,7 +9,7 @@
 
 use super::exp::of_difference;
 use super::passes::{load, map_sum};
-use super::row::Read;
+use super::row::{Read, last_first};
 use super::softmax::SumOf;
 use super::{Buffers, Kernel};
 use crate::arch::memory::Cells;
@@ -95,19 +95,26 @@ fn gradient<T: Element, L: Memory<T>, const LOG: bool>(
     (high, low): (T::Compute, T::Compute),
 ) {
     let (high, low) = (lanes.splat(high), lanes.splat(low));
-    map_sum::<T, T, L>(
-        lanes,
+    last_first(
         row,
         #[inline(always)]
-        |at, dy| {
-            let y = load(lanes, &y[at..], T::Compute::ZERO);
-            let dx = if LOG {
-                let p = of_difference(lanes, y);
-                lanes.neg_mul_add(p, low, lanes.neg_mul_add(p, high, dy))
-            } else {
-                lanes.mul(y, lanes.sub(lanes.sub(dy, high), low))
-            };
-            (dx, dx)
+        |start, row| {
+            let y = &y[start..];
+            map_sum::<T, T, L>(
+                lanes,
+                row,
+                #[inline(always)]
+                |at, dy| {
+                    let y = load(lanes, &y[at..], T::Compute::ZERO);
+                    let dx = if LOG {
+                        let p = of_difference(lanes, y);
+                        lanes.neg_mul_add(p, low, lanes.neg_mul_add(p, high, dy))
+                    } else {
+                        lanes.mul(y, lanes.sub(lanes.sub(dy, high), low))
+                    };
+                    (dx, dx)
+                },
+            );
         },
     );
 }

@@ -5,6 +5,7 @@
 
 use super::argmax::is_nan;
 use super::passes::map;
+use super::row::last_first;
 use super::softmax::{fill, sum};
 use super::{Buffers, Kernel, Place};
 use crate::element::{Element, Float, Sum};
@@ -41,11 +42,17 @@ pub fn log_of<F: Float, L: Lanes<F>>(lanes: L, x: L::V, [offset, high, low]: [L:
 #[inline(always)]
 pub fn subtract<T: Element, L: Memory<T>>(lanes: L, place: Place<'_, T>, log: [T::Compute; 3]) {
     let log = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
-    map::<T, T, L>(
-        lanes,
+    last_first(
         place.cells(),
         #[inline(always)]
-        |x| log_of(lanes, x, log),
+        |_, row| {
+            map::<T, T, L>(
+                lanes,
+                row,
+                #[inline(always)]
+                |x| log_of(lanes, x, log),
+            )
+        },
     );
 }
 

@@ -147,6 +147,25 @@ impl<'a, T: Element> Row<T, T> for Cells<'a, T> {
     }
 }
 
+/// Elements that a second sweep over a row takes from the first to the last: 64 KB of f32.
+const PIECE: usize = 16_384;
+
+/// Calls `pass` with the pieces of a `row` and where each begins, the last first: it is still in the cache of a sweep that
+/// ended with it, while the first of a long row is not.
+#[inline(always)]
+pub fn last_first<'a, T: Copy>(row: Cells<'a, T>, mut pass: impl FnMut(usize, Cells<'a, T>)) {
+    let mut left = row;
+    loop {
+        let start = left.len().saturating_sub(1) / PIECE * PIECE;
+        let (rest, last) = left.split_at(start);
+        pass(start, last);
+        if start == 0 {
+            return;
+        }
+        left = rest;
+    }
+}
+
 /// Cells a block at a time.
 struct Blocks<'a, T>(Option<Cells<'a, T>>);
 
@@ -184,5 +203,54 @@ impl<T: Element> Chunk<T, T> for Cells<'_, T> {
     #[inline(always)]
     fn store_partial<L: Memory<T>>(&mut self, lanes: L, at: usize, v: L::V) {
         lanes.store_partial(part_mut(self.output(), at), v);
+    }
+}
+
+/// A row in place; while its vectors are loaded, the CPU is told of as much that stands at `next`, which need not exist.
+pub struct Telling<'a, T> {
+    pub e: Cells<'a, T>,
+    pub next: *const T,
+}
+
+impl<'a, T: Element> Row<T, T> for Telling<'a, T> {
+    type Chunk = Self;
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
+        let Self { e, mut next } = self;
+        let tail = next.wrapping_add(e.len() - e.len() % block::<T>());
+        let (blocks, e) = e.blocks();
+        let blocks = blocks.map(
+            #[inline(always)]
+            move |e| {
+                let told = Self { e, next };
+                next = next.wrapping_add(block::<T>());
+                told
+            },
+        );
+        (blocks, Self { e, next: tail })
+    }
+}
+
+impl<T: Element> Chunk<T, T> for Telling<'_, T> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.e.len()
+    }
+    #[inline(always)]
+    fn load<L: Memory<T>>(&self, lanes: L, at: usize) -> L::V {
+        lanes.prefetch_later(self.next, at);
+        Chunk::load(&self.e, lanes, at)
+    }
+    #[inline(always)]
+    fn load_or<L: Memory<T>>(&self, lanes: L, at: usize, fill: T::Compute) -> L::V {
+        Chunk::load_or(&self.e, lanes, at, fill)
+    }
+    #[inline(always)]
+    fn store<L: Memory<T>>(&mut self, lanes: L, at: usize, v: L::V) {
+        Chunk::store(&mut self.e, lanes, at, v);
+    }
+    #[inline(always)]
+    fn store_partial<L: Memory<T>>(&mut self, lanes: L, at: usize, v: L::V) {
+        Chunk::store_partial(&mut self.e, lanes, at, v);
     }
 }

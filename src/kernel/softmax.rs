@@ -11,7 +11,7 @@
 //! ([`overwrite`]).
 
 use super::passes::{Exps, Quotient, Total, V, divide, exp_sum, map, max};
-use super::row::{Pair, Read};
+use super::row::{Pair, Read, Telling, last_first};
 use super::{Buffers, Kernel, Place, overwrite, short_rows};
 use crate::arch::memory::{Cells, Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
@@ -218,7 +218,11 @@ impl<T: Element> Kernel<T> for Again<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let f = again::<T, L>(lanes, &self.shift, self.sum);
-        map::<T, T, L>(lanes, self.place.cells(), f);
+        last_first(
+            self.place.cells(),
+            #[inline(always)]
+            |_, row| map::<T, T, L>(lanes, row, &f),
+        );
     }
 }
 
@@ -268,12 +272,17 @@ pub fn fill<T: Element>(y: &mut [MaybeUninit<T>], value: T) {
     }
 }
 
-/// One row, `x` and `y` of the same length, apart.
+/// One row, `x` and `y` of the same length, apart; `next` is where the row begins that follows.
 #[inline(always)]
-pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
+fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    y: &mut [MaybeUninit<T>],
+    next: Option<*const T>,
+) {
     // The type decides, so that only one of the two is compiled.
     if T::IS_COMPUTE {
-        through_output(lanes, x, y)
+        through_output(lanes, x, y, next)
     } else {
         through_scratch(lanes, x, y)
     }
@@ -283,7 +292,12 @@ pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: 
 /// caches: two reads and a streamed write are less traffic than a read, a write, and both again. The generic profile has no
 /// such rows: kept exps of which the CPU is told in advance take less time than two.
 #[inline(always)]
-fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
+fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    y: &mut [MaybeUninit<T>],
+    next: Option<*const T>,
+) {
     if <L as Memory<T>>::STREAMS && Sizes::get().is_beyond(x) {
         return match sum(lanes, x) {
             Some(terms) => stream(lanes, x, y, terms),
@@ -292,7 +306,7 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
     }
     let Some(e) = T::as_compute(y) else { return };
     let total = sum_storing(lanes, x, e);
-    finish::<T, L>(lanes, e, total);
+    finish::<T, L>(lanes, e, total, next);
 }
 
 /// Rows that are divided each after the next is summed and the one after that is guessed, so that no division waits for
@@ -340,15 +354,16 @@ const fn half_scratch<T: Element>() -> usize {
     Scratch::capacity::<T::Compute>() / 2
 }
 
-/// The quotients of a row whose exps are stored; NaN where it has no sum.
+/// The quotients of a row whose exps are stored; NaN where it has no sum. `next` is where the row begins that follows.
 #[inline(always)]
 fn finish<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     e: &mut [MaybeUninit<T::Compute>],
     total: Option<TotalOf<T>>,
+    next: Option<*const T>,
 ) {
     match &total {
-        Some(total) => quotients_in_place(lanes, e, total),
+        Some(total) => quotients_before(lanes, e, total, next.map(<*const T>::cast)),
         None => fill(e, T::Compute::NAN),
     }
 }
@@ -356,10 +371,34 @@ fn finish<T: Element, L: Memory<T> + Memory<T::Compute>>(
 /// e/S in the place of e, every element of which was stored.
 #[inline(always)]
 pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], total: &Total<F>) {
+    quotients_before(lanes, e, total, None);
+}
+
+/// The same of a row that is followed by the one at `next`.
+///
+/// While a row in the L2 cache is divided, memory rests: if that cache has room, the CPU is told of the next row. Worth it
+/// where exps are computed sooner than logits are read, and only for what is not soon written.
+#[inline(always)]
+fn quotients_before<F: Float, L: Memory<F>>(
+    lanes: L,
+    e: &mut [MaybeUninit<F>],
+    total: &Total<F>,
+    next: Option<*const F>,
+) {
     #[allow(unsafe_code)]
     // SAFETY: the caller's exp pass stored every element.
-    let e = unsafe { assume_written(e) };
-    divide(lanes, Cells::in_place(e), total);
+    let e = Cells::in_place(unsafe { assume_written(e) });
+    if let Some(next) = next
+        && L::WIDE
+        && e.len() <= Sizes::get().l2 / (4 * size_of::<F>())
+    {
+        return divide(lanes, Telling { e, next }, total);
+    }
+    last_first(
+        e,
+        #[inline(always)]
+        |_, e| divide(lanes, e, total),
+    );
 }
 
 /// One row whose exps are kept aside if they fit there, else computed twice.
@@ -399,13 +438,13 @@ pub fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
 
 /// One row in place.
 #[inline(always)]
-pub fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T]) {
+fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T]) {
     if x.len() > OVERWRITTEN
         && let Some(shift) = overwrite::shift(lanes, x)
     {
         let sum = overwrite::sum(lanes, x, shift);
         if let Some(e) = T::as_compute(as_output(x)) {
-            finish::<T, L>(lanes, e, sum.map(|sum| Total::new(sum, false)));
+            finish::<T, L>(lanes, e, sum.map(|sum| Total::new(sum, false)), None);
         }
         return;
     }
@@ -469,7 +508,7 @@ impl<T: Element> Kernel<T> for OneRow<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         if let Place::Apart(x, y) = self.0 {
-            through_output(lanes, x, y);
+            through_output(lanes, x, y, None);
         }
     }
 }
@@ -498,7 +537,13 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
             r = short_rows::side_by_side(lanes, buffers, r, end);
             if r < end {
                 match &mut buffers.place {
-                    Place::Apart(x, y) => row(lanes, rows.input(x, r), rows.output(y, r)),
+                    Place::Apart(x, y) => {
+                        let next = (r + 1 < end).then(
+                            #[inline(always)]
+                            || rows.input(x, r + 1).as_ptr(),
+                        );
+                        row(lanes, rows.input(x, r), rows.output(y, r), next);
+                    }
                     Place::InPlace(x) => row_in_place(lanes, rows.input_mut(x, r)),
                 }
                 r += 1;
