@@ -7,12 +7,13 @@ use std::hint::black_box;
 
 mod common;
 
-const TENSORS: [(usize, usize, usize); 7] = [
+const TENSORS: [(usize, usize, usize); 8] = [
     (2, 81, 8732),
     (64, 1000, 49),
     (16, 1000, 2),
     (16, 1000, 3),
     (16, 1000, 7),
+    (1000, 10, 3),
     (8, 150, 1024),
     (256, 21, 64),
 ];

@@ -100,6 +100,31 @@ fn check_lengths<T: TestElement>() {
     }
 }
 
+/// More slices than are transposed at once, up to the largest that are and beyond.
+#[test]
+fn small_slices() {
+    for_each_element!(check_slices);
+}
+
+fn check_slices<T: TestElement>() {
+    let shapes = [
+        (1, 3),
+        (2, 2),
+        (5, 2),
+        (10, 3),
+        (16, 7),
+        (17, 9),
+        (32, 5),
+        (80, 2),
+        (23, 7),
+        (5, 31),
+    ];
+    for (len, inner) in thinned(shapes) {
+        let axis = Axis::new(4200 / (len * inner) + 2, len, inner);
+        for_each_isa(|isa| check_tensor(isa, &tensor::<T>(axis), axis, "mixed rows"));
+    }
+}
+
 /// More than one segment of the sum, exactly one, exactly two.
 #[test]
 fn long_columns() {

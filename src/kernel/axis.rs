@@ -11,7 +11,7 @@
 //! tensor has its sixteen rows side by side in memory, and a vector may cover several: (j, k) is one index there, and no
 //! lane is wasted on a narrow tensor. The shifts and quotients of a tile stand in arrays that repeat their beginning
 //! behind their end, so that a vector at any column finds its own. Short rows of a wide tensor need neither
-//! ([`columns`](super::columns)).
+//! ([`columns`](super::columns)), small slices are no tiles ([`slices`](super::slices)).
 
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop)]

@@ -20,6 +20,7 @@ pub mod gather;
 pub mod log_softmax;
 pub mod logits;
 pub mod masked;
+
 pub mod online;
 pub mod overwrite;
 pub mod passes;
@@ -28,6 +29,7 @@ pub mod row;
 #[cfg(feature = "rayon")]
 pub mod segments;
 pub mod short_rows;
+pub mod slices;
 pub mod softmax;
 pub mod tile;
 pub mod top_k;
@@ -198,6 +200,7 @@ kernels! {
     logsumexp: log_softmax::LogSumExp<'_, Self>;
     axis: axis::AxisKernel<'_, Self>;
     columns: columns::ColumnsKernel<'_, Self>;
+    slices: slices::SlicesKernel<'_, Self>;
     argmax: argmax::ArgMax<'_, Self>;
     top_k: top_k::TopK<'_, Self>;
     exp: exp::Exp<'_, Self>;

@@ -526,7 +526,8 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
         let (rows, mut r, end) = (buffers.rows, 0, buffers.rows.rows());
         if let Layout::Strided(rows) = rows {
             if short_rows::suits::<T>(end, rows.cols()) {
-                return short_rows::softmax(lanes, &mut buffers.place, rows);
+                let place = &mut buffers.place;
+                return lanes.call(short_rows::ShortRows { place, rows });
             }
             let through_output = buffers.output_holds_exps();
             if rows.cols() <= OVERLAPPED && (through_output || rows.cols() <= half_scratch::<T>().min(OVERWRITTEN)) {

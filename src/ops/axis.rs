@@ -5,7 +5,8 @@ use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Place;
 use crate::kernel::axis::AxisKernel;
-use crate::kernel::columns::{ColumnsKernel, suits};
+use crate::kernel::columns::{self, ColumnsKernel};
+use crate::kernel::slices::{self, SlicesKernel};
 use crate::kernel::tile::Along;
 use crate::layout::Axis;
 use core::mem::MaybeUninit;
@@ -191,8 +192,10 @@ impl Isa {
 
 #[inline(always)]
 fn run<T: Element>(isa: Isa, along: Along, place: Place<'_, T>, axis: Axis) {
-    if suits::<T>(axis) {
+    if columns::suits::<T>(axis) {
         T::columns(isa, ColumnsKernel { along, place, axis });
+    } else if slices::suits::<T>(axis) {
+        T::slices(isa, SlicesKernel { along, place, axis });
     } else {
         T::axis(isa, AxisKernel { along, place, axis });
     }

@@ -17,7 +17,7 @@ pub use batches::{Batches, Extent, Source, Spot, alike, one_by_one};
 pub use single::Single;
 
 use super::row::block;
-use super::{Buffers, Place};
+use super::{Buffers, Kernel, Place};
 use crate::arch::memory::Stack;
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
@@ -60,9 +60,21 @@ pub const ROOM: usize = BATCH.next_multiple_of(EIGHT);
 /// The exps of a batch, and of the one before it. A vector has 128 bytes.
 type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
 
-/// Softmax of every row, each of 1 to `longest` elements.
+/// Softmax of every row, each of 1 to `longest` elements: a function of its own.
+pub struct ShortRows<'p, 'a, T> {
+    pub place: &'p mut Place<'a, T>,
+    pub rows: Rows,
+}
+
+impl<T: Element> Kernel<T> for ShortRows<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        all(lanes, self.place, self.rows);
+    }
+}
+
 #[inline(always)]
-pub fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: &mut Place<'_, T>, rows: Rows) {
+fn all<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: &mut Place<'_, T>, rows: Rows) {
     let (count, width) = (rows.rows(), T::Compute::LANES);
     let rows = match place {
         Place::Apart(..) => rows,
