@@ -18,7 +18,7 @@ use super::passes::{Exps, Quotient, Sums, Total, V, exp_part, exp_sum_from, map}
 use super::row::{LONGEST_BLOCK, Pair};
 use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, one_by_one};
 use super::softmax::{
-    OVERLAPPED, SumOf, fill, guess, guess_for_quotients, largest_looked_at, largest_of, quotients, quotients_in_place,
+    OVERLAPPED, SumOf, fill, guess, guess_for_quotients, largest_looked_at, largest_of, quotients, quotients_before,
     shift_at,
 };
 use super::{Buffers, Kernel, Place};
@@ -521,12 +521,17 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
         let ready = if more { summed - lag } else { summed };
         while divided < ready {
             let turn = divided % 2;
-            let ((a, b), y) = (places[turn], buffers.output(divided));
+            let (a, b) = places[turn];
+            let next = (lag == 0 && wanted(summed)).then(
+                #[inline(always)]
+                || buffers.input(summed)[a..].as_ptr().cast(),
+            );
+            let y = buffers.output(divided);
             match &outcomes[turn].sum {
                 Ok(sum) => {
                     let total = Total::new(*sum, outcomes[turn].large);
                     match T::as_compute(&mut y[a..b]) {
-                        Some(e) if through_output => quotients_in_place(lanes, e, &total),
+                        Some(e) if through_output => quotients_before(lanes, e, &total, next),
                         _ => quotients(lanes, &mut scratch[turn * lag * half..][..b - a], &mut y[a..b], &total),
                     }
                     fill(&mut y[..a], T::narrow(T::Compute::ZERO));

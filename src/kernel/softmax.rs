@@ -379,7 +379,7 @@ pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit
 /// While a row in the L2 cache is divided, memory rests: if that cache has room, the CPU is told of the next row. Worth it
 /// where exps are computed sooner than logits are read, and only for what is not soon written.
 #[inline(always)]
-fn quotients_before<F: Float, L: Memory<F>>(
+pub fn quotients_before<F: Float, L: Memory<F>>(
     lanes: L,
     e: &mut [MaybeUninit<F>],
     total: &Total<F>,
