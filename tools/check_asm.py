@@ -49,7 +49,7 @@ BLOCK = {"avx512": 8, "avx2": 16, "neon": 32}
 
 # Kernels whose loops hold more than exps: what makes logits of scores; rows of a few elements, which are loaded and stored
 # one by one and divided in the same loop.
-MORE_THAN_EXP = re.compile(r"kernel::masked::|kernel::softmax::Softmax<")
+MORE_THAN_EXP = re.compile(r"kernel::masked::|kernel::short_rows::ShortRows<")
 
 # What a loop around hot loops may call: (regular expression on the caller, on the callee, reason).
 ALLOWED = [
@@ -70,7 +70,7 @@ ALLOWED = [
         r"",
         r"arch::\w+::enter"
         r"|^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite"
-        r"|Lowered)<",
+        r"|Lowered|StoreOver|ShortRows|LogSoftmax|LogSumExp)<",
         "a pass of its own: once per row, batch of rows, tile, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),

@@ -353,7 +353,7 @@ impl Memory<f32> for Avx2 {
             let mask = first8(src.len().saturating_sub(8 * I));
             // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
             let v = unsafe { _mm256_maskload_ps(src.as_ptr().wrapping_add(8 * I), mask) };
-            f._mm256_blendv_ps(fill, v, f._mm256_castsi256_ps(mask))
+            f._mm256_or_ps(v, f._mm256_andnot_ps(f._mm256_castsi256_ps(mask), fill))
         })
     }
     #[inline(always)]
@@ -371,7 +371,7 @@ impl Memory<f32> for Avx2 {
             let mask = first8(row.len().saturating_sub(at));
             // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
             let v = unsafe { _mm256_maskload_ps(row.as_ptr().wrapping_add(at), mask) };
-            f._mm256_blendv_ps(fill, v, f._mm256_castsi256_ps(mask))
+            f._mm256_or_ps(v, f._mm256_andnot_ps(f._mm256_castsi256_ps(mask), fill))
         })
     }
     #[inline(always)]
@@ -561,7 +561,7 @@ impl Memory<f64> for Avx2 {
             let mask = first4(src.len().saturating_sub(4 * I));
             // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
             let v = unsafe { _mm256_maskload_pd(src.as_ptr().wrapping_add(4 * I), mask) };
-            f._mm256_blendv_pd(fill, v, f._mm256_castsi256_pd(mask))
+            f._mm256_or_pd(v, f._mm256_andnot_pd(f._mm256_castsi256_pd(mask), fill))
         })
     }
     #[inline(always)]

@@ -460,7 +460,7 @@ fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut
         && size_of_val(x) <= Sizes::get().l2
         && let Some(shift) = certain_shift(lanes, x)
     {
-        return store_over(lanes, x, &shift);
+        return lanes.call(StoreOver { x, shift });
     }
     match sum(lanes, x) {
         Some((shift, sum)) => lanes.call(Again {
@@ -489,14 +489,22 @@ fn certain_shift<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<Shift<T:
     }
 }
 
-/// One row in place under a shift that needs no check.
-#[inline(always)]
-fn store_over<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T], shift: &Shift<T::Compute>) {
-    let exps = exp_sum::<T, T, L, true, false>(lanes, Cells::in_place(x), shift);
-    let x = as_output(x);
-    match T::as_compute(x) {
-        Some(e) if !exps.sum.is_nan() => quotients_in_place(lanes, e, &exps.total()),
-        _ => fill(x, T::NAN),
+/// One row in place under a shift that needs no check: a function of its own, see [`Lanes::call`](crate::lanes::Lanes::call).
+struct StoreOver<'a, T: Element> {
+    x: &'a mut [T],
+    shift: Shift<T::Compute>,
+}
+
+impl<T: Element> Kernel<T> for StoreOver<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { x, shift } = self;
+        let exps = exp_sum::<T, T, L, true, false>(lanes, Cells::in_place(x), &shift);
+        let x = as_output(x);
+        match T::as_compute(x) {
+            Some(e) if !exps.sum.is_nan() => quotients_in_place(lanes, e, &exps.total()),
+            _ => fill(x, T::NAN),
+        }
     }
 }
 
