@@ -1,8 +1,8 @@
 //! The sizes from which on another algorithm is faster: those of the tuning profile, or of the caches as the CPU reports
 //! them. No result depends on them.
 //!
-//! `SOFTMAX_L2_BYTES` and `SOFTMAX_L3_BYTES` (feature `std`) override both: a virtual machine may report the cache of the
-//! whole host.
+//! `SOFTMAX_L1_BYTES`, `SOFTMAX_L2_BYTES` and `SOFTMAX_L3_BYTES` (feature `std`) override them: a virtual machine may report
+//! the cache of the whole host.
 
 use crate::setting::setting;
 use crate::tuning;
@@ -12,6 +12,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// Where the size classes begin, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
+    /// The L1 data cache: a row in place longer than a third of it keeps its exps where the logits were.
+    pub l1: usize,
     /// The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice.
     pub l2: usize,
     /// The share of the L3 cache: where a row and its results are larger, they are stored past the caches.
@@ -19,6 +21,7 @@ pub struct Sizes {
 }
 
 /// 0 until read.
+static L1: AtomicUsize = AtomicUsize::new(0);
 static L2: AtomicUsize = AtomicUsize::new(0);
 static L3: AtomicUsize = AtomicUsize::new(0);
 
@@ -29,14 +32,21 @@ impl Sizes {
         size_of_val(row) > self.l3 / 2
     }
 
+    /// Whether `row` and its exps beside it leave less than a third of the L1 cache free.
+    #[inline(always)]
+    pub fn is_beyond_l1<T>(&self, row: &[T]) -> bool {
+        size_of_val(row) > self.l1 / 3
+    }
+
     /// Read once in a process.
     #[inline(always)]
     pub fn get() -> Sizes {
         let sizes = Sizes {
+            l1: L1.load(Ordering::Relaxed),
             l2: L2.load(Ordering::Relaxed),
             l3: L3.load(Ordering::Relaxed),
         };
-        if sizes.l2 == 0 || sizes.l3 == 0 {
+        if sizes.l1 == 0 || sizes.l2 == 0 || sizes.l3 == 0 {
             Self::read()
         } else {
             sizes
@@ -45,36 +55,44 @@ impl Sizes {
 
     #[cold]
     fn read() -> Sizes {
-        let [mut l2, mut l3] = reported();
-        // 0 leaves the word to the CPU.
-        if tuning::L2_BYTES != 0 {
-            l2 = tuning::L2_BYTES;
+        let mut sizes = reported();
+        let overrides = [
+            (tuning::L1_BYTES, "SOFTMAX_L1_BYTES"),
+            (tuning::L2_BYTES, "SOFTMAX_L2_BYTES"),
+            (tuning::L3_BYTES, "SOFTMAX_L3_BYTES"),
+        ];
+        for (size, (tuned, variable)) in sizes.iter_mut().zip(overrides) {
+            // 0 leaves the word to the CPU.
+            if tuned != 0 {
+                *size = tuned;
+            }
+            if let Some(bytes) = setting::<NonZeroUsize>(variable, "a number of bytes") {
+                *size = bytes.get();
+            }
         }
-        if tuning::L3_BYTES != 0 {
-            l3 = tuning::L3_BYTES;
-        }
-        overridden("SOFTMAX_L2_BYTES", &mut l2);
-        overridden("SOFTMAX_L3_BYTES", &mut l3);
+        let [l1, l2, l3] = sizes;
+        L1.store(l1, Ordering::Relaxed);
         L2.store(l2, Ordering::Relaxed);
         L3.store(l3, Ordering::Relaxed);
-        Sizes { l2, l3 }
+        Sizes { l1, l2, l3 }
     }
 }
 
-/// L2 and L3 where the CPU does not say.
-const USUAL: [usize; 2] = [1 << 20, 32 << 20];
+/// L1, L2 and L3 where the CPU does not say.
+const USUAL: [usize; 3] = [32 << 10, 1 << 20, 32 << 20];
 
-/// L2 and L3 of this CPU.
+/// L1 (data), L2 and L3 of this CPU.
 #[cfg(isa_x86)]
-fn reported() -> [usize; 2] {
+fn reported() -> [usize; 3] {
     let mut sizes = USUAL;
     if let Some(caches) = raw_cpuid::CpuId::new().get_cache_parameters() {
         for cache in caches {
             let bytes = cache.associativity() * cache.physical_line_partitions() * cache.coherency_line_size();
-            if let level @ 2..=3 = cache.level()
+            if let level @ 1..=3 = cache.level()
+                && cache.cache_type() != raw_cpuid::CacheType::Instruction
                 && let bytes @ 1.. = bytes.saturating_mul(cache.sets())
             {
-                sizes[usize::from(level) - 2] = bytes;
+                sizes[usize::from(level) - 1] = bytes;
             }
         }
     }
@@ -82,12 +100,6 @@ fn reported() -> [usize; 2] {
 }
 
 #[cfg(not(isa_x86))]
-fn reported() -> [usize; 2] {
+fn reported() -> [usize; 3] {
     USUAL
-}
-
-fn overridden(name: &str, size: &mut usize) {
-    if let Some(bytes) = setting::<NonZeroUsize>(name, "a number of bytes") {
-        *size = bytes.get();
-    }
 }

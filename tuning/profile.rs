@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 /// Every key, in the order of a written profile.
-pub const KEYS: [Key; 10] = [
+pub const KEYS: [Key; 11] = [
     Key {
         name: "cpus",
         kind: Kind::Cpus,
@@ -64,6 +64,11 @@ pub const KEYS: [Key; 10] = [
         name: "prefetch_bytes",
         kind: Kind::Count(0, 1 << 16),
         doc: "How far ahead of a vector the CPU is told what follows (x86). 0: not at all.",
+    },
+    Key {
+        name: "l1_bytes",
+        kind: Kind::Count(0, 1 << 40),
+        doc: "The L1 data cache: a row in place longer than a third of it keeps its exps where the logits were. 0: what the CPU reports.",
     },
     Key {
         name: "l2_bytes",

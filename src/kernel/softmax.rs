@@ -28,8 +28,6 @@ pub const GUESS_BIAS: i32 = 32;
 const MAX_BIAS: i32 = 64;
 /// The longest rows that are divided after the next is summed: two of them, in and out, stay in an L1 cache.
 pub const OVERLAPPED: usize = tuning::OVERLAPPED_COLUMNS;
-/// Rows in place that are longer keep their exps where the logits were, not aside: from there on that is faster.
-const OVERWRITTEN: usize = 2048;
 /// Elements that small are masks, not logits, and guess nothing.
 const MASKED: f64 = -5000.0;
 
@@ -439,7 +437,7 @@ pub fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
 /// One row in place.
 #[inline(always)]
 fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T]) {
-    if x.len() > OVERWRITTEN
+    if Sizes::get().is_beyond_l1(x)
         && let Some(shift) = overwrite::shift(lanes, x)
     {
         let sum = overwrite::sum(lanes, x, shift);
@@ -538,7 +536,7 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
                 return lanes.call(short_rows::ShortRows { place, rows });
             }
             let through_output = buffers.output_holds_exps();
-            if rows.cols() <= OVERLAPPED && (through_output || rows.cols() <= half_scratch::<T>().min(OVERWRITTEN)) {
+            if rows.cols() <= OVERLAPPED && (through_output || rows.cols() <= half_scratch::<T>()) {
                 return overlapped(lanes, buffers, end);
             }
         }
