@@ -26,7 +26,8 @@ pub trait Lanes<F: Float>: Copy {
     const COMPACT: bool;
 
     /// Whether the exps of several virtual vectors are computed side by side: where a vector is so few registers that the
-    /// chain of its operations alone does not keep the CPU busy, and there are registers for more.
+    /// chain of its operations alone does not keep the CPU busy, and there are registers for more. So fast are they that they
+    /// wait for what they read from beyond the L2 cache.
     const WIDE: bool = false;
 
     /// Runs a kernel as a machine function of its own: a pass over a long row that many operators share is compiled once.

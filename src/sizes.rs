@@ -14,7 +14,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 pub struct Sizes {
     /// The L1 data cache: a row in place longer than a third of it keeps its exps where the logits were.
     pub l1: usize,
-    /// The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice.
+    /// The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; while a row of at most
+    /// a quarter of it is divided, the CPU is told of the next.
     pub l2: usize,
     /// The share of the L3 cache: where a row and its results are larger, they are stored past the caches.
     pub l3: usize,
@@ -32,7 +33,7 @@ impl Sizes {
         size_of_val(row) > self.l3 / 2
     }
 
-    /// Whether `row` and its exps beside it leave less than a third of the L1 cache free.
+    /// Whether `row` and its exps beside it, of the same type, leave less than a third of the L1 cache free.
     #[inline(always)]
     pub fn is_beyond_l1<T>(&self, row: &[T]) -> bool {
         size_of_val(row) > self.l1 / 3

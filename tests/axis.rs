@@ -123,6 +123,18 @@ fn check_slices<T: TestElement>() {
         let axis = Axis::new(4200 / (len * inner) + 2, len, inner);
         for_each_isa(|isa| check_tensor(isa, &tensor::<T>(axis), axis, "mixed rows"));
     }
+    let axis = Axis::new(300, 5, 3);
+    for case in thinned(cases::<T>()) {
+        let mut x = tensor::<T>(axis);
+        for r in (0..900).step_by(31) {
+            let mut special = row(&x, axis, r);
+            (case.put)(&mut special, r % 5);
+            for (i, v) in special.into_iter().enumerate() {
+                x[place(axis, r / 3, i, r % 3)] = v;
+            }
+        }
+        for_each_isa(|isa| check_tensor(isa, &x, axis, case.name));
+    }
 }
 
 /// More than one segment of the sum, exactly one, exactly two.

@@ -70,8 +70,8 @@ ALLOWED = [
         r"",
         r"arch::\w+::enter"
         r"|^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite"
-        r"|Lowered|StoreOver|ShortRows|LogSoftmax|LogSumExp)<",
-        "a pass of its own: once per row, batch of rows, tile, or block of masked logits",
+        r"|Lowered|StoreOver|ShortRows)<",
+        "a pass of its own: once per row, batch of rows, tile, group of slices, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
 ]

@@ -73,7 +73,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "l2_bytes",
         kind: Kind::Count(0, 1 << 40),
-        doc: "The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice. 0: what the CPU reports.",
+        doc: "The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; while a row of at most a quarter of it is divided, the CPU is told of the next. 0: what the CPU reports.",
     },
     Key {
         name: "l3_bytes",

@@ -77,13 +77,14 @@ impl Group {
 
 impl Tile {
     /// How far ahead the CPU is told of what it does not foresee: the same place in the next block, or, where rows lie
-    /// farther apart than it is usually told, in the next tile.
+    /// farther apart than it is usually told, in the next tile. `None` where blocks are so small that it is told as usual.
     #[inline(always)]
-    fn ahead<T: Element>(&self) -> usize {
-        if self.inner * size_of::<T>() > tuning::PREFETCH_BYTES {
-            self.to_next
+    fn ahead<T: Element>(&self) -> Option<usize> {
+        let row = self.inner * size_of::<T>();
+        if row > tuning::PREFETCH_BYTES {
+            Some(self.to_next)
         } else {
-            block::<T>() * self.inner
+            (row * block::<T>() > 2 * tuning::PREFETCH_BYTES).then_some(block::<T>() * self.inner)
         }
     }
 
@@ -264,14 +265,14 @@ fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     while q < count && group.whole(q + 2, n) {
         let at = group.at + q * group.pitch;
         let next = at + group.pitch;
-        lanes.prefetch_later(x[at..].as_ptr(), ahead);
-        lanes.prefetch_later(x[next..].as_ptr(), ahead);
+        hint(lanes, &x[at..], ahead);
+        hint(lanes, &x[next..], ahead);
         let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
         let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, splat, v);
         *seen = lanes.seen(lanes.seen(*seen, t), u);
         if let Some(e) = &mut e {
-            Memory::<T::Compute>::prefetch_later(lanes, e[at..].as_ptr().cast(), ahead);
-            Memory::<T::Compute>::prefetch_later(lanes, e[next..].as_ptr().cast(), ahead);
+            hint_output::<T::Compute, L>(lanes, &mut e[at..], ahead);
+            hint_output::<T::Compute, L>(lanes, &mut e[next..], ahead);
             Memory::<T::Compute>::store(lanes, &mut e[at..], v);
             Memory::<T::Compute>::store(lanes, &mut e[next..], w);
         }
@@ -283,12 +284,12 @@ fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
         if present == 0 {
             break;
         }
-        lanes.prefetch_later(x[at..].as_ptr(), ahead);
+        hint(lanes, &x[at..], ahead);
         let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
         let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, splat, [v]);
         *seen = lanes.seen(*seen, t);
         if let Some(e) = &mut e {
-            Memory::<T::Compute>::prefetch_later(lanes, e[at..].as_ptr().cast(), ahead);
+            hint_output::<T::Compute, L>(lanes, &mut e[at..], ahead);
             store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
         }
         // Absent vectors are 0, and the first of a pair is added to that.
@@ -296,6 +297,24 @@ fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
         q += 1;
     }
     sum_of_pairs::<T, L>(lanes, pairs)
+}
+
+/// Tells the CPU what is read so far `ahead` of `x`.
+#[inline(always)]
+fn hint<T: Element, L: Memory<T>>(lanes: L, x: &[T], ahead: Option<usize>) {
+    match ahead {
+        Some(ahead) => lanes.prefetch_later(x.as_ptr(), ahead),
+        None => lanes.prefetch(x),
+    }
+}
+
+/// The same of what is written.
+#[inline(always)]
+fn hint_output<T: Element, L: Memory<T>>(lanes: L, e: &mut [MaybeUninit<T>], ahead: Option<usize>) {
+    match ahead {
+        Some(ahead) => lanes.prefetch_later(e.as_ptr().cast(), ahead),
+        None => lanes.prefetch_output(e),
+    }
 }
 
 /// The sum of the pairs of vectors of a block: four of f32, two of f64.

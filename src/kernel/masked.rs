@@ -57,12 +57,12 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 match call.steps {
                     Steps::Add((values, _)) => lanes.call(Batches {
                         place,
-                        source: ShortRows::<T, true>(short, values),
+                        source: ShortMasked::<T, true>(short, values),
                         start,
                     }),
                     _ => lanes.call(Batches {
                         place,
-                        source: ShortRows::<T, false>(short, &[]),
+                        source: ShortMasked::<T, false>(short, &[]),
                         start,
                     }),
                 }
@@ -121,9 +121,9 @@ impl<T: Element> Short<'_, '_, T> {
 }
 
 /// Short rows of z = scale·x or, if `ADDED`, of z = scale·x + mask, and the values of the mask.
-struct ShortRows<'c, 'm, T: Element, const ADDED: bool>(Short<'c, 'm, T>, &'m [f32]);
+struct ShortMasked<'c, 'm, T: Element, const ADDED: bool>(Short<'c, 'm, T>, &'m [f32]);
 
-impl<T: Element, const ADDED: bool> Source<T> for ShortRows<'_, '_, T, ADDED> {
+impl<T: Element, const ADDED: bool> Source<T> for ShortMasked<'_, '_, T, ADDED> {
     #[inline(always)]
     fn spot(&self, r: usize) -> Option<Spot> {
         self.0.spot(r)
@@ -522,9 +522,9 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
         while divided < ready {
             let turn = divided % 2;
             let (a, b) = places[turn];
-            let next = (lag == 0 && wanted(summed)).then(
+            let next = (through_output && lag == 0 && wanted(summed)).then(
                 #[inline(always)]
-                || buffers.input(summed)[a..].as_ptr().cast(),
+                || buffers.input(summed).as_ptr().wrapping_add(a).cast(),
             );
             let y = buffers.output(divided);
             match &outcomes[turn].sum {

@@ -20,7 +20,6 @@ pub mod gather;
 pub mod log_softmax;
 pub mod logits;
 pub mod masked;
-
 pub mod online;
 pub mod overwrite;
 pub mod passes;

@@ -149,6 +149,7 @@ impl<'a, T: Element> Row<T, T> for Cells<'a, T> {
 
 /// Elements that a second sweep over a row takes from the first to the last: 64 KB of f32.
 const PIECE: usize = 16_384;
+const _: () = assert!(PIECE.is_multiple_of(LONGEST_BLOCK));
 
 /// Calls `pass` with the pieces of a `row` and where each begins, the last first: it is still in the cache of a sweep that
 /// ended with it, while the first of a long row is not.

@@ -1,12 +1,10 @@
-//! Rows along a short axis of a narrow tensor: too few to a slice, and too short, for a tile of their own.
+//! softmax of rows along a short axis of a narrow tensor: too few to a slice, and too short, for a tile of their own.
 //!
-//! Some slices at a time stand transposed in stack scratch, row after row, and are computed as rows are.
+//! Some slices at a time stand transposed in stack scratch, row after row, and are computed side by side. (The logarithms
+//! of so short rows are computed one by one, which takes as long as a tile does.)
 
-use super::log_softmax::{LogSoftmax, LogSumExp};
-use super::row::block;
-use super::short_rows::ShortRows;
-use super::tile::Along;
-use super::{Buffers, Kernel, Place};
+use super::short_rows::{ShortRows, longest};
+use super::{Kernel, Place};
 use crate::arch::memory::{Stack, assume_written};
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
@@ -23,12 +21,11 @@ const LARGEST: usize = 160;
 /// Whether a tensor is one for [`SlicesKernel`].
 #[inline(always)]
 pub fn suits<T: Element>(axis: Axis) -> bool {
-    axis.inner() < T::Compute::LANES && axis.len() <= block::<T>() && axis.len() * axis.inner() <= LARGEST
+    axis.inner() < T::Compute::LANES && axis.len() <= longest::<T>() && axis.len() * axis.inner() <= LARGEST
 }
 
-/// `along` of each row of a tensor that [`suits`].
+/// softmax of each row of a tensor that [`suits`].
 pub struct SlicesKernel<'a, T> {
-    pub along: Along,
     pub place: Place<'a, T>,
     pub axis: Axis,
 }
@@ -36,7 +33,7 @@ pub struct SlicesKernel<'a, T> {
 impl<T: Element> Kernel<T> for SlicesKernel<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { along, mut place, axis } = self;
+        let Self { mut place, axis } = self;
         let (len, inner) = (axis.len(), axis.inner());
         let slice = len * inner;
         let at_once = Room::capacity::<T>() / slice;
@@ -48,24 +45,13 @@ impl<T: Element> Kernel<T> for SlicesKernel<'_, T> {
             let room = &mut room.as_elements::<T>()[..slices * slice];
             transpose(&place.input()[part.clone()], room, len, inner);
             #[allow(unsafe_code)]
-            // SAFETY: every element was stored.
+            // SAFETY: the room is whole slices, and `transpose` has stored every element of each.
             let x = unsafe { assume_written(room) };
-            let rows = Rows::new(slices * inner, len);
-            match (along, &mut place) {
-                (Along::LogSumExp, Place::Apart(_, out)) => lanes.call(LogSumExp {
-                    x,
-                    out: &mut out[first * inner..][..slices * inner],
-                    rows: rows.into(),
-                }),
-                (Along::LogSoftmax, _) => lanes.call(LogSoftmax(Buffers::in_place(x, rows))),
-                _ => lanes.call(ShortRows {
-                    place: &mut Place::InPlace(x),
-                    rows,
-                }),
-            }
-            if !matches!(along, Along::LogSumExp) {
-                transpose(x, &mut place.output()[part], inner, len);
-            }
+            lanes.call(ShortRows {
+                place: &mut Place::InPlace(&mut *x),
+                rows: Rows::new(slices * inner, len),
+            });
+            transpose(x, &mut place.output()[part], inner, len);
             first += slices;
         }
     }
@@ -75,10 +61,11 @@ impl<T: Element> Kernel<T> for SlicesKernel<'_, T> {
 #[inline(always)]
 fn transpose<T: Copy>(src: &[T], dst: &mut [MaybeUninit<T>], rows: usize, cols: usize) {
     let size = rows * cols;
-    for (src, dst) in src.chunks_exact(size).zip(dst.chunks_exact_mut(size)) {
-        for (i, row) in src.chunks_exact(cols).enumerate() {
-            for (k, &x) in row.iter().enumerate() {
-                dst[k * rows + i].write(x);
+    for start in (0..src.len()).step_by(size) {
+        let (src, dst) = (&src[start..][..size], &mut dst[start..][..size]);
+        for i in 0..rows {
+            for k in 0..cols {
+                dst[k * rows + i].write(src[i * cols + k]);
             }
         }
     }

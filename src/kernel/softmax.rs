@@ -219,7 +219,14 @@ impl<T: Element> Kernel<T> for Again<'_, T> {
         last_first(
             self.place.cells(),
             #[inline(always)]
-            |_, row| map::<T, T, L>(lanes, row, &f),
+            |_, row| {
+                map::<T, T, L>(
+                    lanes,
+                    row,
+                    #[inline(always)]
+                    |x| f(x),
+                )
+            },
         );
     }
 }

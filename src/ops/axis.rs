@@ -14,7 +14,8 @@ use core::mem::MaybeUninit;
 /// [`softmax`](crate::softmax()) along one axis of a contiguous tensor: of each row that runs along it.
 ///
 /// With `axis` = `outer` × `len` × `inner`, element (o, i, k) stands at `(o·len + i)·inner + k` of `x` and of `y`, and
-/// row (o, k) is all i. Nothing is transposed. Each row gives the bits that it gives alone, side by side in memory.
+/// row (o, k) is all i. The tensor is not transposed (slices of a few elements are, some at a time, on the stack). Each row
+/// gives the bits that it gives alone, side by side in memory.
 ///
 /// # Errors
 /// [`Error::AxisTooShort`] or [`Error::AxisOverflow`] if a slice does not hold the tensor; nothing is written then.
@@ -194,8 +195,8 @@ impl Isa {
 fn run<T: Element>(isa: Isa, along: Along, place: Place<'_, T>, axis: Axis) {
     if columns::suits::<T>(axis) {
         T::columns(isa, ColumnsKernel { along, place, axis });
-    } else if slices::suits::<T>(axis) {
-        T::slices(isa, SlicesKernel { along, place, axis });
+    } else if matches!(along, Along::Softmax) && slices::suits::<T>(axis) {
+        T::slices(isa, SlicesKernel { place, axis });
     } else {
         T::axis(isa, AxisKernel { along, place, axis });
     }

@@ -28,9 +28,9 @@
  *   SMX_ERR_ISA      smx_set_max_isa: no such instruction set, or this CPU lacks it
  *
  * No function allocates, spawns a thread, or unwinds. Only the first call that computes may allocate: it looks up
- * SOFTMAX_MAX_ISA, SOFTMAX_L2_BYTES and SOFTMAX_L3_BYTES in the environment. Functions may be called from any threads at
- * the same time, as long as none writes what another reads or writes; what a call is said to write is, here too, the
- * memory from the first element to the last, gaps included.
+ * SOFTMAX_MAX_ISA, SOFTMAX_L1_BYTES, SOFTMAX_L2_BYTES and SOFTMAX_L3_BYTES in the environment. Functions may be called
+ * from any threads at the same time, as long as none writes what another reads or writes; what a call is said to write
+ * is, here too, the memory from the first element to the last, gaps included.
  *
  * Accuracy. ULP of the result, for rows of up to 2^24 elements; the README has the whole contract.
  *

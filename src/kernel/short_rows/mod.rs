@@ -69,34 +69,31 @@ pub struct ShortRows<'p, 'a, T> {
 impl<T: Element> Kernel<T> for ShortRows<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        all(lanes, self.place, self.rows);
-    }
-}
-
-#[inline(always)]
-fn all<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, place: &mut Place<'_, T>, rows: Rows) {
-    let (count, width) = (rows.rows(), T::Compute::LANES);
-    let rows = match place {
-        Place::Apart(..) => rows,
-        Place::InPlace(_) => rows.with_y_stride(rows.x_stride()),
-    };
-    let mut start = 0;
-    while start < count {
-        let mut end = count;
-        if count >= FEWEST && rows.cols() <= width / 2 {
-            start = if rows.cols() <= width / 4 {
-                packed::<T, L, 4>(lanes, place, rows, start)
-            } else {
-                packed::<T, L, 2>(lanes, place, rows, start)
-            };
-            // Those whose guess failed, and some more.
-            end = count.min(start + BATCH);
-        }
-        let mut buffers = Buffers {
-            place: place.reborrow(),
-            rows: Layout::Strided(rows),
+        let Self { place, rows } = self;
+        debug_assert!(rows.cols() <= longest::<T>(), "{} columns", rows.cols());
+        let (count, width) = (rows.rows(), T::Compute::LANES);
+        let rows = match place {
+            Place::Apart(..) => rows,
+            Place::InPlace(_) => rows.with_y_stride(rows.x_stride()),
         };
-        start = side_by_side(lanes, &mut buffers, start, end);
+        let mut start = 0;
+        while start < count {
+            let mut end = count;
+            if count >= FEWEST && rows.cols() <= width / 2 {
+                start = if rows.cols() <= width / 4 {
+                    packed::<T, L, 4>(lanes, place, rows, start)
+                } else {
+                    packed::<T, L, 2>(lanes, place, rows, start)
+                };
+                // Those whose guess failed, and some more.
+                end = count.min(start + BATCH);
+            }
+            let mut buffers = Buffers {
+                place: place.reborrow(),
+                rows: Layout::Strided(rows),
+            };
+            start = side_by_side(lanes, &mut buffers, start, end);
+        }
     }
 }
 
