@@ -215,18 +215,10 @@ pub struct Again<'a, T: Element> {
 impl<T: Element> Kernel<T> for Again<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let f = again::<T, L>(lanes, &self.shift, self.sum);
         last_first(
             self.place.cells(),
             #[inline(always)]
-            |_, row| {
-                map::<T, T, L>(
-                    lanes,
-                    row,
-                    #[inline(always)]
-                    |x| f(x),
-                )
-            },
+            |_, row| map::<T, T, L>(lanes, row, again::<T, L>(lanes, &self.shift, self.sum)),
         );
     }
 }
