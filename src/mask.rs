@@ -501,17 +501,10 @@ impl<'a, T: Element> Mask<'a, T> {
     #[inline(always)]
     pub(crate) fn visible(&self, r: usize, cols: usize) -> core::ops::Range<usize> {
         let r = self.first + r;
-        let mut end = cols;
-        if let Some(offset) = self.causal {
-            let query = if self.queries == 0 { r } else { r % self.queries };
-            // Beyond either end of the address space is beyond either end of the row.
-            end = if offset < 0 {
-                (query + 1).saturating_sub(offset.unsigned_abs())
-            } else {
-                (query + 1).saturating_add(offset.unsigned_abs())
-            };
-            end = end.min(cols);
-        }
+        let mut end = match self.causal {
+            Some(offset) => causal_end(self.query(r), offset, cols),
+            None => cols,
+        };
         let start = if self.window > 0 {
             end.saturating_sub(self.window)
         } else {
@@ -523,10 +516,36 @@ impl<'a, T: Element> Mask<'a, T> {
         start.min(end)..end
     }
 
+    /// The query of row `r`.
+    #[inline(always)]
+    fn query(&self, r: usize) -> usize {
+        if self.queries == 0 { r } else { r % self.queries }
+    }
+
     /// Whether every row sees all columns, the keep mask aside.
     #[inline(always)]
     pub(crate) fn sees_all(&self) -> bool {
         self.causal.is_none() && self.window == 0 && self.lengths.is_none()
+    }
+
+    /// Where the columns of `cols` end that row `r` sees, and then each that follows, if the causal mask alone says so.
+    #[inline(always)]
+    pub(crate) fn causal_ends(&self, r: usize, cols: usize) -> Option<CausalEnds> {
+        let alone = self.window == 0 && self.lengths.is_none();
+        self.causal
+            .filter(
+                #[inline(always)]
+                |_| alone,
+            )
+            .map(
+                #[inline(always)]
+                |offset| CausalEnds {
+                    query: self.query(self.first + r),
+                    queries: self.queries,
+                    offset,
+                    cols,
+                },
+            )
     }
 
     /// The additive mask of row `r`, from column `start` to `end`.
@@ -655,4 +674,38 @@ impl<'a, T: Element> Mask<'a, T> {
             None => Ok(()),
         }
     }
+}
+
+/// See [`Mask::causal_ends`].
+pub(crate) struct CausalEnds {
+    query: usize,
+    /// 0 for no end of them.
+    queries: usize,
+    offset: isize,
+    cols: usize,
+}
+
+impl CausalEnds {
+    /// That of the next row: no division, which [`Mask::visible`] has.
+    #[inline(always)]
+    pub fn next(&mut self) -> usize {
+        let end = causal_end(self.query, self.offset, self.cols);
+        self.query += 1;
+        if self.query == self.queries {
+            self.query = 0;
+        }
+        end
+    }
+}
+
+/// Where the columns of `cols` end that a query sees of the causal ones.
+#[inline(always)]
+fn causal_end(query: usize, offset: isize, cols: usize) -> usize {
+    // Beyond either end of the address space is beyond either end of the row.
+    let end = if offset < 0 {
+        (query + 1).saturating_sub(offset.unsigned_abs())
+    } else {
+        (query + 1).saturating_add(offset.unsigned_abs())
+    };
+    end.min(cols)
 }

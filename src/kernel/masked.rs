@@ -16,7 +16,7 @@ use super::log_softmax::log_of;
 use super::logits::{Added, Call, Logits, Scaled, Steps, added, next_block, scaled};
 use super::passes::{Exps, Quotient, Sums, Total, V, exp_part, exp_sum_from, map};
 use super::row::{LONGEST_BLOCK, Pair};
-use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, one_by_one};
+use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, ending, one_by_one};
 use super::softmax::{
     OVERLAPPED, SumOf, fill, guess, guess_for_quotients, largest_looked_at, largest_of, quotients, quotients_before,
     shift_at,
@@ -125,20 +125,32 @@ struct ShortMasked<'c, 'm, T: Element, const ADDED: bool>(Short<'c, 'm, T>, &'m 
 
 impl<T: Element, const ADDED: bool> Source<T> for ShortMasked<'_, '_, T, ADDED> {
     #[inline(always)]
+    fn has_rests(&self) -> bool {
+        true
+    }
+    #[inline(always)]
     fn spot(&self, r: usize) -> Option<Spot> {
         self.0.spot(r)
     }
     #[inline(always)]
     fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
         let Short { call, rows, apart } = self.0;
-        let (Layout::Strided(rows), true) = (rows, call.mask.sees_all()) else {
-            return one_by_one(
+        let extent = match (rows, call.mask.causal_ends(first, rows.len(0))) {
+            (Layout::Strided(rows), Some(mut ends)) => ending::<T>(
+                spots,
+                rows,
+                !apart,
+                first,
+                #[inline(always)]
+                || ends.next(),
+            ),
+            (Layout::Strided(rows), None) if call.mask.sees_all() => alike(spots, rows, !apart, first, rows.rows()),
+            _ => one_by_one(
                 spots,
                 #[inline(always)]
                 |i| self.0.spot(first + i),
-            );
+            ),
         };
-        let extent = alike(spots, rows, !apart, first, rows.rows());
         if let (true, Steps::Add((_, masks))) = (ADDED, call.steps) {
             for (i, spot) in spots.iter_mut().enumerate().take(extent.count) {
                 spot.aside = masks.start(call.mask.first + first + i);

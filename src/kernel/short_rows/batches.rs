@@ -39,12 +39,13 @@ pub struct Extent {
     /// Elements of the longest and the shortest.
     longest: usize,
     shortest: usize,
-    /// Whether one has places behind its elements.
-    rest: bool,
 }
 
 /// Rows, and what stands between their elements and exp.
 pub trait Source<T: Element> {
+    /// Whether rows may have places behind their elements: a constant.
+    fn has_rests(&self) -> bool;
+
     /// Where row `r` lies, if there is one and it is short.
     fn spot(&self, r: usize) -> Option<Spot>;
 
@@ -84,7 +85,6 @@ pub fn one_by_one(spots: &mut [Spot; ROOM], spot: impl Fn(usize) -> Option<Spot>
         count: 0,
         longest: 0,
         shortest: usize::MAX,
-        rest: false,
     };
     while extent.count < BATCH
         && let Some(spot) = spot(extent.count)
@@ -93,7 +93,6 @@ pub fn one_by_one(spots: &mut [Spot; ROOM], spot: impl Fn(usize) -> Option<Spot>
         extent.count += 1;
         extent.longest = extent.longest.max(spot.len);
         extent.shortest = extent.shortest.min(spot.len);
-        extent.rest |= spot.rest > 0;
     }
     extent
 }
@@ -114,8 +113,36 @@ pub fn alike(spots: &mut [Spot; ROOM], rows: Rows, in_place: bool, first: usize,
         count: end.saturating_sub(first).min(BATCH),
         longest: len,
         shortest: len,
-        rest: false,
     }
+}
+
+/// [`alike`] of rows whose results are 0 from `next_end()` on, until one is not short.
+#[inline(always)]
+pub fn ending<T: Element>(
+    spots: &mut [Spot; ROOM],
+    rows: Rows,
+    in_place: bool,
+    first: usize,
+    mut next_end: impl FnMut() -> usize,
+) -> Extent {
+    let all = alike(spots, rows, in_place, first, rows.rows());
+    let mut extent = Extent {
+        count: 0,
+        longest: 0,
+        shortest: usize::MAX,
+    };
+    while extent.count < all.count {
+        let len = next_end();
+        if len > longest::<T>() {
+            break;
+        }
+        let spot = &mut spots[extent.count];
+        (spot.len, spot.rest) = (len, rows.cols() - len);
+        extent.count += 1;
+        extent.longest = extent.longest.max(len);
+        extent.shortest = extent.shortest.min(len);
+    }
+    extent
 }
 
 /// Rows whose elements are the logits.
@@ -126,6 +153,10 @@ pub struct Plain<'a> {
 }
 
 impl<T: Element> Source<T> for Plain<'_> {
+    #[inline(always)]
+    fn has_rests(&self) -> bool {
+        false
+    }
     #[inline(always)]
     fn spot(&self, r: usize) -> Option<Spot> {
         if r >= self.end || self.rows.len(r) > longest::<T>() {
@@ -212,7 +243,7 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
         now.look::<L>(&source, place.input(), *start);
         loop {
             let mut pass = Pass::new(lanes);
-            by_vectors!(now, exps(&mut pass, &source, place.input(), e_now, &mut accs));
+            by_vectors!(now, exps(&mut pass, &source, place, e_now, &mut accs));
             next.look::<L>(&source, place.input(), now.first + now.count);
             now.settle(lanes, &source, place.input(), e_now, &accs, pass.fits());
             by_vectors!(before, divide(lanes, place.output(), e_before));
@@ -286,7 +317,7 @@ impl<T: Element> Batch<T> {
         self.pitch = vectors * T::Compute::LANES;
         let alike = vectors <= BLOCK && extent.shortest > self.pitch - T::Compute::LANES.min(self.pitch);
         self.vectors = if alike { vectors } else { 0 };
-        self.fills = extent.rest;
+        self.fills = false;
         self.filled = [None; ROOM];
     }
 
@@ -308,7 +339,7 @@ impl<T: Element> Batch<T> {
         &self,
         pass: &mut Pass<T::Compute, L>,
         source: &impl Source<T>,
-        x: &[T],
+        place: &mut Place<'_, T>,
         e: &mut [MaybeUninit<T::Compute>],
         accs: &mut [<L as Lanes<T::Compute>>::Acc; ROOM],
     ) {
@@ -319,6 +350,7 @@ impl<T: Element> Batch<T> {
         if L::WIDE && N == 1 {
             // Rows of one vector two by two: the chain of one does not keep the CPU busy.
             while i + 1 < count {
+                let x = place.input();
                 let rows = [self.input(x, i), self.input(x, i + 1)];
                 let v = pass.side_by_side::<T, 2>(
                     &splat,
@@ -330,6 +362,10 @@ impl<T: Element> Batch<T> {
                     Memory::<T::Compute>::store(lanes, &mut e[(i + j) * pitch..], v[j]);
                     accs[i + j] = lanes.acc_of(lanes.fold(v[j]));
                 }
+                if source.has_rests() {
+                    self.zero_rest(lanes, place, i);
+                    self.zero_rest(lanes, place, i + 1);
+                }
                 i += 2;
             }
         }
@@ -340,12 +376,27 @@ impl<T: Element> Batch<T> {
             let spot = &self.spots[i];
             accs[i] = pass.row::<T, N>(
                 &splat,
-                self.input(x, i),
+                self.input(place.input(), i),
                 &mut e[i * pitch..][..pitch],
                 #[inline(always)]
                 |at, x| source.logits(lanes, spot, at, x),
             );
+            if source.has_rests() {
+                self.zero_rest(lanes, place, i);
+            }
             i += 1;
+        }
+    }
+
+    /// Zeros behind row `i`, but for those in the vector that its end is in. Stored between the exps of rows, which leave
+    /// room for the writing.
+    #[inline(always)]
+    fn zero_rest<L: Memory<T>>(&self, lanes: L, place: &mut Place<'_, T>, i: usize) {
+        let Spot { y, len, rest, .. } = self.spots[i];
+        if rest > 0
+            && let Some(y) = place.output()[y..][..len + rest].get_mut(len.next_multiple_of(T::Compute::LANES)..)
+        {
+            zero(lanes, y);
         }
     }
 
@@ -415,13 +466,13 @@ impl<T: Element> Batch<T> {
             divide::<T, L, N>(lanes, e, y, &self.quotients[i / EIGHT].of_row(lanes, i % EIGHT));
         }
         if self.fills {
-            self.fill(lanes, y);
+            self.fill(y);
         }
     }
 
-    /// Stores what is not a quotient.
+    /// Stores what rows without a sum are filled with.
     #[inline(always)]
-    fn fill<L: Memory<T>>(&self, lanes: L, y: &mut [MaybeUninit<T>]) {
+    fn fill(&self, y: &mut [MaybeUninit<T>]) {
         for i in 0..self.count.min(ROOM) {
             let Spot {
                 y: start, len, rest, ..
@@ -429,8 +480,6 @@ impl<T: Element> Batch<T> {
             let y = &mut y[start..][..len + rest];
             if let Some(value) = self.filled[i] {
                 fill(y, value);
-            } else if let Some(rest) = y.get_mut(len.next_multiple_of(T::Compute::LANES)..) {
-                zero(lanes, rest);
             }
         }
     }

@@ -13,8 +13,9 @@ mod packed;
 mod pass;
 mod single;
 
-pub use batches::{Batches, Extent, Source, Spot, alike, one_by_one};
-pub use single::Single;
+pub use batches::{Batches, Extent, Source, Spot, alike, ending, one_by_one};
+pub use logs::{LogSum, LogSums, with_log};
+pub use single::{Single, SingleLog, SingleLogSumExp};
 
 use super::row::block;
 use super::{Buffers, Kernel, Place};
