@@ -522,14 +522,19 @@ pub(crate) use sealed_output::Inside;
 mod sealed_output {
     pub trait Sealed {}
 
+    /// What results are: elements, and indices.
+    pub trait Item: Copy {}
+    impl<T: super::Element> Item for T {}
+    impl Item for usize {}
+
     /// Only this crate can name it, and so call what takes it: a caller could leave elements uninitialised.
     pub struct Inside;
 }
 
 macro_rules! output {
     ($([$($generics:tt)*] $t:ty, $row:ident => $e:expr;)*) => {$(
-        impl<T: Element, $($generics)*> sealed_output::Sealed for $t {}
-        impl<T: Element, $($generics)*> Output<T> for $t {
+        impl<T: sealed_output::Item, $($generics)*> sealed_output::Sealed for $t {}
+        impl<T: sealed_output::Item, $($generics)*> Output<T> for $t {
             #[inline(always)]
             fn as_uninit(&mut self, _: Inside) -> &mut [MaybeUninit<T>] {
                 let $row = self;

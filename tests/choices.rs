@@ -2,6 +2,7 @@
 
 use crate::common::choices::pick;
 use crate::common::element::{TestElement, bits, for_each_element};
+use crate::common::forms::assume_init;
 use crate::common::inputs::{self, DISTRIBUTIONS};
 use crate::common::ops::{Outcome, operators};
 use crate::common::{for_each_isa, repeated};
@@ -9,6 +10,10 @@ use crate::contract::{cases, places, value};
 use crate::errors::{SHAPE, WRAPPING, check_message, untouched, zeros};
 use rand::RngExt;
 use softmax::Rows;
+use std::mem::MaybeUninit;
+
+/// What stands in places for indices before a call.
+const NO_INDEX: usize = 0xBAD;
 
 /// Rows for the choosing operators: few values, so many ties; both zeros; infinities and NaN now and then.
 fn row_with_ties<T: TestElement>(rng: &mut inputs::TestRng, n: usize, special: bool) -> Vec<T> {
@@ -95,6 +100,31 @@ fn check_choices<T: TestElement>() {
     });
 }
 
+/// Outputs that were never initialised get what others get.
+#[test]
+fn choices_into_uninitialised_memory() {
+    for_each_element!(check_uninitialised);
+}
+
+fn check_uninitialised<T: TestElement>() {
+    for_each_isa(|isa| {
+        let (n, k, rows) = (5, 3, Rows::new(5, 40));
+        let x = DISTRIBUTIONS[1].row::<T>(n * 40, 43);
+        let mut index = vec![MaybeUninit::new(NO_INDEX); n];
+        let mut initialised = vec![0; n];
+        isa.argmax_rows(&x, &mut index[..], rows).expect("valid");
+        isa.argmax_rows(&x, &mut initialised, rows).expect("valid");
+        assert_eq!(assume_init(index), initialised, "{isa}");
+        let mut index = vec![MaybeUninit::new(NO_INDEX); n * k];
+        let mut prob = vec![MaybeUninit::new(T::Probability::canary()); n * k];
+        let top = pick::<T>(n, k, |index, prob| isa.top_k_rows(&x, k, index, prob, rows)).expect("valid");
+        isa.top_k_rows(&x, k, &mut index[..], &mut prob[..], rows)
+            .expect("valid");
+        assert_eq!(assume_init(index), top.index, "{isa}");
+        assert_eq!(bits(&assume_init(prob)), bits(&top.prob), "{isa}");
+    });
+}
+
 /// The special value at every position, as for the other operators.
 #[test]
 fn choices_of_special_rows() {
@@ -133,7 +163,6 @@ fn bad_calls() {
 type Call<'a, T> = &'a dyn Fn(&mut [usize], &mut [<T as TestElement>::Probability]) -> Outcome;
 
 fn check_bad_calls<T: TestElement>() {
-    const NO_INDEX: usize = 0xBAD;
     for_each_isa(|isa| {
         // `n` places for indices and `m` for probabilities, canaries all.
         let call = |n: usize, m: usize, numbers: &[usize], what: &str, call: Call<T>| {
@@ -144,7 +173,9 @@ fn check_bad_calls<T: TestElement>() {
         };
         let x = zeros::<T>(SHAPE.x_extent());
         call(6, 6, &[6, 5], "top_k, k > n", &|i, p| isa.top_k(&x[..5], i, p));
-        call(1, 1, &[1, 0], "top_k of nothing", &|i, p| isa.top_k::<T>(&[], i, p));
+        call(1, 1, &[1, 0], "top_k of nothing", &|i, p| {
+            isa.top_k::<T, _, _>(&[], i, p)
+        });
         call(4, 3, &[4, 3], "top_k, unequal outputs", &|i, p| isa.top_k(&x, i, p));
         call(3, 4, &[4, 3], "top_k, unequal outputs", &|i, p| isa.top_k(&x, i, p));
         call(4, 3, &[4, 3], "top_k, detected", &|i, p| softmax::top_k(&x, i, p));
@@ -168,7 +199,7 @@ fn check_bad_calls<T: TestElement>() {
             isa.top_k_rows(&x, 2, i, p, rows.with_x_stride(12))
         });
         call(5, 5, &[2, 0], "top_k_rows of nothing", &|i, p| {
-            isa.top_k_rows::<T>(&[], 2, i, p, Rows::new(2, 0))
+            isa.top_k_rows::<T, _, _>(&[], 2, i, p, Rows::new(2, 0))
         });
         let wrapping = Rows::new(WRAPPING, 16);
         call(16, 16, &[WRAPPING, 16], "top_k_rows", &|i, p| {

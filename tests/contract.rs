@@ -193,7 +193,11 @@ fn check_empty_rows<T: TestElement>() {
             "{isa}"
         );
         assert_eq!(isa.argmax::<T>(&[]), Ok(None), "{isa}");
-        assert_eq!(isa.top_k::<T>(&[], &mut [], &mut []), Ok(()), "{isa}");
+        assert_eq!(
+            isa.top_k::<T, [usize], [T::Compute]>(&[], &mut [], &mut []),
+            Ok(()),
+            "{isa}"
+        );
         for op in operators::<T>() {
             op.check(&[], &[(isa, op.run(isa, &[]))], &Oracle::of::<T>(&[]), &"empty");
         }

@@ -21,6 +21,16 @@ pub unsafe fn assume_written<T>(row: &mut [MaybeUninit<T>]) -> &mut [T] {
     unsafe { &mut *(core::ptr::from_mut(row) as *mut [T]) }
 }
 
+/// `row` with every element the `value`.
+#[inline(always)]
+pub fn filled<T: Copy>(row: &mut [MaybeUninit<T>], value: T) -> &mut [T] {
+    for element in &mut *row {
+        element.write(value);
+    }
+    // SAFETY: all were written.
+    unsafe { assume_written(row) }
+}
+
 /// A part of a row and the place of its results: another one of the same length, or the part itself. A pass over it is
 /// compiled once for both.
 pub struct Cells<'a, T> {
@@ -116,12 +126,7 @@ impl<const BYTES: usize> Stack<BYTES> {
     /// `n` elements of `value`.
     #[inline(always)]
     pub fn filled<F: Copy>(&mut self, n: usize, value: F) -> &mut [F] {
-        let elements = &mut self.as_elements()[..n];
-        for element in &mut *elements {
-            element.write(value);
-        }
-        // SAFETY: all were written.
-        unsafe { assume_written(elements) }
+        filled(&mut self.as_elements()[..n], value)
     }
 
     /// The memory as uninitialised elements.

@@ -14,6 +14,7 @@ pub use cross_entropy::{CrossEntropy, Reduction, cross_entropy};
 pub use online::*;
 pub use sampling::{Sampler, sample_gumbel};
 
+use crate::arch::memory::filled;
 use crate::element::{Element, Float, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
@@ -335,7 +336,7 @@ fn argmax_on<T: Element>(isa: Isa, x: &[T]) -> Option<usize> {
 /// [`argmax`] of each of many rows: row `r` to `index[r]`, `usize::MAX` for each where `cols` is 0.
 ///
 /// # Errors
-/// As [`softmax_rows`]; `index` needs `rows` elements.
+/// As [`softmax_rows`]; `index`, initialised or not, needs `rows` elements.
 ///
 /// ```
 /// use softmax::{Rows, argmax_rows};
@@ -345,12 +346,12 @@ fn argmax_on<T: Element>(isa: Isa, x: &[T]) -> Option<usize> {
 /// # Ok::<(), softmax::Error>(())
 /// ```
 #[inline]
-pub fn argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> Result<(), Error> {
+pub fn argmax_rows<T: Element, I: Output<usize> + ?Sized>(x: &[T], index: &mut I, rows: Rows) -> Result<(), Error> {
     Isa::detect().argmax_rows(x, index, rows)
 }
 
 /// The k most probable classes of one row and their probabilities, best first, without writing the row:
-/// k = `index.len()` = `prob.len()`.
+/// k = `index.len()` = `prob.len()`, which may be uninitialised.
 ///
 /// By logit, ties by lowest index; the probabilities are those of [`softmax`], bit for bit (f16, bf16: before they are
 /// rounded to the type). A row with NaN, +∞, or nothing but −∞ gives NaN probabilities; its first NaN stands first.
@@ -369,7 +370,12 @@ pub fn argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> Resu
 /// # Ok::<(), softmax::Error>(())
 /// ```
 #[inline]
-pub fn top_k<T: Element>(x: &[T], index: &mut [usize], prob: &mut [T::Compute]) -> Result<(), Error> {
+pub fn top_k<T, I, P>(x: &[T], index: &mut I, prob: &mut P) -> Result<(), Error>
+where
+    T: Element,
+    I: Output<usize> + ?Sized,
+    P: Output<T::Compute> + ?Sized,
+{
     Isa::detect().top_k(x, index, prob)
 }
 
@@ -386,13 +392,12 @@ pub fn top_k<T: Element>(x: &[T], index: &mut [usize], prob: &mut [T::Compute]) 
 /// # Ok::<(), softmax::Error>(())
 /// ```
 #[inline]
-pub fn top_k_rows<T: Element>(
-    x: &[T],
-    k: usize,
-    index: &mut [usize],
-    prob: &mut [T::Compute],
-    rows: Rows,
-) -> Result<(), Error> {
+pub fn top_k_rows<T, I, P>(x: &[T], k: usize, index: &mut I, prob: &mut P, rows: Rows) -> Result<(), Error>
+where
+    T: Element,
+    I: Output<usize> + ?Sized,
+    P: Output<T::Compute> + ?Sized,
+{
     Isa::detect().top_k_rows(x, k, index, prob, rows)
 }
 
@@ -542,14 +547,18 @@ impl Isa {
 
     /// [`argmax_rows`] on this ISA.
     #[inline]
-    pub fn argmax_rows<T: Element>(self, x: &[T], index: &mut [usize], rows: Rows) -> Result<(), Error> {
+    pub fn argmax_rows<T: Element, I: Output<usize> + ?Sized>(
+        self,
+        x: &[T],
+        index: &mut I,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        let index = index.as_uninit(Inside);
         rows.check_input(x.len())?;
         rows.check_results("index", index.len(), 1)?;
         self.require()?;
-        let index = &mut index[..rows.rows()];
-        if rows.cols() == 0 {
-            index.fill(usize::MAX);
-        } else {
+        let index = filled(&mut index[..rows.rows()], usize::MAX);
+        if rows.cols() > 0 {
             T::argmax(self, ArgMax { x, index, rows });
         }
         Ok(())
@@ -557,21 +566,26 @@ impl Isa {
 
     /// [`top_k`] on this ISA.
     #[inline]
-    pub fn top_k<T: Element>(self, x: &[T], index: &mut [usize], prob: &mut [T::Compute]) -> Result<(), Error> {
-        same_length(index.len(), prob.len())?;
-        self.top_k_rows(x, index.len(), index, prob, Rows::new(1, x.len()))
+    pub fn top_k<T, I, P>(self, x: &[T], index: &mut I, prob: &mut P) -> Result<(), Error>
+    where
+        T: Element,
+        I: Output<usize> + ?Sized,
+        P: Output<T::Compute> + ?Sized,
+    {
+        let (index, prob) = (index.as_uninit(Inside), prob.as_uninit(Inside));
+        let k = same_length(index.len(), prob.len())?.cols();
+        self.top_k_rows(x, k, index, prob, Rows::new(1, x.len()))
     }
 
     /// [`top_k_rows`] on this ISA.
     #[inline]
-    pub fn top_k_rows<T: Element>(
-        self,
-        x: &[T],
-        k: usize,
-        index: &mut [usize],
-        prob: &mut [T::Compute],
-        rows: Rows,
-    ) -> Result<(), Error> {
+    pub fn top_k_rows<T, I, P>(self, x: &[T], k: usize, index: &mut I, prob: &mut P, rows: Rows) -> Result<(), Error>
+    where
+        T: Element,
+        I: Output<usize> + ?Sized,
+        P: Output<T::Compute> + ?Sized,
+    {
+        let (index, prob) = (index.as_uninit(Inside), prob.as_uninit(Inside));
         check_top_k(x.len(), k, index.len(), prob.len(), rows)?;
         self.require()?;
         let places = rows.rows() * k;
@@ -580,8 +594,8 @@ impl Isa {
             TopK {
                 x,
                 k,
-                index: &mut index[..places],
-                prob: &mut prob[..places],
+                index: filled(&mut index[..places], usize::MAX),
+                prob: filled(&mut prob[..places], T::Compute::NAN),
                 rows,
                 steps: Steps::Both,
             },

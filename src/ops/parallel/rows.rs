@@ -5,6 +5,7 @@ use super::super::{check_top_k, checked, same_length};
 use super::choice::{long_argmax, long_top_k};
 use super::long::{is_long, long_log_softmax, long_softmax, long_sum};
 use super::share_rows;
+use crate::arch::memory::filled;
 use crate::element::{Element, Float, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
@@ -251,12 +252,13 @@ pub fn par_logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut 
 /// assert_eq!(index, [1, 0]);
 /// # Ok::<(), softmax::Error>(())
 /// ```
-pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> Result<(), Error> {
+pub fn par_argmax_rows<T: Element, I: Output<usize> + ?Sized>(x: &[T], index: &mut I, rows: Rows) -> Result<(), Error> {
+    let index = index.as_uninit(Inside);
     rows.check_input(x.len())?;
     rows.check_results("index", index.len(), 1)?;
     let isa = Isa::detect();
     if is_long(rows) {
-        index[0] = long_argmax(isa, &x[..rows.cols()]);
+        index[0].write(long_argmax(isa, &x[..rows.cols()]));
         return Ok(());
     }
     share_rows(
@@ -281,17 +283,18 @@ pub fn par_argmax_rows<T: Element>(x: &[T], index: &mut [usize], rows: Rows) -> 
 /// assert_eq!(index, [1, 0]);
 /// # Ok::<(), softmax::Error>(())
 /// ```
-pub fn par_top_k_rows<T: Element>(
-    x: &[T],
-    k: usize,
-    index: &mut [usize],
-    prob: &mut [T::Compute],
-    rows: Rows,
-) -> Result<(), Error> {
+pub fn par_top_k_rows<T, I, P>(x: &[T], k: usize, index: &mut I, prob: &mut P, rows: Rows) -> Result<(), Error>
+where
+    T: Element,
+    I: Output<usize> + ?Sized,
+    P: Output<T::Compute> + ?Sized,
+{
+    let (index, prob) = (index.as_uninit(Inside), prob.as_uninit(Inside));
     check_top_k(x.len(), k, index.len(), prob.len(), rows)?;
     let isa = Isa::detect();
     if is_long(rows) && k > 0 {
-        long_top_k(isa, &x[..rows.cols()], &mut index[..k], &mut prob[..k]);
+        let index = filled(&mut index[..k], usize::MAX);
+        long_top_k(isa, &x[..rows.cols()], index, filled(&mut prob[..k], T::Compute::NAN));
         return Ok(());
     }
     let places = (Results(index, k), Results(prob, k));
