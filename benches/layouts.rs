@@ -1,8 +1,9 @@
 //! `softmax_axis/<isa>/<outer>x<len>x<inner>`, beside it `softmax_rows` of as many contiguous rows of `len`;
-//! `softmax_ragged/<isa>/<longest>`: rows of 1 to `longest` elements.
+//! `softmax_ragged/<isa>/<longest>`: rows of 1 to `longest` elements; `log_softmax_rows`, `logsumexp_rows` and
+//! `cross_entropy_rows` (no gradient) `/<isa>/<rows>x<cols>`: many short rows.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use softmax::{Axis, Isa, Rows};
+use softmax::{Axis, CrossEntropy, Isa, Rows};
 use std::hint::black_box;
 
 mod common;
@@ -63,5 +64,33 @@ fn bench_ragged(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_axis, bench_ragged);
+fn bench_short_rows(c: &mut Criterion) {
+    for (rows, cols) in [(10_000, 8), (10_000, 10), (4096, 32), (4096, 64), (1024, 200)] {
+        let (n, shape, layout) = (rows * cols, format!("{rows}x{cols}"), Rows::new(rows, cols));
+        let (x, mut y) = (common::logits(n), vec![0.0_f32; n]);
+        let labels: Vec<i64> = (0..rows as i64).map(|r| r * 7 % cols as i64).collect();
+        for isa in Isa::available().filter(|&isa| isa != Isa::Scalar) {
+            let mut bench = |operator: &str, run: &mut dyn FnMut(&[f32], &mut [f32])| {
+                let mut group = c.benchmark_group(operator);
+                group.throughput(Throughput::Elements(n as u64)).sample_size(20);
+                group.bench_function(BenchmarkId::new(isa.name(), &shape), |b| {
+                    b.iter(|| run(black_box(&x), black_box(&mut y)));
+                });
+                group.finish();
+            };
+            bench("log_softmax_rows", &mut |x, y| {
+                isa.log_softmax_rows(x, y, layout).expect("the rows fit");
+            });
+            bench("logsumexp_rows", &mut |x, y| {
+                isa.logsumexp_rows(x, &mut y[..rows], layout).expect("the rows fit");
+            });
+            bench("cross_entropy_rows", &mut |x, y| {
+                isa.cross_entropy(x, &labels, &mut y[..rows], None, layout, &CrossEntropy::default())
+                    .expect("the rows fit");
+            });
+        }
+    }
+}
+
+criterion_group!(benches, bench_axis, bench_ragged, bench_short_rows);
 criterion_main!(benches);

@@ -3,6 +3,7 @@
 use crate::kernel::Kernels;
 use crate::lanes::{Lanes, Memory};
 use crate::math::exp::Core;
+use crate::math::log::ln;
 use core::mem::MaybeUninit;
 
 mod sealed {
@@ -420,7 +421,7 @@ impl Sum<f32> for f64 {
     }
     #[inline(always)]
     fn log(self, n: i32) -> (f32, f32) {
-        let log = f64::from(n) * core::f64::consts::LN_2 + libm::log(self);
+        let log = f64::from(n) * core::f64::consts::LN_2 + ln(self);
         let high = log as f32;
         (high, (log - f64::from(high)) as f32)
     }
@@ -503,7 +504,7 @@ impl Sum<f64> for DoubleDouble {
         // The product of the first term of ln 2 with |n + k| < 2^20 is exact.
         let ln2 = &crate::math::exp::OCTAVE_F64_UNFUSED;
         let m = f64::from(n + k);
-        let rest = m * ln2.ln2_low + (libm::log(s) + self.low / self.high);
+        let rest = m * ln2.ln2_low + (ln(s) + self.low / self.high);
         let c = two_sum(m * ln2.ln2_high, rest);
         (c.high, c.low)
     }

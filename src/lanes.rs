@@ -170,6 +170,15 @@ pub trait Lanes<F: Float>: Copy {
         }
         divisors
     }
+    /// [`Sum::log`] of each of eight sums under the shifts `n`, high and low.
+    #[inline(always)]
+    fn logs(self, sums: &[F::Sum; 8], n: &[i32; 8]) -> [[F; 8]; 2] {
+        let mut logs = [[F::ZERO; 8]; 2];
+        for i in 0..8 {
+            (logs[0][i], logs[1][i]) = sums[i].log(n[i]);
+        }
+        logs
+    }
     /// The same tree over each of the first eight of `P` equal parts of each of `v`, as if lanes that a part lacks were 0.
     fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [F::Sum; 8];
 }

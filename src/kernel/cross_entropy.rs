@@ -11,6 +11,7 @@
 use super::Kernel;
 use super::passes::{Quotient, V, map_sum};
 use super::row::{Pair, Read, Row};
+use super::short_rows::{LogSum, LogSums, with_log};
 use super::softmax::{SumOf, fill, sum};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
@@ -75,21 +76,37 @@ impl<T: Element> Kernel<T> for CrossEntropy<'_, T> {
             ..
         } = self;
         let (mut losses, mut gradients) = (self.loss, self.dx);
-        for r in 0..rows.rows() {
-            let dx = match &mut gradients {
-                Some(dx) => Some(rows.output(dx, r)),
-                None => None,
-            };
-            let loss = row(lanes, rows.input(x, r), labels[r], dx, &terms, part.as_mut());
-            *self.total += loss;
-            if let Some(losses) = &mut losses {
-                losses[r].write(T::Compute::from_f64(loss));
+        let (layout, mut short, mut r) = (rows.into(), LogSums::none(), 0);
+        while r < rows.rows() {
+            let several = part.is_none() && LogSums::<T>::are_worth(&layout, r);
+            if several {
+                short.find(lanes, x, &layout, r);
+            }
+            for i in 0..if several { short.count } else { 1 } {
+                let (x, label) = (rows.input(x, r), labels[r]);
+                let dx = match &mut gradients {
+                    Some(dx) => Some(rows.output(dx, r)),
+                    None => None,
+                };
+                let found = if several {
+                    short.of(i)
+                } else if part.is_some() || label == terms.ignored {
+                    None
+                } else {
+                    sum(lanes, x).map(with_log::<T>)
+                };
+                let loss = row(lanes, x, label, dx, &terms, found, part.as_mut());
+                *self.total += loss;
+                if let Some(losses) = &mut losses {
+                    losses[r].write(T::Compute::from_f64(loss));
+                }
+                r += 1;
             }
         }
     }
 }
 
-/// The loss of one row, its gradient to `dx`; of a part the gradient, and Σ w·l to the part.
+/// The loss of one row whose sum was `found`, its gradient to `dx`; of a part the gradient, and Σ w·l to the part.
 #[inline(always)]
 fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
@@ -97,6 +114,7 @@ fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
     label: i64,
     dx: Option<&mut [MaybeUninit<T>]>,
     terms: &Terms<'_>,
+    found: Option<LogSum<T>>,
     part: Option<&mut Part<'_, T::Compute>>,
 ) -> f64 {
     let (known, start) = match &part {
@@ -108,7 +126,7 @@ fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
                 }
                 return 0.0;
             }
-            let Some(found) = sum(lanes, x) else {
+            let Some(found) = found else {
                 if let Some(dx) = dx {
                     fill(dx, T::NAN);
                 }
@@ -170,13 +188,13 @@ pub struct Known<F: Float> {
 }
 
 impl<F: Float> Known<F> {
-    /// Of a row of `len` elements with this shift and sum, label `t`.
+    /// Of a row of `len` elements with this shift, sum and its logarithm, label `t`.
     #[inline(always)]
-    pub fn new((shift, sum): (Shift<F>, F::Sum), t: usize, len: usize, terms: &Terms<'_>) -> Self {
+    pub fn new((shift, sum, log): (Shift<F>, F::Sum, (F, F)), t: usize, len: usize, terms: &Terms<'_>) -> Self {
         Self {
             shift,
             sum,
-            log: sum.log(shift.n),
+            log,
             at_label: (1.0 - terms.smoothing) * terms.weight(t),
             each: terms.smoothing / len as f64,
         }

@@ -5,7 +5,8 @@
 
 use super::argmax::is_nan;
 use super::passes::map;
-use super::row::last_first;
+use super::row::{block, last_first};
+use super::short_rows::{LogSums, SingleLog};
 use super::softmax::{fill, sum};
 use super::{Buffers, Kernel, Place};
 use crate::element::{Element, Float, Sum};
@@ -56,18 +57,28 @@ pub fn subtract<T: Element, L: Memory<T>>(lanes: L, place: Place<'_, T>, log: [T
     );
 }
 
-/// log_softmax of each row.
-pub struct LogSoftmax<'a, T>(pub Buffers<'a, T>);
+/// log_softmax of each row. Its argument goes through the call in a register, as that of [`Softmax`](super::softmax::Softmax).
+pub struct LogSoftmax<'p, 'a, T>(pub &'p mut Buffers<'a, T>);
 
-impl<T: Element> Kernel<T> for LogSoftmax<'_, T> {
+impl<T: Element> Kernel<T> for LogSoftmax<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let mut buffers = self.0;
-        for r in 0..buffers.rows.rows() {
-            match log_sum(lanes, buffers.input(r)) {
-                Some(log) => subtract(lanes, buffers.row(r), log),
-                None => fill(buffers.output(r), T::NAN),
+        let (buffers, mut r) = (self.0, 0);
+        while r < buffers.rows.rows() {
+            if LogSums::<T>::are_worth(&buffers.rows, r) {
+                lanes.call(ShortLogSoftmax {
+                    buffers: &mut *buffers,
+                    start: &mut r,
+                });
+                continue;
             }
+            let mut place = buffers.row(r);
+            if (1..=block::<T>()).contains(&place.input().len()) {
+                lanes.call(SingleLog(&mut place));
+            } else {
+                row(lanes, place);
+            }
+            r += 1;
         }
     }
 }
@@ -82,12 +93,84 @@ pub struct LogSumExp<'a, T> {
 impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        for (r, out) in self.out.iter_mut().enumerate() {
-            let x = self.rows.input(self.x, r);
-            out.write(match log_sum(lanes, x) {
-                Some(log) => joined(log),
-                None => special(x),
-            });
+        let Self { x, out, rows } = self;
+        let mut r = 0;
+        while r < out.len() {
+            if LogSums::<T>::are_worth(&rows, r) {
+                lanes.call(ShortLogSumExp {
+                    x,
+                    out: &mut *out,
+                    rows: &rows,
+                    start: &mut r,
+                });
+                continue;
+            }
+            out[r].write(sum_of_row(lanes, rows.input(x, r)));
+            r += 1;
+        }
+    }
+}
+
+/// logsumexp of one row.
+#[inline(always)]
+pub fn sum_of_row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> T {
+    match log_sum(lanes, x) {
+        Some(log) => joined(log),
+        None => special(x),
+    }
+}
+
+/// log_softmax of one row.
+#[inline(always)]
+pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mut place: Place<'_, T>) {
+    match log_sum(lanes, place.input()) {
+        Some(log) => subtract(lanes, place, log),
+        None => fill(place.output(), T::NAN),
+    }
+}
+
+/// log_softmax of short rows from `start` on, which becomes the first row that is not: a function of its own.
+struct ShortLogSoftmax<'b, 'a, T> {
+    buffers: &'b mut Buffers<'a, T>,
+    start: &'b mut usize,
+}
+
+impl<T: Element> Kernel<T> for ShortLogSoftmax<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, start } = self;
+        let mut known = LogSums::none();
+        while LogSums::<T>::are_worth(&buffers.rows, *start) {
+            known.find(lanes, buffers.place.input(), &buffers.rows, *start);
+            known.subtract(lanes, buffers, *start);
+            *start += known.count;
+        }
+    }
+}
+
+/// The same of logsumexp.
+struct ShortLogSumExp<'a, T> {
+    x: &'a [T],
+    out: &'a mut [MaybeUninit<T>],
+    rows: &'a Layout<'a>,
+    start: &'a mut usize,
+}
+
+impl<T: Element> Kernel<T> for ShortLogSumExp<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { x, out, rows, start } = self;
+        let mut known = LogSums::none();
+        while LogSums::<T>::are_worth(rows, *start) {
+            known.find(lanes, x, rows, *start);
+            let out = &mut out[*start..][..known.count];
+            for (i, out) in out.iter_mut().enumerate() {
+                out.write(match known.log(i) {
+                    Some(log) => joined(log),
+                    None => special(rows.input(x, *start + i)),
+                });
+            }
+            *start += known.count;
         }
     }
 }

@@ -195,8 +195,10 @@ kernels! {
     softmax: softmax::Softmax<'_, '_, Self>;
     softmax_single: short_rows::Single<'_, '_, Self>;
     softmax_row: softmax::OneRow<'_, '_, Self>;
-    log_softmax: log_softmax::LogSoftmax<'_, Self>;
+    log_softmax: log_softmax::LogSoftmax<'_, '_, Self>;
+    log_softmax_single: short_rows::SingleLog<'_, '_, Self>;
     logsumexp: log_softmax::LogSumExp<'_, Self>;
+    logsumexp_single: short_rows::SingleLogSumExp<'_, '_, Self>;
     axis: axis::AxisKernel<'_, Self>;
     columns: columns::ColumnsKernel<'_, Self>;
     slices: slices::SlicesKernel<'_, Self>;

@@ -1,10 +1,11 @@
-//! softmax of rows along a short axis of a narrow tensor: too few to a slice, and too short, for a tile of their own.
+//! Rows along a short axis of a narrow tensor: too few to a slice, and too short, for a tile of their own.
 //!
-//! Some slices at a time stand transposed in stack scratch, row after row, and are computed side by side. (The logarithms
-//! of so short rows are computed one by one, which takes as long as a tile does.)
+//! Some slices at a time stand transposed in stack scratch, row after row, and are computed side by side.
 
+use super::log_softmax::{LogSoftmax, LogSumExp};
 use super::short_rows::{ShortRows, longest};
-use super::{Kernel, Place};
+use super::tile::Along;
+use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Stack, assume_written};
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
@@ -24,8 +25,9 @@ pub fn suits<T: Element>(axis: Axis) -> bool {
     axis.inner() < T::Compute::LANES && axis.len() <= longest::<T>() && axis.len() * axis.inner() <= LARGEST
 }
 
-/// softmax of each row of a tensor that [`suits`].
+/// An operator on each row of a tensor that [`suits`].
 pub struct SlicesKernel<'a, T> {
+    pub along: Along,
     pub place: Place<'a, T>,
     pub axis: Axis,
 }
@@ -33,7 +35,7 @@ pub struct SlicesKernel<'a, T> {
 impl<T: Element> Kernel<T> for SlicesKernel<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { mut place, axis } = self;
+        let Self { along, mut place, axis } = self;
         let (len, inner) = (axis.len(), axis.inner());
         let slice = len * inner;
         let at_once = Room::capacity::<T>() / slice;
@@ -47,11 +49,22 @@ impl<T: Element> Kernel<T> for SlicesKernel<'_, T> {
             #[allow(unsafe_code)]
             // SAFETY: the room is whole slices, and `transpose` has stored every element of each.
             let x = unsafe { assume_written(room) };
-            lanes.call(ShortRows {
-                place: &mut Place::InPlace(&mut *x),
-                rows: Rows::new(slices * inner, len),
-            });
-            transpose(x, &mut place.output()[part], inner, len);
+            let rows = Rows::new(slices * inner, len);
+            match along {
+                Along::Softmax => lanes.call(ShortRows {
+                    place: &mut Place::InPlace(&mut *x),
+                    rows,
+                }),
+                Along::LogSoftmax => lanes.call(LogSoftmax(&mut Buffers::in_place(&mut *x, rows))),
+                Along::LogSumExp => lanes.call(LogSumExp {
+                    x: &*x,
+                    out: &mut place.output()[first * inner..][..slices * inner],
+                    rows: rows.into(),
+                }),
+            }
+            if !matches!(along, Along::LogSumExp) {
+                transpose(x, &mut place.output()[part], inner, len);
+            }
             first += slices;
         }
     }

@@ -147,13 +147,23 @@ impl<T: Element> Kernel<T> for FindSum<'_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let shift = guess(self.x, L::FUSED);
         let exps = exp_sum::<T, T, L, false, false>(lanes, Read(self.x), &shift);
-        if accepts(&exps) {
-            *self.found = Some((shift, exps.sum));
-        } else if let Some(shift) = shift_of_max(lanes, self.x) {
-            let exps = exp_sum::<T, T, L, true, true>(lanes, Read(self.x), &shift);
-            *self.found = (!exps.sum.is_nan()).then_some((shift, exps.sum));
-        }
+        *self.found = if accepts(&exps) {
+            Some((shift, exps.sum))
+        } else {
+            sum_by_maximum(lanes, self.x)
+        };
     }
+}
+
+/// The three-pass form: [`sum`] of a row whose guess failed.
+#[inline(always)]
+pub fn sum_by_maximum<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+) -> Option<(Shift<T::Compute>, SumOf<T>)> {
+    let shift = shift_of_max(lanes, x)?;
+    let exps = exp_sum::<T, T, L, true, true>(lanes, Read(x), &shift);
+    (!exps.sum.is_nan()).then_some((shift, exps.sum))
 }
 
 /// Stores e of the row `x` in `e` and returns what it is divided by, or `None` like [`sum`].

@@ -3,6 +3,7 @@
 pub mod exp;
 #[cfg(feature = "half")]
 pub mod half;
+pub mod log;
 pub mod tanh;
 
 /// `a · b + c` with one rounding, on every CPU: the instruction of architectures that always have one and that `libm` does

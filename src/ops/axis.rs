@@ -195,8 +195,8 @@ impl Isa {
 fn run<T: Element>(isa: Isa, along: Along, place: Place<'_, T>, axis: Axis) {
     if columns::suits::<T>(axis) {
         T::columns(isa, ColumnsKernel { along, place, axis });
-    } else if matches!(along, Along::Softmax) && slices::suits::<T>(axis) {
-        T::slices(isa, SlicesKernel { place, axis });
+    } else if slices::suits::<T>(axis) {
+        T::slices(isa, SlicesKernel { along, place, axis });
     } else {
         T::axis(isa, AxisKernel { along, place, axis });
     }

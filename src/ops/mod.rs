@@ -22,7 +22,7 @@ use crate::kernel::argmax::ArgMax;
 use crate::kernel::exp::Exp;
 use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
 use crate::kernel::row::block;
-use crate::kernel::short_rows::Single;
+use crate::kernel::short_rows::{Single, SingleLog, SingleLogSumExp};
 use crate::kernel::softmax::{OneRow, Softmax};
 use crate::kernel::top_k::{Steps, TopK};
 use crate::kernel::{Buffers, Place};
@@ -199,8 +199,30 @@ pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Res
 /// ```
 #[inline]
 pub fn log_softmax_in_place<T: Element>(x: &mut [T]) {
-    let rows = Rows::new(1, x.len());
-    T::log_softmax(Isa::detect(), LogSoftmax(Buffers::in_place(x, rows)));
+    log_softmax_of_row(Isa::detect(), Place::InPlace(x));
+}
+
+/// One row, of any length, on an ISA that the CPU has.
+#[inline]
+fn log_softmax_of_row<T: Element>(isa: Isa, mut place: Place<'_, T>) {
+    let len = place.input().len();
+    if len > block::<T>() {
+        let rows = Rows::new(1, len).into();
+        T::log_softmax(isa, LogSoftmax(&mut Buffers { place, rows }));
+    } else if len > 0 {
+        T::log_softmax_single(isa, SingleLog(&mut place));
+    }
+}
+
+/// Rows that were checked, on an ISA that the CPU has.
+#[inline]
+fn log_softmax_of_rows<T: Element>(isa: Isa, place: Place<'_, T>, rows: Rows) {
+    if rows.rows() == 1 {
+        log_softmax_of_row(isa, place.part(0..rows.cols()));
+    } else if !rows.is_empty() {
+        let rows = rows.into();
+        T::log_softmax(isa, LogSoftmax(&mut Buffers { place, rows }));
+    }
 }
 
 /// [`log_softmax`] of each of many rows.
@@ -256,15 +278,16 @@ pub fn logsumexp<T: Element>(x: &[T]) -> T {
 #[inline]
 fn logsumexp_on<T: Element>(isa: Isa, x: &[T]) -> T {
     let mut out = [T::NAN];
-    let rows = Rows::new(1, x.len());
-    T::logsumexp(
-        isa,
-        LogSumExp {
-            x,
-            out: out.as_uninit(Inside),
-            rows: rows.into(),
-        },
-    );
+    let mut one = LogSumExp {
+        x,
+        out: out.as_uninit(Inside),
+        rows: Rows::new(1, x.len()).into(),
+    };
+    if x.len() > block::<T>() {
+        T::logsumexp(isa, one);
+    } else {
+        T::logsumexp_single(isa, SingleLogSumExp(&mut one));
+    }
     out[0]
 }
 
@@ -453,9 +476,9 @@ impl Isa {
     #[inline]
     pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
         let y = y.as_uninit(Inside);
-        let rows = same_length(x.len(), y.len())?;
+        same_length(x.len(), y.len())?;
         self.require()?;
-        T::log_softmax(self, LogSoftmax(Buffers::apart(x, y, rows)));
+        log_softmax_of_row(self, Place::Apart(x, y));
         Ok(())
     }
 
@@ -476,9 +499,7 @@ impl Isa {
     ) -> Result<(), Error> {
         let y = checked(x, y, rows)?;
         self.require()?;
-        if !rows.is_empty() {
-            T::log_softmax(self, LogSoftmax(Buffers::apart(x, y, rows)));
-        }
+        log_softmax_of_rows(self, Place::Apart(x, y), rows);
         Ok(())
     }
 
@@ -487,9 +508,7 @@ impl Isa {
     pub fn log_softmax_rows_in_place<T: Element>(self, x: &mut [T], rows: Rows) -> Result<(), Error> {
         rows.check_input(x.len())?;
         self.require()?;
-        if !rows.is_empty() {
-            T::log_softmax(self, LogSoftmax(Buffers::in_place(x, rows)));
-        }
+        log_softmax_of_rows(self, Place::InPlace(x), rows);
         Ok(())
     }
 

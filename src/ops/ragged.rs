@@ -139,7 +139,7 @@ impl Isa {
         let y = checked(x, y, offsets)?;
         self.require()?;
         let rows = Layout::Ragged(offsets);
-        T::log_softmax(self, LogSoftmax(Buffers::apart(x, y, rows)));
+        T::log_softmax(self, LogSoftmax(&mut Buffers::apart(x, y, rows)));
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl Isa {
         check_input(x, offsets)?;
         self.require()?;
         let rows = Layout::Ragged(offsets);
-        T::log_softmax(self, LogSoftmax(Buffers::in_place(x, rows)));
+        T::log_softmax(self, LogSoftmax(&mut Buffers::in_place(x, rows)));
         Ok(())
     }
 

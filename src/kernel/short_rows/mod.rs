@@ -3,12 +3,14 @@
 //! The exps of a batch (`batches.rs`) stay in stack scratch in whole vectors, so that no partial store is ever reloaded, and
 //! the sums, divisions and thresholds of its rows are computed side by side. Each of these is a chain of operations that
 //! wait for one another; so a batch is looked at one batch before its exps, and divided one batch after them. Rows of up
-//! to 16 (8) elements share a vector, two (four) to each (`packed.rs`). One row alone stays in registers (`single.rs`).
+//! to 16 (8) elements share a vector, two (four) to each (`packed.rs`). One row alone stays in registers (`single.rs`). What
+//! else needs the sums of short rows has them, and their logarithms, from `logs.rs`.
 //!
 //! The bits are those of the row path: the same exp, the same order of additions. Where multiply-add is fused, any
 //! accepted shift gives them, so that a batch has one, the guess of its first row.
 
 mod batches;
+mod logs;
 mod packed;
 mod pass;
 mod single;
@@ -61,6 +63,17 @@ pub const ROOM: usize = BATCH.next_multiple_of(EIGHT);
 /// The exps of a batch, and of the one before it. A vector has 128 bytes.
 type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
 
+impl Rows {
+    /// As they lie at a place: in place, results have the stride of the input.
+    #[inline(always)]
+    fn for_place<T>(self, place: &Place<'_, T>) -> Self {
+        match place {
+            Place::Apart(..) => self,
+            Place::InPlace(_) => self.with_y_stride(self.x_stride()),
+        }
+    }
+}
+
 /// Softmax of every row, each of 1 to `longest` elements: a function of its own.
 pub struct ShortRows<'p, 'a, T> {
     pub place: &'p mut Place<'a, T>,
@@ -73,10 +86,7 @@ impl<T: Element> Kernel<T> for ShortRows<'_, '_, T> {
         let Self { place, rows } = self;
         debug_assert!(rows.cols() <= longest::<T>(), "{} columns", rows.cols());
         let (count, width) = (rows.rows(), T::Compute::LANES);
-        let rows = match place {
-            Place::Apart(..) => rows,
-            Place::InPlace(_) => rows.with_y_stride(rows.x_stride()),
-        };
+        let rows = rows.for_place(place);
         let mut start = 0;
         while start < count {
             let mut end = count;

@@ -5,11 +5,15 @@
 
 use super::pass::Pass;
 use crate::element::{Element, Float, Sum};
-use crate::kernel::passes::{Quotient, fold_block, load, store};
+use crate::kernel::log_softmax::{LogSumExp, joined, log, log_of, special, subtract};
+use crate::kernel::passes::{Quotient, V, fold_block, load, store};
 use crate::kernel::row::LONGEST_BLOCK;
-use crate::kernel::softmax::{TotalOf, fill, guess, quotients, sum_storing, sum_under_maximum};
+use crate::kernel::softmax::{
+    SumOf, TotalOf, fill, guess, quotients, sum, sum_by_maximum, sum_storing, sum_under_maximum,
+};
 use crate::kernel::{Kernel, Place};
 use crate::lanes::Memory;
+use crate::math::exp::Shift;
 use core::mem::MaybeUninit;
 
 /// Softmax of one row of at most a block, in registers: a call on so short a row is mostly overhead and waiting, so that
@@ -73,6 +77,141 @@ fn in_registers<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(l
         } else {
             store(lanes, y, v);
         }
+    }
+}
+
+/// log_softmax of one row of at most a block, in registers: see [`Single`].
+pub struct SingleLog<'p, 'a, T>(pub &'p mut Place<'a, T>);
+
+impl<T: Element> Kernel<T> for SingleLog<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let place = self.0;
+        match if L::COMPACT {
+            0
+        } else {
+            place.input().len().div_ceil(T::Compute::LANES)
+        } {
+            1 => log_softmax_of::<T, L, 1>(lanes, place),
+            2 => log_softmax_of::<T, L, 2>(lanes, place),
+            3 => log_softmax_of::<T, L, 3>(lanes, place),
+            4 => log_softmax_of::<T, L, 4>(lanes, place),
+            _ => lanes.call(OtherLogSoftmax(place)),
+        }
+    }
+}
+
+/// logsumexp of the first row, of at most a block, in registers.
+pub struct SingleLogSumExp<'p, 'a, T>(pub &'p mut LogSumExp<'a, T>);
+
+impl<T: Element> Kernel<T> for SingleLogSumExp<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let one = self.0;
+        let (x, zero) = (one.rows.input(one.x, 0), lanes.splat(T::Compute::ZERO));
+        let log = match if L::COMPACT {
+            0
+        } else {
+            x.len().div_ceil(T::Compute::LANES)
+        } {
+            1 => log_of_vectors::<T, L, 1>(lanes, x, &mut [zero; 1]),
+            2 => log_of_vectors::<T, L, 2>(lanes, x, &mut [zero; 2]),
+            3 => log_of_vectors::<T, L, 3>(lanes, x, &mut [zero; 3]),
+            4 => log_of_vectors::<T, L, 4>(lanes, x, &mut [zero; 4]),
+            _ => None,
+        };
+        match log {
+            Some(log) => _ = one.out[0].write(joined(log)),
+            None => lanes.call(OtherLogSumExp(one)),
+        }
+    }
+}
+
+/// ln Σ e^x of a row of `N` vectors `v`, the last of which may lack lanes, as offset, high and low if the guess is accepted.
+#[inline(always)]
+fn log_of_vectors<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(
+    lanes: L,
+    x: &[T],
+    v: &mut [V<T, L>; N],
+) -> Option<[T::Compute; 3]> {
+    // The guess from the row itself: it shows in the last bits of the logarithm.
+    let shift = guess(x, L::FUSED);
+    let (splat, mut pass) = (shift.splat(lanes), Pass::new(lanes));
+    let zero = lanes.splat(T::Compute::ZERO);
+    let mut halves = [lanes.fold(zero); N];
+    for j in 0..N {
+        let at = j * T::Compute::LANES;
+        v[j] = if j + 1 < N {
+            Memory::<T>::load(lanes, &x[at..])
+        } else {
+            load::<T, L>(lanes, &x[at..], -T::Compute::INFINITY)
+        };
+        let mut e = pass.exp(&splat, v[j]);
+        if j + 1 == N {
+            e = lanes.keep_first(e, x.len() - at);
+        }
+        halves[j] = lanes.fold(e);
+    }
+    let sum = lanes.acc_sum(lanes.acc_of(fold_block::<T, L, N>(lanes, halves)));
+    let accepted = pass.fits() & sum.in_range();
+    accepted.then_some(log(&shift, sum))
+}
+
+/// log_softmax of one row of `N` vectors.
+#[inline(always)]
+fn log_softmax_of<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(lanes: L, place: &mut Place<'_, T>) {
+    let mut v = [lanes.splat(T::Compute::ZERO); N];
+    let Some(log) = log_of_vectors(lanes, place.input(), &mut v) else {
+        return lanes.call(OtherLogSoftmax(place));
+    };
+    let log = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
+    let y = place.output();
+    for j in 0..N {
+        let (y, v) = (&mut y[j * T::Compute::LANES..], log_of(lanes, v[j], log));
+        if j + 1 < N {
+            lanes.store(y, v);
+        } else {
+            store(lanes, y, v);
+        }
+    }
+}
+
+/// The shift and the sum of a row that is not in registers, or whose guess failed there.
+#[inline(always)]
+fn sum_of<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> Option<(Shift<T::Compute>, SumOf<T>)> {
+    if L::COMPACT {
+        sum(lanes, x)
+    } else {
+        sum_by_maximum(lanes, x)
+    }
+}
+
+/// log_softmax of one row by its [`sum_of`].
+struct OtherLogSoftmax<'p, 'a, T>(&'p mut Place<'a, T>);
+
+impl<T: Element> Kernel<T> for OtherLogSoftmax<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let mut place = self.0.reborrow();
+        match sum_of(lanes, place.input()) {
+            Some((shift, sum)) => subtract(lanes, place, log(&shift, sum)),
+            None => fill(place.output(), T::NAN),
+        }
+    }
+}
+
+/// The same of logsumexp.
+struct OtherLogSumExp<'p, 'a, T>(&'p mut LogSumExp<'a, T>);
+
+impl<T: Element> Kernel<T> for OtherLogSumExp<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let LogSumExp { x, out, rows } = self.0;
+        let x = rows.input(x, 0);
+        out[0].write(match sum_of(lanes, x) {
+            Some((shift, sum)) => joined(log(&shift, sum)),
+            None => special(x),
+        });
     }
 }
 

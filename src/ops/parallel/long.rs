@@ -11,6 +11,7 @@ use crate::kernel::cross_entropy::{CrossEntropy, Known, Part, Terms};
 use crate::kernel::log_softmax::log;
 use crate::kernel::passes::{Exps, SEGMENT};
 use crate::kernel::segments::Segment;
+use crate::kernel::short_rows::with_log;
 use crate::kernel::softmax::{SumOf, TotalOf, accepts, fill, guess, shift_at};
 use crate::kernel::{Buffers, Place};
 use crate::math::exp::Shift;
@@ -166,7 +167,7 @@ pub fn long_loss<T: Element>(isa: Isa, memory: Memory<'_, T>, rows: Rows, terms:
     };
     let (_, (loss, dx)) = memory;
     let t = label as usize;
-    let known = Known::new(found, t, x.len(), terms);
+    let known = Known::new(with_log::<T>(found), t, x.len(), terms);
     let mut smoothed = SumOf::<T>::ZERO;
     if dx.is_some() || known.is_smoothed() {
         let row = (Input(x, 1), (First(0), dx.map(|dx| Results(&mut dx.0[..x.len()], 1))));

@@ -138,7 +138,7 @@ fn log_softmax<T: Element>(place: Place<'_, T>, offsets: &[usize]) {
         if is_long(Rows::new(rows.rows(), place.input().len())) {
             long_log_softmax(isa, place);
         } else {
-            T::log_softmax(isa, LogSoftmax(Buffers { place, rows }));
+            T::log_softmax(isa, LogSoftmax(&mut Buffers { place, rows }));
         }
     });
 }
