@@ -512,7 +512,8 @@ impl Sum<f64> for DoubleDouble {
 
 /// A place for results of type `T`: a slice or array of `T` or of `MaybeUninit<T>`, or a `Vec<T>`.
 ///
-/// Every element is written before a call returns `Ok`; nothing is written before it returns an error. Sealed.
+/// Every place of a result is written before a call returns `Ok`; what is longer, or lies between rows, stays as it was.
+/// Nothing is written before a call returns an error. Sealed.
 pub trait Output<T>: sealed_output::Sealed {
     #[doc(hidden)]
     fn as_uninit(&mut self, inside: Inside) -> &mut [MaybeUninit<T>];

@@ -179,7 +179,8 @@ pub trait Lanes<F: Float>: Copy {
         }
         logs
     }
-    /// The same tree over each of the first eight of `P` equal parts of each of `v`, as if lanes that a part lacks were 0.
+    /// The tree of [`acc_sum`](Self::acc_sum) over each of the first eight of `P` equal parts of each of `v`, as if lanes that
+    /// a part lacks were 0.
     fn sum_groups<const P: usize>(self, v: &[Self::V]) -> [F::Sum; 8];
 }
 

@@ -1,10 +1,11 @@
 //! Cross-entropy by PyTorch's rules: the loss and its gradient against double-double, finite differences, special rows.
 
 use crate::common::dd::Dd;
-use crate::common::element::{TestElement, bits};
+use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::inputs::{self, DISTRIBUTIONS};
 use crate::common::oracle::Oracle;
 use crate::common::{for_each_isa, isas, thinned};
+use crate::contract::cases;
 use crate::errors::{SHAPE, check_message, untouched};
 use rand::RngExt;
 use softmax::{CrossEntropy, Error, Isa, Reduction, Rows, cross_entropy};
@@ -285,6 +286,71 @@ fn strides_and_padding() {
             "{isa}"
         );
     });
+}
+
+/// Many rows of every kind, special ones and ignored ones among them, have the bits of each alone.
+#[test]
+fn many_rows_like_each_alone() {
+    for_each_element!(check_rows_alone);
+}
+
+fn check_rows_alone<T: TestElement>() {
+    let specials = cases::<T>();
+    let shapes = [1, 2, 3, 8, 16, 17, 33].into_iter().flat_map(|rows| {
+        let widths = [1, 2, 7, 8, 9, 10, 16, 17, 32, 33, 64, 100, 128, 200, 256, 257, 300];
+        widths.map(|cols| (rows, cols))
+    });
+    for (i, (rows, cols)) in thinned(shapes).enumerate() {
+        let Case { mut x, labels, .. } = case::<T>(i % DISTRIBUTIONS.len(), rows, cols, -100, i as u64);
+        for r in 0..rows {
+            let row = &mut x[r * cols..][..cols];
+            if r % 3 == 1 {
+                row.copy_from_slice(&DISTRIBUTIONS[(i + r) % DISTRIBUTIONS.len()].row::<T>(cols, r as u64));
+            }
+            if r % 7 == 5 {
+                (specials[(i + r) % specials.len()].put)(row, r % cols);
+            }
+        }
+        for_each_isa(|isa| {
+            for label_smoothing in [0.0, 0.1] {
+                let params = CrossEntropy {
+                    reduction: Reduction::None,
+                    label_smoothing,
+                    ..CrossEntropy::default()
+                };
+                let (loss, dx) = losses(isa, &x, &labels, cols, &params);
+                for r in 0..rows {
+                    let at = r * cols..(r + 1) * cols;
+                    let (alone, dx_alone) = losses(isa, &x[at.clone()], &labels[r..=r], cols, &params);
+                    let what = format!("{isa}, row {r} of {rows}x{cols}, smoothing {label_smoothing}");
+                    assert_eq!(bits(&loss[r..=r]), bits(&alone), "{what}: loss");
+                    assert_eq!(bits(&dx[at]), bits(&dx_alone), "{what}: gradient");
+                }
+            }
+        });
+    }
+}
+
+/// The losses of contiguous rows, and their gradients.
+fn losses<T: TestElement>(
+    isa: Isa,
+    x: &[T],
+    labels: &[i64],
+    cols: usize,
+    params: &CrossEntropy,
+) -> (Vec<T::Compute>, Vec<T>) {
+    let mut loss = vec![T::Compute::canary(); labels.len()];
+    let mut dx = vec![T::canary(); x.len()];
+    isa.cross_entropy(
+        x,
+        labels,
+        &mut loss,
+        Some(&mut dx),
+        Rows::new(labels.len(), cols),
+        params,
+    )
+    .expect("the slices hold the rows");
+    (loss, dx)
 }
 
 #[test]

@@ -39,8 +39,9 @@ HOT_NO_FMA = 16
 # whatever the order of the source.
 MAX_SPILLS = {"avx512": 0, "neon": 11}
 
-# Loops of their own limit: the gradient of cross_entropy keeps logits, labels and weights beside the exp.
-SPILLS_OF = [(r"kernel::cross_entropy::", 1)]
+# Loops of their own limit: the gradient of cross_entropy keeps logits, labels and weights beside the exp; log_softmax of
+# one short row keeps its elements; the sums of short rows have a shift for each.
+SPILLS_OF = [(r"kernel::cross_entropy::", 1), (r"kernel::short_rows::(single::SingleLog|logs::Find)<", 1)]
 
 # Instructions to an exp (one register of them) in a loop over whole blocks of f32, at most, and the registers of a
 # block of 128.
@@ -49,7 +50,7 @@ BLOCK = {"avx512": 8, "avx2": 16, "neon": 32}
 
 # Kernels whose loops hold more than exps: what makes logits of scores; rows of a few elements, which are loaded and stored
 # one by one and divided in the same loop.
-MORE_THAN_EXP = re.compile(r"kernel::masked::|kernel::short_rows::ShortRows<")
+MORE_THAN_EXP = re.compile(r"kernel::masked::|kernel::short_rows::(ShortRows|logs::Find)<")
 
 # What a loop around hot loops may call: (regular expression on the caller, on the callee, reason).
 ALLOWED = [
@@ -65,7 +66,7 @@ ALLOWED = [
         r"",
         r"arch::\w+::enter"
         r"|^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite"
-        r"|Lowered|StoreOver|ShortRows|Find|ShortLogSoftmax|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
+        r"|Lowered|StoreOver|ShortRows|Find|FindByMaximum|Redo|ShortLogSoftmax|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),

@@ -145,11 +145,13 @@ impl<T: Element, const ADDED: bool> Source<T> for ShortMasked<'_, '_, T, ADDED> 
                 || ends.next(),
             ),
             (Layout::Strided(rows), None) if call.mask.sees_all() => alike(spots, rows, !apart, first, rows.rows()),
-            _ => one_by_one(
-                spots,
-                #[inline(always)]
-                |i| self.0.spot(first + i),
-            ),
+            _ => {
+                return one_by_one(
+                    spots,
+                    #[inline(always)]
+                    |i| self.0.spot(first + i),
+                );
+            }
         };
         if let (true, Steps::Add((_, masks))) = (ADDED, call.steps) {
             for (i, spot) in spots.iter_mut().enumerate().take(extent.count) {

@@ -157,13 +157,36 @@ impl<T: Element> Kernel<T> for FindSum<'_, T> {
 
 /// The three-pass form: [`sum`] of a row whose guess failed.
 #[inline(always)]
-pub fn sum_by_maximum<T: Element, L: Memory<T> + Memory<T::Compute>>(
+fn sum_by_maximum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &[T],
 ) -> Option<(Shift<T::Compute>, SumOf<T>)> {
     let shift = shift_of_max(lanes, x)?;
     let exps = exp_sum::<T, T, L, true, true>(lanes, Read(x), &shift);
     (!exps.sum.is_nan()).then_some((shift, exps.sum))
+}
+
+/// [`sum`] of a row whose guess failed, as a function of its own.
+#[inline(always)]
+pub fn sum_after_guess<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+) -> Option<(Shift<T::Compute>, SumOf<T>)> {
+    let mut found = None;
+    lanes.call(FindByMaximum { x, found: &mut found });
+    found
+}
+
+struct FindByMaximum<'a, T: Element> {
+    x: &'a [T],
+    found: &'a mut Option<(Shift<T::Compute>, SumOf<T>)>,
+}
+
+impl<T: Element> Kernel<T> for FindByMaximum<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        *self.found = sum_by_maximum(lanes, self.x);
+    }
 }
 
 /// Stores e of the row `x` in `e` and returns what it is divided by, or `None` like [`sum`].

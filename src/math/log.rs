@@ -1,8 +1,13 @@
 //! The natural logarithm of the sum of a row.
 
-/// ln of a positive normal number, below 1 ULP: the steps and the constants of `e_log.c` of FreeBSD's msun, which `libm`
-/// has too, without what other numbers need. No branch and no fused operation, so that the logarithms of many rows are
-/// computed side by side, with the same bits everywhere.
+// The method and the constants are those of e_log.c of FDLIBM:
+// Copyright (C) 1993 by Sun Microsystems, Inc. All rights reserved.
+// Developed at SunSoft, a Sun Microsystems, Inc. business. Permission to use, copy, modify, and distribute this software is
+// freely granted, provided that this notice is preserved.
+
+/// ln of a positive normal number, below 1 ULP: the steps and the constants of `libm::log`, without what other numbers
+/// need. No branch and no fused operation, so that the logarithms of many rows are computed side by side, with the same
+/// bits everywhere.
 ///
 /// x = 2^k·(1 + f), √2/2 ≤ 1 + f < √2, and with s = f/(2 + f)
 ///

@@ -278,17 +278,21 @@ pub fn logsumexp<T: Element>(x: &[T]) -> T {
 #[inline]
 fn logsumexp_on<T: Element>(isa: Isa, x: &[T]) -> T {
     let mut out = [T::NAN];
-    let mut one = LogSumExp {
-        x,
-        out: out.as_uninit(Inside),
-        rows: Rows::new(1, x.len()).into(),
-    };
-    if x.len() > block::<T>() {
-        T::logsumexp(isa, one);
-    } else {
-        T::logsumexp_single(isa, SingleLogSumExp(&mut one));
-    }
+    logsumexp_of_rows(isa, x, out.as_uninit(Inside), Rows::new(1, x.len()));
     out[0]
+}
+
+/// Rows that were checked, on an ISA that the CPU has.
+#[inline]
+fn logsumexp_of_rows<T: Element>(isa: Isa, x: &[T], out: &mut [MaybeUninit<T>], rows: Rows) {
+    let is_single = rows.rows() == 1 && rows.cols() <= block::<T>();
+    let rows = rows.into();
+    let mut kernel = LogSumExp { x, out, rows };
+    if is_single {
+        T::logsumexp_single(isa, SingleLogSumExp(&mut kernel));
+    } else {
+        T::logsumexp(isa, kernel);
+    }
 }
 
 /// [`logsumexp`] of each of many rows: row `r` to `out[r]`, −∞ for each where `cols` is 0.
@@ -312,7 +316,7 @@ pub fn logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, r
 ///
 /// # Numerical contract
 /// f32: at most 1 ULP over every f32 (0.892 found, exhaustively; `Portable`: [`Isa::exp_max_ulp`]). f64: at most 1 ULP.
-/// Results below 2^−126 (f64: 2^−1022) are 0, overflow is +∞, NaN stays NaN.
+/// Results below 2^−126 (f64: 2^−1022) are 0, overflow is +∞; of a NaN, some NaN.
 ///
 /// # Errors
 /// [`Error::Length`] if the lengths differ; nothing is written then.
@@ -374,7 +378,7 @@ pub fn argmax_rows<T: Element, I: Output<usize> + ?Sized>(x: &[T], index: &mut I
 }
 
 /// The k most probable classes of one row and their probabilities, best first, without writing the row:
-/// k = `index.len()` = `prob.len()`, which may be uninitialised.
+/// k = `index.len()` = `prob.len()`. Neither need be initialised.
 ///
 /// By logit, ties by lowest index; the probabilities are those of [`softmax`], bit for bit (f16, bf16: before they are
 /// rounded to the type). A row with NaN, +∞, or nothing but −∞ gives NaN probabilities; its first NaN stands first.
@@ -405,7 +409,7 @@ where
 /// [`top_k`] of each of many rows: row `r` to `index[r·k..][..k]` and `prob[r·k..][..k]`.
 ///
 /// # Errors
-/// As [`softmax_rows`], [`Error::TopK`] if k > cols; `index` and `prob` need rows·k elements.
+/// As [`softmax_rows`], [`Error::TopK`] if k > cols; `index` and `prob`, initialised or not, need rows·k elements.
 ///
 /// ```
 /// use softmax::{Rows, top_k_rows};
@@ -535,14 +539,7 @@ impl Isa {
         if rows.cols() == 0 {
             crate::kernel::softmax::fill(out, T::NEG_INFINITY);
         } else {
-            T::logsumexp(
-                self,
-                LogSumExp {
-                    x,
-                    out,
-                    rows: rows.into(),
-                },
-            );
+            logsumexp_of_rows(self, x, out, rows);
         }
         Ok(())
     }

@@ -9,16 +9,16 @@
 use super::packed::{Packing, subtract_packed};
 use super::pass::{Pass, ROUND};
 use super::{EIGHT, FEWEST, VECTORS, longest};
+use crate::arch::memory::Stack;
 use crate::element::{Element, Float, Sum};
 use crate::kernel::log_softmax::log_of;
 use crate::kernel::passes::{load, store};
-use crate::kernel::softmax::{SumOf, fill, guess, sum, sum_by_maximum};
+use crate::kernel::softmax::{SumOf, fill, guess, sum, sum_after_guess};
 use crate::kernel::{Buffers, Kernel, Place};
 use crate::lanes::{Memory, WIDEST};
 use crate::layout::Layout;
 use crate::math::exp::Shift;
 use crate::rows::Rows;
-use core::mem::MaybeUninit;
 
 /// Rows at a time, at most.
 pub const AT_ONCE: usize = 16;
@@ -67,7 +67,8 @@ impl<T: Element> LogSums<T> {
     /// Whether rows from `first` on, which exists, are worth it.
     #[inline(always)]
     pub fn are_worth(rows: &Layout<'_>, first: usize) -> bool {
-        rows.rows() - first >= FEWEST && rows.len(first) <= longest::<T>()
+        let second = (first + 1).min(rows.rows() - 1);
+        rows.rows() - first >= FEWEST && rows.len(first).max(rows.len(second)) <= longest::<T>()
     }
 
     /// Becomes those of some rows from `first` on, which are worth it.
@@ -101,16 +102,16 @@ impl<T: Element> LogSums<T> {
         }
         for i in 0..self.count.min(AT_ONCE) {
             match self.log(i) {
-                Some(log) => subtract(lanes, buffers.row(first + i), log),
+                Some(log) => subtract_short(lanes, buffers.row(first + i), log),
                 None => fill(buffers.output(first + i), T::NAN),
             }
         }
     }
 }
 
-/// log_softmax of one short row.
+/// log_softmax of one short row: without the pieces of a long one.
 #[inline(always)]
-fn subtract<T: Element, L: Memory<T>>(lanes: L, mut place: Place<'_, T>, log: [T::Compute; 3]) {
+fn subtract_short<T: Element, L: Memory<T>>(lanes: L, mut place: Place<'_, T>, log: [T::Compute; 3]) {
     let log = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
     let (n, len) = (T::Compute::LANES, place.input().len());
     let mut at = 0;
@@ -180,9 +181,14 @@ impl<T: Element> LogSums<T> {
             (self.shifts[i], self.sums[i]) = (guess::<T>(&[], L::FUSED), sums[i / EIGHT][i % EIGHT]);
         }
         if !accepted {
-            for i in 0..self.count {
-                self.set(i, sum(lanes, rows.input(x, first + i)));
-            }
+            let (known, rows) = (self, &Layout::Strided(*rows));
+            lanes.call(Redo {
+                known,
+                x,
+                rows,
+                first,
+                fits: false,
+            });
         }
     }
 
@@ -192,45 +198,75 @@ impl<T: Element> LogSums<T> {
     where
         L: Memory<T> + Memory<T::Compute>,
     {
-        let mut e = [MaybeUninit::uninit(); VECTORS * WIDEST];
+        let mut e = Stack::<{ VECTORS * 128 }>::new();
+        let e = e.as_elements();
         let mut pass = Pass::new(lanes);
-        let mut accs = [lanes.acc_zero(); AT_ONCE];
         (self.count, self.packed) = (0, 0);
         while self.count < AT_ONCE && first + self.count < rows.rows() && rows.len(first + self.count) <= longest::<T>()
         {
             let (i, x) = (self.count, rows.input(x, first + self.count));
             self.shifts[i] = guess(x, L::FUSED);
-            accs[i] = pass.row::<T, N>(
+            let acc = pass.row::<T, N>(
                 &self.shifts[i].splat(lanes),
                 x,
-                &mut e,
+                e,
                 #[inline(always)]
                 |_, x| x,
             );
+            self.sums[i] = lanes.acc_sum(acc);
             self.count += 1;
         }
-        let (groups, _) = accs.as_chunks();
-        for (sums, accs) in self.sums.chunks_exact_mut(EIGHT).zip(groups) {
-            sums.copy_from_slice(&lanes.acc_sums(accs));
-        }
         self.missing = [false; AT_ONCE];
+        let (mut accepted, fits) = (pass.fits(), pass.fits());
         for i in 0..self.count.min(AT_ONCE) {
-            let (fits, x) = (pass.fits(), rows.input(x, first + i));
-            if !fits {
-                // The exponent that did not fit may be that of another row.
-                self.set(i, sum(lanes, x));
-            } else if !self.sums[i].in_range() {
-                self.set(i, sum_by_maximum(lanes, x));
-            }
+            accepted &= self.sums[i].in_range();
+        }
+        if !accepted {
+            let known = self;
+            lanes.call(Redo {
+                known,
+                x,
+                rows,
+                first,
+                fits,
+            });
         }
     }
+}
 
-    /// What the row path found of the `i`-th row.
+/// The rows whose guess failed, by the row path: a function of its own.
+struct Redo<'a, T: Element> {
+    known: &'a mut LogSums<T>,
+    x: &'a [T],
+    rows: &'a Layout<'a>,
+    first: usize,
+    /// If not, any row may be the one whose exponent did not fit.
+    fits: bool,
+}
+
+impl<T: Element> Kernel<T> for Redo<'_, T> {
     #[inline(always)]
-    fn set(&mut self, i: usize, found: Option<(Shift<T::Compute>, SumOf<T>)>) {
-        match found {
-            Some(found) => (self.shifts[i], self.sums[i]) = found,
-            None => self.missing[i] = true,
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self {
+            known,
+            x,
+            rows,
+            first,
+            fits,
+        } = self;
+        for i in 0..known.count.min(AT_ONCE) {
+            let x = rows.input(x, first + i);
+            let found = if !fits {
+                sum(lanes, x)
+            } else if !known.sums[i].in_range() {
+                sum_after_guess(lanes, x)
+            } else {
+                continue;
+            };
+            match found {
+                Some(found) => (known.shifts[i], known.sums[i]) = found,
+                None => known.missing[i] = true,
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::kernel::log_softmax::{LogSumExp, joined, log, log_of, special, subtra
 use crate::kernel::passes::{Quotient, V, fold_block, load, store};
 use crate::kernel::row::LONGEST_BLOCK;
 use crate::kernel::softmax::{
-    SumOf, TotalOf, fill, guess, quotients, sum, sum_by_maximum, sum_storing, sum_under_maximum,
+    SumOf, TotalOf, fill, guess, quotients, sum, sum_after_guess, sum_storing, sum_under_maximum,
 };
 use crate::kernel::{Kernel, Place};
 use crate::lanes::Memory;
@@ -182,7 +182,7 @@ fn sum_of<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T]) -> O
     if L::COMPACT {
         sum(lanes, x)
     } else {
-        sum_by_maximum(lanes, x)
+        sum_after_guess(lanes, x)
     }
 }
 
