@@ -57,16 +57,16 @@ ALLOWED = [
     (r"kernel::cross_entropy::", r"^memset$", "the gradient of an ignored row, once per row"),
     (r"kernel::axis::", r"^memset$", "once per tile"),
     (
-        r"kernel::short_rows::batches::Batches",
+        r"kernel::short_rows::(batches::Batches|logs::Find)",
         r"^memset( or arch::avx2::FIRST)?$",
-        "the batches, zeroed once per call; and a row without a sum",
+        "the batches, zeroed once per call, or their sums, once per batch; and a row without a sum",
     ),
     (r"kernel::masked::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
     (
         r"",
         r"arch::\w+::enter"
         r"|^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite"
-        r"|Lowered|StoreOver|ShortRows|Find|FindByMaximum|Redo|ShortLogSoftmax|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
+        r"|Lowered|StoreOver|ShortRows|Find|FindByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),

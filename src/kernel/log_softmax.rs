@@ -4,7 +4,7 @@
 //! `((x − offset) − high) − low` rounds twice at the size of the result.
 
 use super::argmax::is_nan;
-use super::passes::map;
+use super::passes::{V, map};
 use super::row::{block, last_first};
 use super::short_rows::{LogSums, SingleLog};
 use super::softmax::{fill, sum};
@@ -31,29 +31,49 @@ pub fn log<F: Float>(shift: &Shift<F>, sum: F::Sum) -> [F; 3] {
     [shift.offset, high, low]
 }
 
-/// x − ln Σ as −max(0, (high − (x − offset)) + low): never positive, NaN kept, and 0 instead of a subnormal.
+/// x − ln Σ of an element x: see [`log_of_difference`].
 #[inline(always)]
 pub fn log_of<F: Float, L: Lanes<F>>(lanes: L, x: L::V, [offset, high, low]: [L::V; 3]) -> L::V {
-    let zero = lanes.splat(F::ZERO);
-    let y = lanes.max(zero, lanes.add(lanes.sub(high, lanes.sub(x, offset)), low));
-    lanes.sub(zero, lanes.zero_below(y, y, lanes.splat(F::SMALLEST)))
+    log_of_difference(lanes, lanes.sub(x, offset), [high, low])
+}
+
+/// The same from d = x − offset, as −max(0, (high − d) + low): never positive, NaN kept, and 0 instead of a subnormal.
+#[inline(always)]
+pub fn log_of_difference<F: Float, L: Lanes<F>>(lanes: L, d: L::V, [high, low]: [L::V; 2]) -> L::V {
+    let y = lanes.add(lanes.sub(high, d), low);
+    // What is negative is below, too.
+    lanes.sub(lanes.splat(F::ZERO), lanes.zero_below(y, y, lanes.splat(F::SMALLEST)))
 }
 
 /// The logarithms of a row.
 #[inline(always)]
 pub fn subtract<T: Element, L: Memory<T>>(lanes: L, place: Place<'_, T>, log: [T::Compute; 3]) {
-    let log = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
+    let [offset, high, low] = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
+    // Few rows have an offset.
+    if log[0] == T::Compute::ZERO {
+        backwards(
+            lanes,
+            place,
+            #[inline(always)]
+            |x| log_of_difference(lanes, x, [high, low]),
+        );
+    } else {
+        backwards(
+            lanes,
+            place,
+            #[inline(always)]
+            |x| log_of(lanes, x, [offset, high, low]),
+        );
+    }
+}
+
+/// `f` of each vector of a row, the last piece of it first.
+#[inline(always)]
+fn backwards<T: Element, L: Memory<T>>(lanes: L, place: Place<'_, T>, f: impl Fn(V<T, L>) -> V<T, L> + Copy) {
     last_first(
         place.cells(),
         #[inline(always)]
-        |_, row| {
-            map::<T, T, L>(
-                lanes,
-                row,
-                #[inline(always)]
-                |x| log_of(lanes, x, log),
-            )
-        },
+        |_, row| map::<T, T, L>(lanes, row, f),
     );
 }
 

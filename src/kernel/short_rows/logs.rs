@@ -11,7 +11,7 @@ use super::pass::{Pass, ROUND};
 use super::{EIGHT, FEWEST, VECTORS, longest};
 use crate::arch::memory::Stack;
 use crate::element::{Element, Float, Sum};
-use crate::kernel::log_softmax::log_of;
+use crate::kernel::log_softmax::{log_of_difference, subtract};
 use crate::kernel::passes::{load, store};
 use crate::kernel::softmax::{SumOf, fill, guess, sum, sum_after_guess};
 use crate::kernel::{Buffers, Kernel, Place};
@@ -109,16 +109,33 @@ impl<T: Element> LogSums<T> {
     }
 }
 
+/// log_softmax of one row, with an offset: a function of its own.
+struct Subtract<'a, T: Element>(Place<'a, T>, [T::Compute; 3]);
+
+impl<T: Element> Kernel<T> for Subtract<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        subtract(lanes, self.0, self.1);
+    }
+}
+
 /// log_softmax of one short row: without the pieces of a long one.
 #[inline(always)]
-fn subtract_short<T: Element, L: Memory<T>>(lanes: L, mut place: Place<'_, T>, log: [T::Compute; 3]) {
-    let log = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
+fn subtract_short<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    mut place: Place<'_, T>,
+    log: [T::Compute; 3],
+) {
+    if log[0] != T::Compute::ZERO {
+        return lanes.call(Subtract(place, log));
+    }
+    let log = [lanes.splat(log[1]), lanes.splat(log[2])];
     let (n, len) = (T::Compute::LANES, place.input().len());
     let mut at = 0;
     while at < len {
         let end = len.min(at + n);
-        let y = log_of(lanes, load(lanes, &place.input()[at..end], T::Compute::ZERO), log);
-        store(lanes, &mut place.output()[at..end], y);
+        let x = load(lanes, &place.input()[at..end], T::Compute::ZERO);
+        store(lanes, &mut place.output()[at..end], log_of_difference(lanes, x, log));
         at = end;
     }
 }
@@ -202,19 +219,22 @@ impl<T: Element> LogSums<T> {
         let e = e.as_elements();
         let mut pass = Pass::new(lanes);
         (self.count, self.packed) = (0, 0);
+        // The guesses first: in one step with the exps, fewer chains of operations would be under way at once.
         while self.count < AT_ONCE && first + self.count < rows.rows() && rows.len(first + self.count) <= longest::<T>()
         {
-            let (i, x) = (self.count, rows.input(x, first + self.count));
-            self.shifts[i] = guess(x, L::FUSED);
+            self.shifts[self.count] = guess(rows.input(x, first + self.count), L::FUSED);
+            self.count += 1;
+        }
+        let count = self.count.min(AT_ONCE);
+        for i in 0..count {
             let acc = pass.row::<T, N>(
                 &self.shifts[i].splat(lanes),
-                x,
+                rows.input(x, first + i),
                 e,
                 #[inline(always)]
                 |_, x| x,
             );
             self.sums[i] = lanes.acc_sum(acc);
-            self.count += 1;
         }
         self.missing = [false; AT_ONCE];
         let (mut accepted, fits) = (pass.fits(), pass.fits());

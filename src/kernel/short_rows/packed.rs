@@ -8,7 +8,7 @@ use super::logs::AT_ONCE;
 use super::pass::{Pass, Quotients, ROUND};
 use crate::element::{Element, Float, Sum};
 use crate::kernel::Place;
-use crate::kernel::log_softmax::log_of;
+use crate::kernel::log_softmax::log_of_difference;
 use crate::kernel::passes::V;
 use crate::kernel::softmax::{SumOf, guess};
 use crate::lanes::{Lanes, Memory, WIDEST};
@@ -94,7 +94,8 @@ pub fn packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
     rows.rows()
 }
 
-/// log_softmax of a round of rows from `start` on whose logarithms of the sums are known, high and low.
+/// log_softmax of a round of rows from `start` on whose logarithms of the sums are known, high and low: the guess was
+/// accepted, so that there is no offset.
 #[inline(always)]
 pub fn subtract_packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: usize>(
     lanes: L,
@@ -103,8 +104,7 @@ pub fn subtract_packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: u
     start: usize,
     logs: &[[T::Compute; AT_ONCE]; 2],
 ) {
-    let zero = lanes.splat(T::Compute::ZERO);
-    let mut v = [zero; ROUND];
+    let mut v = [lanes.splat(T::Compute::ZERO); ROUND];
     load_round::<T, L, P>(lanes, place.input(), &rows, start, &mut v);
     for i in 0..ROUND {
         let mut parts = [[T::Compute::ZERO; P]; 2];
@@ -112,7 +112,7 @@ pub fn subtract_packed<T: Element, L: Memory<T> + Memory<T::Compute>, const P: u
             part.copy_from_slice(&logs[i * P..][..P]);
         }
         let [high, low] = parts;
-        v[i] = log_of(lanes, v[i], [zero, lanes.splat_groups(high), lanes.splat_groups(low)]);
+        v[i] = log_of_difference(lanes, v[i], [lanes.splat_groups(high), lanes.splat_groups(low)]);
     }
     store_round::<T, L, P>(lanes, place, rows, start, &v);
 }

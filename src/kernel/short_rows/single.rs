@@ -5,7 +5,7 @@
 
 use super::pass::Pass;
 use crate::element::{Element, Float, Sum};
-use crate::kernel::log_softmax::{LogSumExp, joined, log, log_of, special, subtract};
+use crate::kernel::log_softmax::{LogSumExp, joined, log, log_of_difference, special, subtract};
 use crate::kernel::passes::{Quotient, V, fold_block, load, store};
 use crate::kernel::row::LONGEST_BLOCK;
 use crate::kernel::softmax::{
@@ -121,19 +121,20 @@ impl<T: Element> Kernel<T> for SingleLogSumExp<'_, '_, T> {
             _ => None,
         };
         match log {
-            Some(log) => _ = one.out[0].write(joined(log)),
+            Some((high, low)) => _ = one.out[0].write(joined([T::Compute::ZERO, high, low])),
             None => lanes.call(OtherLogSumExp(one)),
         }
     }
 }
 
-/// ln Σ e^x of a row of `N` vectors `v`, the last of which may lack lanes, as offset, high and low if the guess is accepted.
+/// N·ln 2 + ln S of a row of `N` vectors `v`, the last of which may lack lanes, high and low, if the guess is accepted: there
+/// is no offset then.
 #[inline(always)]
 fn log_of_vectors<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(
     lanes: L,
     x: &[T],
     v: &mut [V<T, L>; N],
-) -> Option<[T::Compute; 3]> {
+) -> Option<(T::Compute, T::Compute)> {
     // The guess from the row itself: it shows in the last bits of the logarithm.
     let shift = guess(x, L::FUSED);
     let (splat, mut pass) = (shift.splat(lanes), Pass::new(lanes));
@@ -154,7 +155,7 @@ fn log_of_vectors<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>
     }
     let sum = lanes.acc_sum(lanes.acc_of(fold_block::<T, L, N>(lanes, halves)));
     let accepted = pass.fits() & sum.in_range();
-    accepted.then_some(log(&shift, sum))
+    accepted.then_some(sum.log(shift.n))
 }
 
 /// log_softmax of one row of `N` vectors.
@@ -164,10 +165,10 @@ fn log_softmax_of<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>
     let Some(log) = log_of_vectors(lanes, place.input(), &mut v) else {
         return lanes.call(OtherLogSoftmax(place));
     };
-    let log = [lanes.splat(log[0]), lanes.splat(log[1]), lanes.splat(log[2])];
+    let log = [lanes.splat(log.0), lanes.splat(log.1)];
     let y = place.output();
     for j in 0..N {
-        let (y, v) = (&mut y[j * T::Compute::LANES..], log_of(lanes, v[j], log));
+        let (y, v) = (&mut y[j * T::Compute::LANES..], log_of_difference(lanes, v[j], log));
         if j + 1 < N {
             lanes.store(y, v);
         } else {
