@@ -531,21 +531,14 @@ impl<'a, T: Element> Mask<'a, T> {
     /// Where the columns of `cols` end that row `r` sees, and then each that follows, if the causal mask alone says so.
     #[inline(always)]
     pub(crate) fn causal_ends(&self, r: usize, cols: usize) -> Option<CausalEnds> {
+        let offset = self.causal?;
         let alone = self.window == 0 && self.lengths.is_none();
-        self.causal
-            .filter(
-                #[inline(always)]
-                |_| alone,
-            )
-            .map(
-                #[inline(always)]
-                |offset| CausalEnds {
-                    query: self.query(self.first + r),
-                    queries: self.queries,
-                    offset,
-                    cols,
-                },
-            )
+        alone.then_some(CausalEnds {
+            query: self.query(self.first + r),
+            queries: self.queries,
+            offset,
+            cols,
+        })
     }
 
     /// The additive mask of row `r`, from column `start` to `end`.

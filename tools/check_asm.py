@@ -40,8 +40,8 @@ HOT_NO_FMA = 16
 MAX_SPILLS = {"avx512": 0, "neon": 11}
 
 # Loops of their own limit: the gradient of cross_entropy keeps logits, labels and weights beside the exp; log_softmax of
-# one short row keeps its elements; the sums of short rows have a shift for each.
-SPILLS_OF = [(r"kernel::cross_entropy::", 1), (r"kernel::short_rows::(single::SingleLog|logs::Find)<", 1)]
+# one short row keeps its elements.
+SPILLS_OF = [(r"kernel::cross_entropy::", 1), (r"kernel::short_rows::single::SingleLog<", 1)]
 
 # Instructions to an exp (one register of them) in a loop over whole blocks of f32, at most, and the registers of a
 # block of 128.
@@ -57,9 +57,9 @@ ALLOWED = [
     (r"kernel::cross_entropy::", r"^memset$", "the gradient of an ignored row, once per row"),
     (r"kernel::axis::", r"^memset$", "once per tile"),
     (
-        r"kernel::short_rows::(batches::Batches|logs::Find)",
+        r"kernel::short_rows::batches::Batches",
         r"^memset( or arch::avx2::FIRST)?$",
-        "the batches, zeroed once per call, or their sums, once per batch; and a row without a sum",
+        "the batches, zeroed once per call; and a row without a sum",
     ),
     (r"kernel::masked::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
     (
