@@ -231,6 +231,12 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     fn prefetch_output(self, dst: &mut [MaybeUninit<T>]) {
         prefetch::<T, Self, false>(self, dst.as_ptr().cast(), tuning::PREFETCH_BYTES);
     }
+    /// Hints that what stands `bytes` behind `place` is soon read or written, or as far as [`prefetch`](Self::prefetch) looks
+    /// if that is less; it need not exist.
+    #[inline(always)]
+    fn prefetch_near(self, place: *const T, bytes: usize) {
+        prefetch::<T, Self, false>(self, place.cast(), bytes.min(tuning::PREFETCH_BYTES));
+    }
     /// Hints that the vector `ahead` elements behind `place` is read or written before long; it need not exist.
     #[inline(always)]
     fn prefetch_later(self, place: *const T, ahead: usize) {

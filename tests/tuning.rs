@@ -69,7 +69,12 @@ fn a_wrong_profile_is_refused() {
     wrong(
         "batch_rows = 8",
         "batch_rows = 32",
-        &["batch_rows 32 × short_row_vectors 8", "scratch_bytes 32768"],
+        &["batch_rows 32 × short_row_vectors 8", "8192 for small slices", "32768"],
+    );
+    wrong(
+        "scratch_bytes = 32768",
+        "scratch_bytes = 8192",
+        &["batch_rows 8 × short_row_vectors 8", "scratch_bytes 8192"],
     );
     wrong("prefer_avx512 = true", "prefer_avx512 = yes", &["not true or false"]);
     wrong("cpus = \"\"", "cpus = x", &["not a string"]);

@@ -66,7 +66,7 @@ ALLOWED = [
         r"",
         r"arch::\w+::enter"
         r"|^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite"
-        r"|Lowered|StoreOver|ShortRows|Find|FindByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
+        r"|Lowered|StoreOver|Overlapped|RowsAside|Stored|ShortRows|Find|FindByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),

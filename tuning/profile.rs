@@ -90,6 +90,12 @@ pub const KEYS: [Key; 11] = [
 /// Bytes of a vector of exps.
 const VECTOR_BYTES: u64 = 128;
 
+/// Stack that all scratch of a path may take.
+const PATH_BYTES: u64 = 32_768;
+
+/// Stack for the small slices of a tensor, whose rows are computed in batches.
+const SLICES_BYTES: u64 = 8192;
+
 /// A value of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -138,7 +144,13 @@ impl Profile {
             self.count("scratch_bytes"),
         );
         // The exps of one batch while the one before is divided.
-        if 2 * rows * vectors * VECTOR_BYTES > scratch {
+        let batches = 2 * rows * vectors * VECTOR_BYTES;
+        if batches > PATH_BYTES - SLICES_BYTES {
+            return Err(format!(
+                "twice batch_rows {rows} × short_row_vectors {vectors} × {VECTOR_BYTES} bytes and {SLICES_BYTES} for small slices do not fit the {PATH_BYTES} that a path may use"
+            ));
+        }
+        if batches > scratch {
             return Err(format!(
                 "twice batch_rows {rows} × short_row_vectors {vectors} × {VECTOR_BYTES} bytes do not fit scratch_bytes {scratch}"
             ));

@@ -70,14 +70,12 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 twice(lanes, &mut buffers, &call, r, log);
                 r += 1;
             } else {
-                r = stored(
-                    lanes,
-                    &mut buffers,
-                    &call,
-                    r,
-                    #[inline(always)]
-                    |r| r < rows && short.spot(r).is_none(),
-                );
+                let (buffers, start) = (&mut buffers, &mut r);
+                if buffers.output_holds_exps() {
+                    lanes.call(Stored::<_, false> { buffers, short, start });
+                } else {
+                    lanes.call(Stored::<_, true> { buffers, short, start });
+                }
             }
         }
     }
@@ -92,6 +90,12 @@ struct Short<'c, 'm, T: Element> {
 }
 
 impl<T: Element> Short<'_, '_, T> {
+    /// Whether row `r` is one of the call, but none of them.
+    #[inline(always)]
+    fn leaves(&self, r: usize) -> bool {
+        r < self.rows.rows() && self.spot(r).is_none()
+    }
+
     /// Where row `r` lies, if it is one of them.
     #[inline(always)]
     fn spot(&self, r: usize) -> Option<Spot> {
@@ -487,29 +491,46 @@ fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
     with_sink(lanes, exps, shift, logits.sink)
 }
 
-/// softmax of the rows from `start` on that are `wanted`, until one is not: which that is. Their exps are kept in the
-/// output or in scratch. Where two rows fit the L1 cache, or the scratch, a row is divided after the next is summed, so
-/// that no division waits for the end of a sum.
+/// softmax of the rows from `start` on, until one is short: which that is. Their exps are kept in the output or, `ASIDE`, in
+/// scratch. Where two rows fit the L1 cache, or that, a row is divided after the next is summed, so that no division waits
+/// for the end of a sum. A function of its own: so is its stack.
+struct Stored<'s, 'c, 'a, 'm, T: Element, const ASIDE: bool> {
+    buffers: &'s mut Buffers<'a, T>,
+    short: Short<'c, 'm, T>,
+    start: &'s mut usize,
+}
+
+impl<T: Element, const ASIDE: bool> Kernel<T> for Stored<'_, '_, '_, '_, T, ASIDE> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, short, start } = self;
+        if ASIDE {
+            stored(lanes, buffers, short, start, Scratch::new().as_elements());
+        } else {
+            stored(lanes, buffers, short, start, &mut []);
+        }
+    }
+}
+
+/// [`Stored`] with room `aside`, or none.
 #[inline(always)]
 fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     buffers: &mut Buffers<'_, T>,
-    call: &Call<'_, T>,
-    start: usize,
-    wanted: impl Fn(usize) -> bool,
-) -> usize {
-    let (cols, through_output) = (buffers.rows.len(start), buffers.output_holds_exps());
-    let mut scratch = Scratch::new();
-    let scratch = scratch.as_elements::<T::Compute>();
-    let half = scratch.len() / 2;
+    short: Short<'_, '_, T>,
+    start: &mut usize,
+    aside: &mut [MaybeUninit<T::Compute>],
+) {
+    let (call, cols) = (short.call, buffers.rows.len(*start));
+    let (through_output, half) = (aside.is_empty(), aside.len() / 2);
     let fits = if through_output { OVERLAPPED } else { half };
     let lag = usize::from(cols <= fits);
     // Of two rows in turn: where the visible places lie, and what became of the row.
     let mut places = [(0, 0); 2];
     let mut outcomes = [Outcome::none(Special::FullyMasked, L::FUSED); 2];
-    let (mut summed, mut divided) = (start, start);
+    let (mut summed, mut divided) = (*start, *start);
     loop {
-        let more = wanted(summed);
+        let more = short.leaves(summed);
         if more {
             let (r, turn) = (summed, summed % 2);
             let visible = call.mask.visible(r, cols);
@@ -526,7 +547,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
                 };
                 let e = match e {
                     Some(e) => e,
-                    None => &mut scratch[turn * lag * half..][..b - a],
+                    None => &mut aside[turn * lag * half..][..b - a],
                 };
                 sum(lanes, &logits, &x[a..b], Some(e), &mut outcomes[turn]);
             }
@@ -536,7 +557,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
         while divided < ready {
             let turn = divided % 2;
             let (a, b) = places[turn];
-            let next = (through_output && lag == 0 && wanted(summed)).then(
+            let next = (through_output && lag == 0 && short.leaves(summed)).then(
                 #[inline(always)]
                 || buffers.input(summed).as_ptr().wrapping_add(a).cast(),
             );
@@ -546,7 +567,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
                     let total = Total::new(*sum, outcomes[turn].large);
                     match T::as_compute(&mut y[a..b]) {
                         Some(e) if through_output => quotients_before(lanes, e, &total, next),
-                        _ => quotients(lanes, &mut scratch[turn * lag * half..][..b - a], &mut y[a..b], &total),
+                        _ => quotients(lanes, &mut aside[turn * lag * half..][..b - a], &mut y[a..b], &total),
                     }
                     fill(&mut y[..a], T::narrow(T::Compute::ZERO));
                     fill(&mut y[b..], T::narrow(T::Compute::ZERO));
@@ -556,7 +577,8 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
             divided += 1;
         }
         if !more {
-            return summed;
+            *start = summed;
+            return;
         }
     }
 }

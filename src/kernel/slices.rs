@@ -3,7 +3,7 @@
 //! Some slices at a time stand transposed in stack scratch, row after row, and are computed side by side.
 
 use super::log_softmax::{LogSoftmax, LogSumExp};
-use super::short_rows::{ShortRows, longest};
+use super::short_rows::{BothBatches, ShortRows, longest};
 use super::tile::Along;
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Stack, assume_written};
@@ -15,6 +15,8 @@ use core::mem::MaybeUninit;
 
 /// Room for the rows of some slices.
 type Room = Stack<8192>;
+// No path has more scratch than that; every profile was checked.
+const _: () = assert!(size_of::<Room>() + size_of::<BothBatches>() <= 32 * 1024);
 
 /// Elements of the largest slice: a larger one is a tile sooner than it is transposed twice.
 const LARGEST: usize = 160;

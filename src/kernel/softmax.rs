@@ -302,24 +302,8 @@ pub fn fill<T: Element>(y: &mut [MaybeUninit<T>], value: T) {
     }
 }
 
-/// One row, `x` and `y` of the same length, apart; `next` is where the row begins that follows.
-#[inline(always)]
-fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    x: &[T],
-    y: &mut [MaybeUninit<T>],
-    next: Option<*const T>,
-) {
-    // The type decides, so that only one of the two is compiled.
-    if T::IS_COMPUTE {
-        through_output(lanes, x, y, next)
-    } else {
-        through_scratch(lanes, x, y)
-    }
-}
-
-/// One row whose exps are kept in the output, or computed twice where the tuning profile takes the row for one beyond the
-/// caches: two reads and a streamed write are less traffic than a read, a write, and both again. The generic profile has no
+/// One row, `x` and `y` of the same length, apart; `next` is where the row begins that follows. The exps are kept in the
+/// output, or computed twice where the tuning profile takes the row for one beyond the caches: two reads and a streamed write are less traffic than a read, a write, and both again. The generic profile has no
 /// such rows: kept exps of which the CPU is told in advance take less time than two.
 #[inline(always)]
 fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(
@@ -340,13 +324,30 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(
 }
 
 /// Rows that are divided each after the next is summed and the one after that is guessed, so that no division waits for
-/// the end of its own sum, and no exp for its guess. Exps are kept in the output where it is apart and has their type,
-/// else aside.
+/// the end of its own sum, and no exp for its guess. Exps are kept `ASIDE`, or in the output, which is apart and has their
+/// type. A function of its own: so is its stack.
+struct Overlapped<'p, 'a, T, const ASIDE: bool>(&'p mut Buffers<'a, T>);
+
+impl<T: Element, const ASIDE: bool> Kernel<T> for Overlapped<'_, '_, T, ASIDE> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        if ASIDE {
+            overlapped(lanes, self.0, Scratch::new().as_elements());
+        } else {
+            overlapped(lanes, self.0, &mut []);
+        }
+    }
+}
+
+/// [`Overlapped`] with room for two rows `aside`, or none.
 #[inline(always)]
-fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, buffers: &mut Buffers<'_, T>, rows: usize) {
-    let apart = matches!(buffers.place, Place::Apart(..));
-    let mut scratch = Scratch::new();
-    let (mut now, mut before) = scratch.as_elements::<T::Compute>().split_at_mut(half_scratch::<T>());
+fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    buffers: &mut Buffers<'_, T>,
+    aside: &mut [MaybeUninit<T::Compute>],
+) {
+    let (rows, through_output) = (buffers.rows.rows(), aside.is_empty());
+    let (mut now, mut before) = aside.split_at_mut(aside.len() / 2);
     let mut shift = guess(buffers.input(0), L::FUSED);
     // Not copied from one row to the next: a copy reads more at once than was written, and waits for it.
     let mut totals = [None; 2];
@@ -370,7 +371,7 @@ fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, buffers: 
         if r > 0 {
             let y = buffers.output(r - 1);
             match (&totals[(r - 1) % 2], T::as_compute(y)) {
-                (Some(total), Some(e)) if apart => quotients_in_place(lanes, e, total),
+                (Some(total), Some(e)) if through_output => quotients_in_place(lanes, e, total),
                 (Some(total), _) => quotients(lanes, &mut before[..y.len()], y, total),
                 (None, _) => fill(y, T::NAN),
             }
@@ -431,10 +432,15 @@ pub fn quotients_before<F: Float, L: Memory<F>>(
     );
 }
 
-/// One row whose exps are kept aside if they fit there, else computed twice.
+/// One row whose exps are kept `aside` if they fit there, else computed twice.
 #[inline(always)]
-fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
-    if x.len() > Scratch::capacity::<T::Compute>() {
+fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    y: &mut [MaybeUninit<T>],
+    aside: &mut [MaybeUninit<T::Compute>],
+) {
+    let Some(e) = aside.get_mut(..x.len()) else {
         return match sum(lanes, x) {
             Some((shift, sum)) => lanes.call(Again {
                 place: Place::Apart(x, y),
@@ -443,9 +449,7 @@ fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &
             }),
             None => fill(y, T::NAN),
         };
-    }
-    let mut scratch = Scratch::new();
-    let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
+    };
     match sum_storing(lanes, x, e) {
         Some(total) => quotients(lanes, e, y, &total),
         None => fill(y, T::NAN),
@@ -466,9 +470,13 @@ pub fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     divide(lanes, Pair(&*e, y), total);
 }
 
-/// One row in place.
+/// One row in place; exps may be kept `aside`.
 #[inline(always)]
-fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut [T]) {
+fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &mut [T],
+    aside: &mut [MaybeUninit<T::Compute>],
+) {
     if Sizes::get().is_beyond_l1(x)
         && let Some(shift) = overwrite::shift(lanes, x)
     {
@@ -478,9 +486,7 @@ fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &mut
         }
         return;
     }
-    if x.len() <= Scratch::capacity::<T::Compute>() {
-        let mut scratch = Scratch::new();
-        let e = &mut scratch.as_elements::<T::Compute>()[..x.len()];
+    if let Some(e) = aside.get_mut(..x.len()) {
         return match sum_storing(lanes, x, e) {
             Some(total) => quotients(lanes, e, as_output(x), &total),
             None => fill(as_output(x), T::NAN),
@@ -567,26 +573,54 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
                 let place = &mut buffers.place;
                 return lanes.call(short_rows::ShortRows { place, rows });
             }
-            let through_output = buffers.output_holds_exps();
-            if rows.cols() <= OVERLAPPED && (through_output || rows.cols() <= half_scratch::<T>()) {
-                return overlapped(lanes, buffers, end);
+            if rows.cols() <= OVERLAPPED && buffers.output_holds_exps() {
+                return lanes.call(Overlapped::<T, false>(buffers));
+            }
+            if rows.cols() <= OVERLAPPED.min(half_scratch::<T>()) {
+                return lanes.call(Overlapped::<T, true>(buffers));
             }
         }
         while r < end {
             r = short_rows::side_by_side(lanes, buffers, r, end);
-            if r < end {
-                match &mut buffers.place {
-                    Place::Apart(x, y) => {
-                        let next = (r + 1 < end).then(
-                            #[inline(always)]
-                            || rows.input(x, r + 1).as_ptr(),
-                        );
-                        row(lanes, rows.input(x, r), rows.output(y, r), next);
-                    }
-                    Place::InPlace(x) => row_in_place(lanes, rows.input_mut(x, r)),
-                }
-                r += 1;
+            if r == end {
+                return;
             }
+            match &mut buffers.place {
+                // The type decides, so that only one of the two is compiled.
+                Place::Apart(x, y) if T::IS_COMPUTE => {
+                    let next = (r + 1 < end).then(
+                        #[inline(always)]
+                        || rows.input(x, r + 1).as_ptr(),
+                    );
+                    through_output(lanes, rows.input(x, r), rows.output(y, r), next);
+                    r += 1;
+                }
+                _ => lanes.call(RowsAside { buffers, start: &mut r }),
+            }
+        }
+    }
+}
+
+/// Softmax of the rows from `start` on, in place or of a type that exps do not have, until one is short: which that is.
+/// A function of its own, for its stack.
+struct RowsAside<'p, 'a, T> {
+    buffers: &'p mut Buffers<'a, T>,
+    start: &'p mut usize,
+}
+
+impl<T: Element> Kernel<T> for RowsAside<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, start } = self;
+        let rows = buffers.rows;
+        let mut scratch = Scratch::new();
+        while *start < rows.rows() && rows.len(*start) > short_rows::longest::<T>() {
+            let aside = scratch.as_elements();
+            match &mut buffers.place {
+                Place::Apart(x, y) => through_scratch(lanes, rows.input(x, *start), rows.output(y, *start), aside),
+                Place::InPlace(x) => row_in_place(lanes, rows.input_mut(x, *start), aside),
+            }
+            *start += 1;
         }
     }
 }

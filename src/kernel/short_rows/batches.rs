@@ -4,7 +4,7 @@
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
 use super::pass::{Pass, Quotients};
-use super::{BATCH, BothBatches, EIGHT, ROOM, longest};
+use super::{BATCH, BothBatches, EIGHT, ROOM, WRITTEN_AHEAD, longest, read_ahead};
 use crate::arch::memory::assume_written;
 use crate::element::{Element, Float, Sum};
 use crate::kernel::passes::{Quotient, V, store};
@@ -242,7 +242,7 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
         let mut accs = [lanes.acc_zero(); ROOM];
         now.look::<L>(&source, place.input(), *start);
         loop {
-            let mut pass = Pass::new(lanes);
+            let mut pass = Pass::telling(lanes, read_ahead(now.vectors));
             by_vectors!(now, exps(&mut pass, &source, place, e_now, &mut accs));
             next.look::<L>(&source, place.input(), now.first + now.count);
             now.settle(lanes, &source, place.input(), e_now, &accs, pass.fits());
@@ -513,12 +513,12 @@ fn divide<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(
     let (whole, tail) = y.split_at_mut(last * width);
     for j in 0..last {
         let y = &mut whole[j * width..][..width];
-        lanes.prefetch_output(y);
+        lanes.prefetch_near(y.as_ptr().cast::<T>(), WRITTEN_AHEAD);
         let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, &e[j * width..]));
         lanes.store(y, v);
     }
     if N > 0 || !tail.is_empty() {
-        lanes.prefetch_output(tail);
+        lanes.prefetch_near(tail.as_ptr().cast::<T>(), WRITTEN_AHEAD);
         let v = quotient.of(lanes, Memory::<T::Compute>::load(lanes, &e[last * width..]));
         store(lanes, tail, v);
     }

@@ -42,6 +42,15 @@ const FEWEST: usize = 3;
 /// Rows of more than a block that are worth a batch, if they end inside a block.
 const FEWEST_LONGER: usize = 8;
 
+/// Bytes from the results of a batch that are stored to those that the CPU is told of, at most: it divides so much at
+/// once that what is told from farther away has left the cache when it is stored to.
+const WRITTEN_AHEAD: usize = 512;
+
+/// And from the elements of rows of `vectors` that are read: of rows of one or two, a batch is less than a page.
+const fn read_ahead(vectors: usize) -> usize {
+    if 0 < vectors && vectors <= 2 { 1024 } else { usize::MAX }
+}
+
 /// Whether `count` rows of `cols` elements are done here.
 #[inline(always)]
 pub fn suits<T: Element>(count: usize, cols: usize) -> bool {
@@ -61,7 +70,7 @@ const EIGHT: usize = 8;
 pub const ROOM: usize = BATCH.next_multiple_of(EIGHT);
 
 /// The exps of a batch, and of the one before it. A vector has 128 bytes.
-type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
+pub type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
 
 impl Rows {
     /// As they lie at a place: in place, results have the stride of the input.

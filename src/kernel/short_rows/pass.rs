@@ -57,6 +57,8 @@ pub struct Pass<F: Float, L: Lanes<F>> {
     pub lanes: L,
     core: &'static Core<F>,
     seen: L::Seen,
+    /// Bytes from the vectors that are read to those that the CPU is told of, at most.
+    ahead: usize,
 }
 
 impl<F: Float, L: Lanes<F>> Pass<F, L> {
@@ -66,6 +68,16 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             lanes,
             core: F::core(L::FUSED),
             seen: lanes.seen_none(),
+            ahead: usize::MAX,
+        }
+    }
+
+    /// The same, telling the CPU of what is `ahead` bytes away at most.
+    #[inline(always)]
+    pub fn telling(lanes: L, ahead: usize) -> Self {
+        Self {
+            ahead,
+            ..Self::new(lanes)
         }
     }
 
@@ -150,7 +162,7 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         }
         let mut halves = [lanes.fold(lanes.splat(F::ZERO)); N];
         for j in 0..N {
-            lanes.prefetch(&x[j * F::LANES..]);
+            Memory::<T>::prefetch_near(lanes, x[j * F::LANES..].as_ptr(), self.ahead);
         }
         for j in 0..N - 1 {
             let at = j * F::LANES;
@@ -185,7 +197,7 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         let lanes = self.lanes;
         let mut whole = true;
         for j in 0..N {
-            lanes.prefetch(x[j]);
+            Memory::<T>::prefetch_near(lanes, x[j].as_ptr(), self.ahead);
             whole &= x[j].len() == F::LANES;
         }
         let mut v = [lanes.splat(F::ZERO); N];
