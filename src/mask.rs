@@ -8,7 +8,8 @@ mod sealed {
     pub trait Sealed<T> {}
 }
 
-/// An element type that an additive mask, or sinks, for rows of `T` can have: f32 for all, and `T` itself. Sealed.
+/// An element type that an additive mask, or sinks, for rows of `T` can have: f32 for all, `T` itself, and f16 and bf16 for
+/// f32. Sealed.
 pub trait MaskElement<T: Element>: Element + sealed::Sealed<T> {
     #[doc(hidden)]
     fn values(values: &[Self]) -> MaskValues<'_, T>;
@@ -20,6 +21,10 @@ pub trait MaskElement<T: Element>: Element + sealed::Sealed<T> {
 pub enum MaskValues<'a, T> {
     Single(&'a [f32]),
     Own(&'a [T]),
+    #[cfg(feature = "half")]
+    F16(&'a [half::f16]),
+    #[cfg(feature = "half")]
+    Bf16(&'a [half::bf16]),
 }
 
 impl<T: Element> sealed::Sealed<T> for f32 {}
@@ -45,11 +50,30 @@ own!(f64);
 #[cfg(feature = "half")]
 own!(half::f16 half::bf16);
 
+#[cfg(feature = "half")]
+macro_rules! half_for_single {
+    ($($half:ty: $values:ident),*) => {$(
+        impl sealed::Sealed<f32> for $half {}
+        impl MaskElement<f32> for $half {
+            #[inline(always)]
+            fn values(values: &[$half]) -> MaskValues<'_, f32> {
+                MaskValues::$values(values)
+            }
+        }
+    )*};
+}
+#[cfg(feature = "half")]
+half_for_single!(half::f16: F16, half::bf16: Bf16);
+
 impl<'a, T: Element> MaskValues<'a, T> {
     fn len(&self) -> usize {
         match self {
             Self::Single(values) => values.len(),
             Self::Own(values) => values.len(),
+            #[cfg(feature = "half")]
+            Self::F16(values) => values.len(),
+            #[cfg(feature = "half")]
+            Self::Bf16(values) => values.len(),
         }
     }
 
@@ -59,6 +83,10 @@ impl<'a, T: Element> MaskValues<'a, T> {
         match self {
             Self::Single(values) => Self::Single(&values[start..end]),
             Self::Own(values) => Self::Own(&values[start..end]),
+            #[cfg(feature = "half")]
+            Self::F16(values) => Self::F16(&values[start..end]),
+            #[cfg(feature = "half")]
+            Self::Bf16(values) => Self::Bf16(&values[start..end]),
         }
     }
 
@@ -67,8 +95,19 @@ impl<'a, T: Element> MaskValues<'a, T> {
         match self {
             Self::Single(values) => T::Compute::from_f64(f64::from(values[i])),
             Self::Own(values) => values[i].widen(),
+            #[cfg(feature = "half")]
+            Self::F16(values) => single(values[i]),
+            #[cfg(feature = "half")]
+            Self::Bf16(values) => single(values[i]),
         }
     }
+}
+
+/// The value of an f16 or a bf16 beside logits of another type: exact.
+#[cfg(feature = "half")]
+#[inline(always)]
+pub(crate) fn single<H: Element<Compute = f32>, F: Float>(value: H) -> F {
+    F::from_f64(f64::from(value.widen()))
 }
 
 /// Which row of a mask belongs to which row of the logits: row `r` has the one that starts at
@@ -635,10 +674,10 @@ impl<'a, T: Element> Mask<'a, T> {
     fn check_memory(&self, rows: &Rows) -> Result<(), Error> {
         let cols = rows.cols();
         let Some(n) = self.first.checked_add(rows.rows()) else {
-            return Err(Error::Overflow {
-                rows: rows.rows(),
-                cols,
-                stride: rows.x_stride(),
+            return Err(Error::Parameter {
+                name: "the first row of the mask",
+                value: (self.first as f64).into(),
+                range: "a number to which the rows can be added",
             });
         };
         if let Some((values, rows)) = &self.additive {

@@ -41,6 +41,49 @@ fn for_each_row<T: Half>(mut check: impl FnMut(Isa, &str, &[T], &[f32])) {
     });
 }
 
+/// A mask and sinks of halves do to f32 scores what their values in f32 do.
+#[test]
+fn masks_of_halves_on_single_scores() {
+    check_mask_on_single::<f16>();
+    check_mask_on_single::<bf16>();
+}
+
+fn check_mask_on_single<T: Half + MaskElement<f32>>() {
+    for_each_row::<T>(|isa, what, x, wide_x| {
+        let rows = Rows::new(1, x.len());
+        // Every finite value of the row, and −∞.
+        let value = |(i, v): (usize, &T)| {
+            if i % 5 == 3 || !v.to_f64().is_finite() {
+                f64::NEG_INFINITY
+            } else {
+                v.to_f64()
+            }
+        };
+        let additive: Vec<T> = x.iter().enumerate().map(|at| T::from_f64(value(at))).collect();
+        let sinks = [T::from_f64(0.75)];
+        let (wide_additive, wide_sinks) = (wide(&additive), wide(&sinks));
+        for steps in [
+            Mask::<f32>::new().with_scale(0.125),
+            Mask::new().with_alibi_slope(-0.5).with_softcap(30.0),
+            Mask::new().with_causal(x.len() as isize / 2).with_window(70),
+        ] {
+            let half = steps
+                .with_additive(&additive, Broadcast::ONE)
+                .with_sinks(&sinks, Broadcast::ONE);
+            let same = steps
+                .with_additive(&wide_additive, Broadcast::ONE)
+                .with_sinks(&wide_sinks, Broadcast::ONE);
+            let (mut y, mut want) = (vec![f32::canary(); x.len()], vec![0.0; x.len()]);
+            isa.masked_softmax(wide_x, &mut y, rows, &half).expect("valid");
+            isa.masked_softmax(wide_x, &mut want, rows, &same).expect("valid");
+            assert!(bits(&y) == bits(&want), "{what}");
+            isa.masked_log_softmax(wide_x, &mut y, rows, &half).expect("valid");
+            isa.masked_log_softmax(wide_x, &mut want, rows, &same).expect("valid");
+            assert!(bits(&y) == bits(&want), "log, {what}");
+        }
+    });
+}
+
 #[test]
 fn masked_rows() {
     check_masked::<f16>();

@@ -8,8 +8,12 @@ use super::passes::{self, V};
 use super::row::{Chunk, LONGEST_BLOCK, Pair, Row, block};
 use super::softmax::guess_at;
 use crate::arch::memory::as_output;
+#[cfg(feature = "half")]
+use crate::arch::memory::copy_first;
 use crate::element::{Element, Float};
 use crate::lanes::{Memory, WIDEST};
+#[cfg(feature = "half")]
+use crate::mask::single;
 use crate::mask::{Broadcast, Keep, Mask, MaskValues};
 use crate::math::exp::Shift;
 use crate::math::tanh::Softcap;
@@ -344,7 +348,23 @@ fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mask: &MaskValu
     match mask {
         MaskValues::Single(mask) => T::Compute::load_single(lanes, &mask[at..], 0.0),
         MaskValues::Own(mask) => passes::load(lanes, &mask[at..], T::Compute::ZERO),
+        #[cfg(feature = "half")]
+        MaskValues::F16(mask) => widened::<T::Compute, L, _>(lanes, &mask[at..]),
+        #[cfg(feature = "half")]
+        MaskValues::Bf16(mask) => widened::<T::Compute, L, _>(lanes, &mask[at..]),
     }
+}
+
+/// The same of halves beside logits of another type: a loop over conversions, which the compiler turns into vector code.
+#[cfg(feature = "half")]
+#[inline(always)]
+fn widened<F: Float, L: Memory<F>, H: Element<Compute = f32>>(lanes: L, mask: &[H]) -> L::V {
+    let mut halves = [H::narrow(0.0); WIDEST];
+    copy_first::<H, WIDEST>(&mask[..mask.len().min(F::LANES)], as_output(&mut halves));
+    lanes.load(&halves.map(
+        #[inline(always)]
+        |value| single::<H, F>(value),
+    ))
 }
 
 /// 1 in the lanes that are kept, 0 in the others and behind the end.
