@@ -455,7 +455,12 @@ impl Sum<f64> for DoubleDouble {
     #[inline(always)]
     fn add(self, other: DoubleDouble) -> DoubleDouble {
         let s = two_sum(self.high, other.high);
-        two_sum(s.high, s.low + (self.low + other.low))
+        if s.high.is_finite() {
+            two_sum(s.high, s.low + (self.low + other.low))
+        } else {
+            // Its rest is NaN, as it is from the addition on that was not finite.
+            DoubleDouble { high: s.high, low: 0.0 }
+        }
     }
     #[inline(always)]
     fn accumulate(self, x: f64) -> DoubleDouble {
@@ -479,7 +484,9 @@ impl Sum<f64> for DoubleDouble {
     }
     #[inline(always)]
     fn split(self) -> (f64, f64) {
-        (self.high, self.low)
+        // As in f32, an infinite sum has no rest that is a number.
+        let low = if self.high.is_finite() { self.low } else { f64::NAN };
+        (self.high, low)
     }
     #[inline(always)]
     fn to_f64(self) -> f64 {

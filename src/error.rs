@@ -22,6 +22,13 @@ pub enum Error {
         /// Elements of the output.
         output: usize,
     },
+    /// Two arguments that belong together differ in length.
+    Unequal {
+        /// Which arguments.
+        what: [&'static str; 2],
+        /// Their elements.
+        len: [usize; 2],
+    },
     /// Rows would overlap.
     Stride {
         /// Which argument.
@@ -195,6 +202,9 @@ impl fmt::Display for Error {
         match *self {
             Self::Length { input, output } => {
                 write!(f, "input has {input} elements, output has {output}")
+            }
+            Self::Unequal { what, len } => {
+                write!(f, "{} has {} elements, {} has {}", what[0], len[0], what[1], len[1])
             }
             Self::Stride { what, stride, cols } => {
                 write!(f, "{what}: row stride {stride} is smaller than {cols} columns")

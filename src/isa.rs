@@ -76,8 +76,11 @@ impl Isa {
             .into_iter()
             .find(|isa| isa.rank() >= cap && isa.is_available())
             .unwrap_or(Isa::Scalar);
-        DETECTED.store(isa.rank() as u8, Ordering::Relaxed);
-        isa
+        // Unless another thread has set a cap meanwhile.
+        match DETECTED.compare_exchange(UNKNOWN, isa.rank() as u8, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => isa,
+            Err(rank) => Self::of_rank(rank),
+        }
     }
 
     /// Caps [`detect`](Self::detect) for the rest of the process, or lifts the cap again: it returns `self` from now on.

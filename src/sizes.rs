@@ -1,5 +1,5 @@
-//! The sizes from which on another algorithm is faster: those of the tuning profile, or of the caches as the CPU reports
-//! them. No result depends on them.
+//! The sizes from which on another algorithm is faster: those of the tuning profile, or of the caches as the CPU (x86) or
+//! Linux (sysfs, feature `std`) reports them. No result depends on them.
 //!
 //! `SOFTMAX_L1_BYTES`, `SOFTMAX_L2_BYTES` and `SOFTMAX_L3_BYTES` (feature `std`) override them: a virtual machine may report
 //! the cache of the whole host.
@@ -102,5 +102,71 @@ fn reported() -> [usize; 3] {
 
 #[cfg(not(isa_x86))]
 fn reported() -> [usize; 3] {
+    #[cfg(all(feature = "std", target_os = "linux"))]
+    return listed();
+    #[cfg(not(all(feature = "std", target_os = "linux")))]
     USUAL
+}
+
+/// L1 (data), L2 and L3 of the first CPU, as Linux lists them in sysfs.
+#[cfg(all(feature = "std", target_os = "linux", any(test, not(isa_x86))))]
+fn listed() -> [usize; 3] {
+    let mut sizes = USUAL;
+    for index in 0..8 {
+        let mut text = [[0; 32]; 3];
+        let [level, kind, size] = text.each_mut();
+        if let Some(level) = entry(index, "level", level).and_then(|level| level.parse::<usize>().ok())
+            && let Some("Data" | "Unified") = entry(index, "type", kind)
+            && let Some(bytes) = entry(index, "size", size).and_then(bytes)
+            && let 1..=3 = level
+        {
+            sizes[level - 1] = bytes;
+        }
+    }
+    sizes
+}
+
+/// What sysfs says of cache `index`, in `text`: nothing is allocated.
+#[cfg(all(feature = "std", target_os = "linux", any(test, not(isa_x86))))]
+fn entry<'t>(index: u8, name: &str, text: &'t mut [u8; 32]) -> Option<&'t str> {
+    use std::io::{Cursor, Read, Write};
+    let mut path = Cursor::new([0; 64]);
+    write!(path, "/sys/devices/system/cpu/cpu0/cache/index{index}/{name}").ok()?;
+    let (len, path) = (path.position() as usize, path.into_inner());
+    let path = core::str::from_utf8(&path[..len]).ok()?;
+    let len = std::fs::File::open(path).ok()?.read(text).ok()?;
+    Some(core::str::from_utf8(&text[..len]).ok()?.trim())
+}
+
+/// The bytes of a size as sysfs writes it: `48K`.
+#[cfg(all(feature = "std", target_os = "linux", any(test, not(isa_x86))))]
+fn bytes(size: &str) -> Option<usize> {
+    let (number, shift) = match size.as_bytes().last()? {
+        b'K' => (&size[..size.len() - 1], 10),
+        b'M' => (&size[..size.len() - 1], 20),
+        _ => (size, 0),
+    };
+    let bytes = number.parse::<usize>().ok()?.checked_mul(1 << shift)?;
+    (bytes > 0).then_some(bytes)
+}
+
+#[cfg(all(test, feature = "std", target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_sysfs_writes_them() {
+        assert_eq!(bytes("48K"), Some(48 << 10));
+        assert_eq!(bytes("2M"), Some(2 << 20));
+        assert_eq!(bytes("512"), Some(512));
+        for wrong in ["", "K", "0K", "12Q", "-1K", "18446744073709551615K"] {
+            assert_eq!(bytes(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn listed_sizes_are_those_of_caches() {
+        let sizes = listed();
+        assert!((8 << 10..1 << 20).contains(&sizes[0]) && sizes.is_sorted(), "{sizes:?}");
+    }
 }

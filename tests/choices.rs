@@ -176,6 +176,10 @@ fn check_bad_calls<T: TestElement>() {
         call(1, 1, &[1, 0], "top_k of nothing", &|i, p| {
             isa.top_k::<T, _, _>(&[], i, p)
         });
+        let error = isa
+            .top_k(&x, &mut [0; 4], &mut [T::Probability::canary(); 3])
+            .expect_err("unequal");
+        assert_eq!(error.to_string(), "index has 4 elements, prob has 3", "{isa}");
         call(4, 3, &[4, 3], "top_k, unequal outputs", &|i, p| isa.top_k(&x, i, p));
         call(3, 4, &[4, 3], "top_k, unequal outputs", &|i, p| isa.top_k(&x, i, p));
         call(4, 3, &[4, 3], "top_k, detected", &|i, p| softmax::top_k(&x, i, p));

@@ -355,7 +355,12 @@ fn losses<T: TestElement>(
 
 #[test]
 fn special_rows() {
-    const INF: f32 = f32::INFINITY;
+    check_special_rows::<f32>();
+    check_special_rows::<f64>();
+}
+
+fn check_special_rows<T: TestElement>() {
+    const INF: f64 = f64::INFINITY;
     for_each_isa(|isa| {
         let none = CrossEntropy {
             reduction: Reduction::None,
@@ -365,39 +370,46 @@ fn special_rows() {
             label_smoothing: 0.5,
             ..none
         };
-        let call = |x: &[f32], label: i64, params: &CrossEntropy| {
-            let (mut loss, mut dx) = ([f32::canary()], vec![f32::canary(); x.len()]);
-            isa.cross_entropy(x, &[label], &mut loss, Some(&mut dx), Rows::new(1, x.len()), params)
+        let call = |x: &[f64], label: i64, params: &CrossEntropy| {
+            let x: Vec<T> = x.iter().map(|&v| T::from_f64(v)).collect();
+            let (mut loss, mut dx) = ([T::Probability::canary()], vec![T::canary(); x.len()]);
+            isa.cross_entropy(&x, &[label], &mut loss, Some(&mut dx), Rows::new(1, x.len()), params)
                 .expect("the slices hold the row");
-            (loss[0], dx)
+            (loss[0].to_f64(), dx.iter().map(|v| v.to_f64()).collect::<Vec<_>>())
         };
-        // −∞ at the label, elsewhere, and under smoothing.
+        // −∞ at the label, elsewhere, and under smoothing, where a sum may also exceed every number.
         let (loss, dx) = call(&[0.0, -INF, 0.0], 1, &none);
         assert_eq!((loss, dx), (INF, vec![0.5, -1.0, 0.5]), "{isa}");
         let (loss, dx) = call(&[0.0, -INF, 0.0], 0, &none);
         assert!(
-            (loss - std::f32::consts::LN_2).abs() < 1e-6 && dx == [-0.5, 0.0, 0.5],
+            (loss - std::f64::consts::LN_2).abs() < 1e-6 && dx == [-0.5, 0.0, 0.5],
             "{isa}: {loss} {dx:?}"
         );
         let (loss, dx) = call(&[0.0, -INF], 0, &smooth);
         assert_eq!((loss, dx), (INF, vec![0.25, -0.25]), "{isa}");
+        let least = 0.9 * T::finite(-f64::MAX).to_f64();
+        let (loss, dx) = call(&[0.0, least, least], 0, &smooth);
+        // In f64 the sum is beyond every number.
+        assert!(
+            loss >= -0.25 * least && dx.iter().all(|v| v.is_finite()),
+            "{isa}: {loss} {dx:?}"
+        );
         let weights = [1.0, 0.0];
-        let weighted = CrossEntropy {
-            class_weights: Some(&weights),
-            ..smooth
-        };
-        assert!(call(&[0.0, -INF], 0, &weighted).0.is_nan(), "{isa}");
-        let weighted = CrossEntropy {
-            class_weights: Some(&weights),
-            ..none
-        };
-        assert!(call(&[0.0, -INF], 1, &weighted).0.is_nan(), "{isa}");
+        // The NaN of every CPU has the same bits.
+        let nan = |loss: f64| loss.to_bits() == T::Probability::from_f64(f64::NAN).to_f64().to_bits();
+        for (params, label) in [(&smooth, 0), (&none, 1)] {
+            let weighted = CrossEntropy {
+                class_weights: Some(&weights),
+                ..*params
+            };
+            assert!(nan(call(&[0.0, -INF], label, &weighted).0), "{isa}");
+        }
         // Rows without a distribution, unless they are ignored.
-        for row in [[0.0, f32::NAN], [INF, 0.0], [-INF, -INF]] {
+        for row in [[0.0, f64::NAN], [INF, 0.0], [-INF, -INF]] {
             for params in [&none, &smooth] {
                 let (loss, dx) = call(&row, 0, params);
                 assert!(
-                    loss.is_nan() && dx.iter().all(|v| v.is_nan()),
+                    nan(loss) && dx.iter().all(|v| v.is_nan()),
                     "{isa}: {row:?}: {loss} {dx:?}"
                 );
                 assert_eq!(call(&row, -100, params), (0.0, vec![0.0; 2]), "{isa}: {row:?}");
@@ -410,18 +422,19 @@ fn special_rows() {
         }
         // Means and sums of nothing, also where nothing is a row.
         for (labels, cols) in [(&[-100_i64, -100][..], 3), (&[], 3), (&[-100], 0)] {
-            let x = vec![1.0_f32; labels.len() * cols];
-            for (reduction, want) in [(Reduction::Mean, f32::NAN), (Reduction::Sum, 0.0)] {
+            let x = vec![T::from_f64(1.0); labels.len() * cols];
+            for (reduction, want) in [(Reduction::Mean, f64::NAN), (Reduction::Sum, 0.0)] {
                 let params = CrossEntropy { reduction, ..none };
-                let (mut loss, mut dx) = ([f32::canary()], vec![f32::canary(); x.len()]);
+                let (mut loss, mut dx) = ([T::Probability::canary()], vec![T::canary(); x.len()]);
                 let rows = Rows::new(labels.len(), cols);
                 isa.cross_entropy(&x, labels, &mut loss, Some(&mut dx), rows, &params)
                     .expect("the slices hold the rows");
+                let loss = loss[0].to_f64();
                 assert!(
-                    loss[0] == want || loss[0].is_nan() && want.is_nan(),
+                    loss == want || nan(loss) && want.is_nan(),
                     "{isa}: {loss:?} of {labels:?}"
                 );
-                assert!(dx.iter().all(|&v| v == 0.0), "{isa}: {dx:?}");
+                assert!(dx.iter().all(|v| v.to_f64() == 0.0), "{isa}: {dx:?}");
             }
         }
     });

@@ -208,6 +208,23 @@ fn nothing_beside_the_output() {
     });
 }
 
+/// A sum that is too large is +∞, not NaN.
+#[test]
+fn sums_beyond_every_number() {
+    for_each_isa(|isa| {
+        let sum = |x: &[f64]| isa.row_exp_sub_max_sum(x, None, 0.0).expect("no output");
+        for n in [1, 3, 17, 40, 300] {
+            assert_eq!(sum(&vec![1000.0; n]), f64::INFINITY, "{isa}: {n} infinite terms");
+            let mut one = vec![0.0; n];
+            one[n / 2] = 1000.0;
+            assert_eq!(sum(&one), f64::INFINITY, "{isa}: one infinite term of {n}");
+        }
+        assert_eq!(sum(&[709.0; 300]), f64::INFINITY, "{isa}");
+        let single = isa.row_exp_sub_max_sum(&[1000.0_f32; 40], None, 0.0);
+        assert_eq!(single, Ok(f64::INFINITY), "{isa}");
+    });
+}
+
 #[test]
 fn unequal_lengths() {
     for_each_isa(|isa| {

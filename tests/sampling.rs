@@ -304,6 +304,9 @@ fn bad_calls() {
                 row[217] = f32::NAN;
                 row[280] = f32::NAN;
                 fails(sampler, &row, &["217", "NaN"]);
+                row[100] = f32::INFINITY;
+                fails(sampler, &row, &["100", "inf"]);
+                row[100] = 0.5;
                 assert_eq!(fails(sampler, &[], &[]), none(0), "{isa}");
                 assert_eq!(fails(sampler, &[f32::NEG_INFINITY; 40], &["40"]), none(40), "{isa}");
                 if temperature > 0.0 {

@@ -98,12 +98,18 @@ impl<T: Element> Kernel<T> for CrossEntropy<'_, T> {
                 let loss = row(lanes, x, label, dx, &terms, found, part.as_mut());
                 *self.total += loss;
                 if let Some(losses) = &mut losses {
-                    losses[r].write(T::Compute::from_f64(loss));
+                    losses[r].write(rounded(loss));
                 }
                 r += 1;
             }
         }
     }
+}
+
+/// A loss as it is written: the same NaN on every CPU.
+#[inline(always)]
+pub fn rounded<F: Float>(loss: f64) -> F {
+    if loss.is_nan() { F::NAN } else { F::from_f64(loss) }
 }
 
 /// The loss of one row whose sum was `found`, its gradient to `dx`; of a part the gradient, and Σ w·l to the part.

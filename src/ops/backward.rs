@@ -1,6 +1,6 @@
 //! The gradients of softmax and log_softmax.
 
-use super::same_length;
+use super::equal;
 use crate::element::{Element, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
@@ -91,12 +91,13 @@ impl BackwardRows {
 /// the gradient dy of what comes after.
 ///
 /// # Numerical contract
-/// With u = 2^−24 (f64: 2^−53), exact y, and nothing that underflows: |error| ≤ 3u·|dx_i| + 4u·y_i·Σ_j |y_j·dy_j| and,
-/// in a half type, its rounding. Where y_i is 0 (a masked entry), dx_i is 0. NaN or an infinity anywhere in y or dy makes the
-/// whole row NaN. The same bits on every ISA but `Portable`.
+/// With u = 2^−24 (f64: 2^−53), exact y, and nothing that leaves the range of the arithmetic on the way (it gives 0,
+/// ±∞ or NaN there): |error| ≤ 3u·|dx_i| + 4u·y_i·Σ_j |y_j·dy_j| and, in a half type, its rounding. Where y_i is 0 (a
+/// masked entry), dx_i is 0. NaN or an infinity anywhere in y or dy makes the whole row NaN. The same bits on every ISA but
+/// `Portable`.
 ///
 /// # Errors
-/// [`Error::Length`] if the lengths differ; nothing is written then.
+/// [`Error::Unequal`] if the lengths differ; nothing is written then.
 ///
 /// ```
 /// let mut dx = [0.0; 2];
@@ -169,12 +170,13 @@ pub fn softmax_backward_rows_in_place<T: Element>(y: &[T], dy: &mut [T], rows: B
 /// log_softmax(x) and the gradient dy of what comes after.
 ///
 /// # Numerical contract
-/// With u = 2^−24 (f64: 2^−53), exact y, and nothing that underflows: |error| ≤ 2u·|dx_i| + 5u·e^{y_i}·Σ_j |dy_j|
-/// (`Portable`: 11u) and, in a half type, its rounding. Where y_i is −∞ (a masked entry), dx_i is dy_i. NaN or an
-/// infinity in dy makes the whole row NaN, NaN in y its own place. The same bits on every ISA but `Portable`.
+/// With u = 2^−24 (f64: 2^−53), exact y, and nothing that leaves the range of the arithmetic on the way (it gives 0,
+/// ±∞ or NaN there): |error| ≤ 2u·|dx_i| + 5u·e^{y_i}·Σ_j |dy_j| (`Portable`: 11u) and, in a half type, its rounding. Where
+/// y_i is −∞ (a masked entry), dx_i is dy_i. NaN or an infinity in dy makes the whole row NaN, NaN in y its own place. The
+/// same bits on every ISA but `Portable`.
 ///
 /// # Errors
-/// [`Error::Length`] if the lengths differ; nothing is written then.
+/// [`Error::Unequal`] if the lengths differ; nothing is written then.
 ///
 /// ```
 /// let mut dx = [0.0; 2];
@@ -334,7 +336,7 @@ impl Isa {
     ) -> Result<(), Error> {
         let dx = dx.as_uninit(Inside);
         let shape = match shape {
-            Shape::Row(n) => same_length(n, dx.len()).map(|_| BackwardRows::new(1, n))?,
+            Shape::Row(n) => equal(["y", "dx"], [n, dx.len()]).map(|n| BackwardRows::new(1, n))?,
             Shape::Rows(rows) => rows,
         };
         let rows = shape.check_apart(y.len(), dy.len(), dx.len())?;
@@ -396,5 +398,5 @@ pub(super) enum Shape {
 
 #[inline]
 fn one_row(y: usize, dy: usize) -> Result<Shape, Error> {
-    same_length(y, dy).map(|_| Shape::Row(y))
+    equal(["y", "dy"], [y, dy]).map(Shape::Row)
 }

@@ -4,7 +4,7 @@ use super::cut::{Cut, Input, Results};
 use crate::element::{Element, Float, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
-use crate::kernel::cross_entropy::{CrossEntropy as Kernel, Terms};
+use crate::kernel::cross_entropy::{CrossEntropy as Kernel, Terms, rounded};
 use crate::kernel::softmax::fill;
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
@@ -215,8 +215,8 @@ pub fn on_rows<T: Element>(
     }
     match params.reduction {
         Reduction::None => {}
-        Reduction::Sum => fill(loss, Float::from_f64(sum)),
-        Reduction::Mean => fill(loss, Float::from_f64(sum / counted)),
+        Reduction::Sum => fill(loss, rounded(sum)),
+        Reduction::Mean => fill(loss, rounded(sum / counted)),
     }
     Ok(())
 }

@@ -38,6 +38,16 @@ pub use ragged::{
     log_softmax_ragged, log_softmax_ragged_in_place, logsumexp_ragged, softmax_ragged, softmax_ragged_in_place,
 };
 
+/// The length that two arguments have.
+#[inline(always)]
+fn equal(what: [&'static str; 2], len: [usize; 2]) -> Result<usize, Error> {
+    if len[0] == len[1] {
+        Ok(len[0])
+    } else {
+        Err(Error::Unequal { what, len })
+    }
+}
+
 /// One row as [`Rows`], once input and output have the same length.
 #[inline(always)]
 fn same_length(input: usize, output: usize) -> Result<Rows, Error> {
@@ -387,7 +397,7 @@ pub fn argmax_rows<T: Element, I: Output<usize> + ?Sized>(x: &[T], index: &mut I
 /// len·k steps.
 ///
 /// # Errors
-/// [`Error::Length`] if `index` and `prob` differ in length, [`Error::TopK`] if k > x.len(); nothing is written then.
+/// [`Error::Unequal`] if `index` and `prob` differ in length, [`Error::TopK`] if k > x.len(); nothing is written then.
 ///
 /// ```
 /// let (mut index, mut prob) = ([0; 2], [0.0; 2]);
@@ -589,7 +599,7 @@ impl Isa {
         P: Output<T::Compute> + ?Sized,
     {
         let (index, prob) = (index.as_uninit(Inside), prob.as_uninit(Inside));
-        let k = same_length(index.len(), prob.len())?.cols();
+        let k = equal(["index", "prob"], [index.len(), prob.len()])?;
         self.top_k_rows(x, k, index, prob, Rows::new(1, x.len()))
     }
 

@@ -53,7 +53,9 @@ pub(crate) fn max_on<T: Element>(isa: Isa, x: &[T]) -> Option<T::Compute> {
 /// | from 2^127.5 (f64: 2^1023.5) on, if `max` is not the maximum | +∞ |
 /// | x_i or `max` NaN, x_i − max = ∞ − ∞ | NaN, and the sum NaN |
 ///
-/// The sum of an empty row is 0. A row of nothing but −∞, whose maximum is −∞, gives NaN.
+/// The sum of an empty row is 0. A row of nothing but −∞, whose maximum is −∞, gives NaN. Up to eight y_i are added in the
+/// type of the arithmetic before they join the sum: where `max` is so far below the maximum that they reach 2^125 (f64:
+/// 2^1021), it may be +∞.
 ///
 /// # Errors
 /// [`Error::Length`] if `y` has another length than `x`; nothing is written then.

@@ -179,7 +179,7 @@ impl<'a, T: Element<Compute = f32>> Row<'a, T> {
         let max = match max {
             Some(m) if m.is_finite() => f64::from(m),
             Some(m) if m < 0.0 => return Err(Error::NoChoice { len: x.len() }),
-            _ => return Err(bad_logit(isa, x)),
+            _ => return Err(bad_logit(x)),
         };
         Ok(Self {
             isa,
@@ -355,9 +355,9 @@ fn gather<'w, T: Element<Compute = f32>>(
 
 /// The error of a row that has NaN or +∞.
 #[cold]
-fn bad_logit<T: Element<Compute = f32>>(isa: Isa, x: &[T]) -> Error {
-    // The first NaN, else the first of the largest.
-    let index = argmax_on(isa, x).unwrap_or(0);
+fn bad_logit<T: Element<Compute = f32>>(x: &[T]) -> Error {
+    let is_bad = |v: f32| v.is_nan() || v == f32::INFINITY;
+    let index = x.iter().position(|v| is_bad(v.widen())).unwrap_or(0);
     let value = f64::from(x.get(index).map_or(f32::NAN, |v| v.widen())).into();
     Error::Logit { index, value }
 }
@@ -366,7 +366,7 @@ fn bad_logit<T: Element<Compute = f32>>(isa: Isa, x: &[T]) -> Error {
 fn most_probable<T: Element<Compute = f32>>(isa: Isa, x: &[T]) -> Result<usize, Error> {
     match argmax_on(isa, x) {
         Some(i) if x[i].widen() > f32::NEG_INFINITY => Ok(i),
-        Some(i) if x[i].widen().is_nan() => Err(bad_logit(isa, x)),
+        Some(i) if x[i].widen().is_nan() => Err(bad_logit(x)),
         _ => Err(Error::NoChoice { len: x.len() }),
     }
 }
@@ -468,7 +468,7 @@ impl Isa {
         let (n, temperature, min_p) = (x.len(), sampler.temperature, f64::from(sampler.min_p));
         if (1..n).contains(&workspace.len()) {
             // The k largest come in one sweep, and the maximum is among them.
-            let kept = gather(self, x, f32::MIN, workspace).ok_or_else(|| bad_logit(self, x))?;
+            let kept = gather(self, x, f32::MIN, workspace).ok_or_else(|| bad_logit(x))?;
             let max = kept.iter().fold(f32::NEG_INFINITY, |m, e| m.max(e.0));
             let row = Row::new(self, x, Some(max), temperature)?;
             let floor = if min_p > 0.0 { row.logit_of(min_p) } else { f32::MIN };
@@ -489,7 +489,7 @@ impl Isa {
             let least = 0.999 * (1.0 - f64::from(sampler.top_p)) * mass / n as f64;
             (row.logit_of(least), Some(mass))
         };
-        let kept = gather(self, x, floor, workspace).ok_or_else(|| bad_logit(self, x))?;
+        let kept = gather(self, x, floor, workspace).ok_or_else(|| bad_logit(x))?;
         let mass = mass.unwrap_or_else(|| row.mass_of(kept));
         Ok((row, Some(kept), mass))
     }

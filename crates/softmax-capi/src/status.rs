@@ -41,6 +41,7 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match error {
             Error::Length { .. }
+            | Error::Unequal { .. }
             | Error::Stride { .. }
             | Error::TooShort { .. }
             | Error::Overflow { .. }

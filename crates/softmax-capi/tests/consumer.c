@@ -222,6 +222,12 @@ static void one_task_missing(void *context, size_t tasks, smx_task task, void *d
   for (size_t i = 1; i < tasks; i++) task(data, i);
 }
 
+static void one_task_twice(void *context, size_t tasks, smx_task task, void *data) {
+  (void)context;
+  for (size_t i = 1; i < tasks; i++) task(data, i);
+  task(data, 1);
+}
+
 static void tasks_that_do_not_exist(void *context, size_t tasks, smx_task task, void *data) {
   (void)context;
   task(data, SIZE_MAX);
@@ -241,6 +247,7 @@ static void parallel(void) {
   CHECK(smx_softmax_parallel_f32(x, y, ROWS, COLS, STRIDE, STRIDE, tasks_that_do_not_exist, NULL) == SMX_OK);
   CHECK(memcmp(y, expected, before) == 0);
   CHECK(smx_softmax_parallel_f32(x, y, ROWS, COLS, STRIDE, STRIDE, one_task_missing, NULL) == SMX_ERR_PARAM);
+  CHECK(smx_softmax_parallel_f32(x, y, ROWS, COLS, STRIDE, STRIDE, one_task_twice, NULL) == SMX_ERR_PARAM);
   CHECK(smx_softmax_parallel_f32(NULL, NULL, 0, COLS, 0, 0, two_threads, &tasks) == SMX_OK);
   float small[8] = {0};
   REFUSED(SMX_ERR_NULL, small, smx_softmax_parallel_f32(x, small, 2, 4, 4, 4, NULL, NULL));

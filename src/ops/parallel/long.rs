@@ -7,7 +7,7 @@ use super::{First, Strided, share};
 use crate::element::{Element, Float, Sum};
 use crate::isa::Isa;
 use crate::kernel::backward::{Backward, Passes};
-use crate::kernel::cross_entropy::{CrossEntropy, Known, Part, Terms};
+use crate::kernel::cross_entropy::{CrossEntropy, Known, Part, Terms, rounded};
 use crate::kernel::log_softmax::log;
 use crate::kernel::passes::{Exps, SEGMENT};
 use crate::kernel::segments::Segment;
@@ -194,7 +194,7 @@ pub fn long_loss<T: Element>(isa: Isa, memory: Memory<'_, T>, rows: Rows, terms:
     }
     let value = known.loss(x[t].widen(), smoothed);
     if let Some(loss) = loss {
-        loss.0[0].write(Float::from_f64(value));
+        loss.0[0].write(rounded(value));
     }
     // What one thread adds the losses to: there is no −0.
     0.0 + value
