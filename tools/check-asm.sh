@@ -13,7 +13,7 @@ debian_arm=/usr/lib/rustlib/aarch64-unknown-linux-gnu
 # v0 names keep the kernel in the name of the generic instance. An archive holds every function that a program
 # could link; optimisation across crates is off so that it holds code.
 build() {
-    "$@" rustc --quiet --locked --package softmax --release --lib --target "$triple" --target-dir "$out" \
+    "$@" rustc --quiet --locked --package softmax --features half,rayon --release --lib --target "$triple" --target-dir "$out" \
         --config 'profile.release.lto=false' -- -Csymbol-mangling-version=v0
 }
 
@@ -32,6 +32,7 @@ check() {
     [ "$1" = "$host" ] || objdump=$triple; objdump=${objdump/%-unknown-linux-gnu/-linux-gnu-objdump}
     echo "hot loops, $triple:"
     python3 tools/check_asm.py --objdump "$objdump" --expect "$expect" "$out/$triple/release/libsoftmax.rlib"
+    [ "$1" != x86_64 ] || python3 tools/check_stack.py --objdump "$objdump" "$out/$triple/release/libsoftmax.rlib"
 }
 
 if [ $# -gt 0 ]; then

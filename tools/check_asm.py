@@ -40,8 +40,14 @@ HOT_NO_FMA = 16
 MAX_SPILLS = {"avx512": 0, "neon": 11}
 
 # Loops of their own limit: the gradient of cross_entropy keeps logits, labels and weights beside the exp; log_softmax of
-# one short row keeps its elements.
-SPILLS_OF = [(r"kernel::cross_entropy::", 1), (r"kernel::short_rows::single::SingleLog<", 1)]
+# one short row keeps its elements; what threads share of a row is masked or not, in one function; bf16 has no conversion of
+# one instruction.
+SPILLS_OF = [
+    (r"kernel::cross_entropy::", 1),
+    (r"kernel::short_rows::single::SingleLog<", 1),
+    (r"kernel::segments::Segment<", 1.1),
+    (r"kernel::overwrite::Overwrite<half::bfloat::bf16>", 1),
+]
 
 # Instructions to an exp (one register of them) in a loop over whole blocks of f32, at most, and the registers of a
 # block of 128.
@@ -50,7 +56,7 @@ BLOCK = {"avx512": 8, "avx2": 16, "neon": 32}
 
 # Kernels whose loops hold more than exps: what makes logits of scores; rows of a few elements, which are loaded and stored
 # one by one and divided in the same loop.
-MORE_THAN_EXP = re.compile(r"kernel::masked::|kernel::short_rows::(ShortRows|logs::Find)<")
+MORE_THAN_EXP = re.compile(r"kernel::(masked::|segments::Segment<)|kernel::short_rows::(ShortRows|logs::Find)<")
 
 # What a loop around hot loops may call: (regular expression on the caller, on the callee, reason).
 ALLOWED = [

@@ -348,6 +348,9 @@ fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mask: &MaskValu
     match mask {
         MaskValues::Single(mask) => T::Compute::load_single(lanes, &mask[at..], 0.0),
         MaskValues::Own(mask) => passes::load(lanes, &mask[at..], T::Compute::ZERO),
+        // Beside logits of a half type they are `Own`.
+        #[cfg(feature = "half")]
+        MaskValues::F16(_) | MaskValues::Bf16(_) if !T::IS_COMPUTE => lanes.splat(T::Compute::ZERO),
         #[cfg(feature = "half")]
         MaskValues::F16(mask) => widened::<T::Compute, L, _>(lanes, &mask[at..]),
         #[cfg(feature = "half")]
@@ -359,12 +362,12 @@ fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mask: &MaskValu
 #[cfg(feature = "half")]
 #[inline(always)]
 fn widened<F: Float, L: Memory<F>, H: Element<Compute = f32>>(lanes: L, mask: &[H]) -> L::V {
-    let mut halves = [H::narrow(0.0); WIDEST];
+    let (mut halves, mut values) = ([H::narrow(0.0); WIDEST], [F::ZERO; WIDEST]);
     copy_first::<H, WIDEST>(&mask[..mask.len().min(F::LANES)], as_output(&mut halves));
-    lanes.load(&halves.map(
-        #[inline(always)]
-        |value| single::<H, F>(value),
-    ))
+    for i in 0..F::LANES {
+        values[i] = single(halves[i]);
+    }
+    lanes.load(&values)
 }
 
 /// 1 in the lanes that are kept, 0 in the others and behind the end.

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Adds up the stack frames along the calls in object files of x86-64, and fails if any chain takes more than MAX_STACK.
+
+    check_stack.py [--objdump PROGRAM] FILE...
+
+The scratch of a path is at most 32 KiB (`tuning/profile.rs` refuses more); frames of the functions around it, saved
+registers and return addresses come to that. A call through a pointer is not followed, nor are functions that never
+return or lie in another file.
+"""
+
+import argparse
+import functools
+import re
+import subprocess
+import sys
+
+from check_asm import NEVER_RETURNS, disassemble, short, with_callees
+
+# f64 by the scalar reference, whose vectors are arrays, takes the most.
+MAX_STACK = 56 * 1024
+
+PROLOGUE = 40
+
+
+def frame(insns):
+    """The bytes that a function takes from the stack, its return address included."""
+    size, pages = 8, 0
+    for insn in insns[:PROLOGUE]:
+        if insn.op == "push":
+            size += 8
+        # Frames of several pages are touched page by page; r11 is where they end.
+        elif insn.op in ("lea", "sub") and (probe := re.match(r"r11,(?:\[rsp-)?0x([0-9a-f]+)", insn.args)):
+            pages = int(probe[1], 16)
+        elif insn.op == "sub" and (step := re.match(r"rsp,0x([0-9a-f]+)$", insn.args)):
+            bytes_taken = int(step[1], 16)
+            # A page of a probe, or what is given back: a large number for a negative one.
+            size += 0 if pages and bytes_taken == 4096 or bytes_taken >> 63 else bytes_taken
+        elif insn.op == "and" and insn.args.startswith("rsp,"):
+            size += 63
+    return size + pages
+
+
+@functools.cache
+def symbol_of(callee):
+    """The name of a callee as the listing has it: a relocation against a section has it mangled."""
+    mangled = callee.removeprefix(".text.")
+    if not mangled.startswith("_R"):
+        return callee
+    return subprocess.run(["c++filt", "-s", "rust", mangled], capture_output=True, text=True).stdout.strip()
+
+
+def plain(symbol):
+    """Without the hashes of crates, which objdump and c++filt do not both write."""
+    return re.sub(r"\[[0-9a-f]{16}\]", "", symbol)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--objdump", default="objdump")
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    args = parser.parse_args()
+
+    frames, callees = {}, {}
+    for path in args.files:
+        for _, symbol, insns in disassemble(args.objdump, path):
+            insns, symbol = with_callees(insns), plain(symbol)
+            frames[symbol] = max(frame(insns), frames.get(symbol, 0))
+            called = callees.setdefault(symbol, set())
+            for insn in insns:
+                if insn.op in ("call", "jmp") and insn.symbol and not NEVER_RETURNS.search(insn.symbol):
+                    called.update(plain(symbol_of(callee)) for callee in insn.symbol.split(" or "))
+
+    @functools.cache
+    def deepest(symbol):
+        """The bytes below and in a function, and the chain of (bytes, function) that takes them."""
+        below = [deepest(callee) for callee in callees[symbol] if callee in frames and callee != symbol]
+        size, chain = max(below, default=(0, ()))
+        return frames[symbol] + size, ((frames[symbol], symbol), *chain)
+
+    size, chain = max(map(deepest, frames))
+    print(f"deepest stack: {size} bytes, at most {MAX_STACK}:")
+    for each, symbol in chain:
+        print(f"{each:9} {short(symbol)}")
+    if size > MAX_STACK:
+        print("FAULT the stack is too deep")
+    sys.exit(size > MAX_STACK)
+
+
+if __name__ == "__main__":
+    main()
