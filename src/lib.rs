@@ -1,4 +1,4 @@
-//! Softmax for CPUs: one numerical contract, the same bits on every instruction set.
+//! Softmax for CPUs: one numerical contract, the same bits on AVX-512, AVX2, NEON and the scalar reference.
 //!
 //! ```
 //! let logits = [2.0_f32, 1.0, 0.1];
@@ -10,13 +10,16 @@
 //!
 //! * **Right on every input**: at most 8 ULP in every element of every row of up to 2^24 elements, derived below; NaN,
 //!   ±∞, masked, huge and empty rows by a table ([`softmax()`]).
-//! * **Reproducible**: the bits of a row depend on its values and its length, and on nothing else: not on the CPU,
-//!   alignment, stride, in place or not, neighbours, or FTZ/DAZ.
-//! * **No surprises**: no allocation, no thread, no panic; errors are values that name the numbers.
+//! * **Reproducible**: the bits of a row depend on its values and its length, and on nothing else: not on the CPU (but see
+//!   below of [`Isa::Portable`]), alignment, stride, in place or not, neighbours, or FTZ/DAZ ([`masked_softmax`] says which
+//!   parameters those must not meet).
+//! * **No surprises**: no allocation, no thread, no panic, at most 56 KiB of stack; errors are values that name the numbers.
+//!   (Features `rayon` and `ndarray` use threads and allocate where their functions say so.)
 //!
 //! # Operators
 //! Every operator runs on every [`Isa`] and for every element type of its line (f16 and bf16 with feature `half`: f32
-//! arithmetic, one rounding at the end, at most 0.51 ULP of the format). `Isa::Avx2.softmax(…)` runs it on a chosen one.
+//! arithmetic and one rounding at the end, softmax at most 0.51 ULP of the format). `Isa::Avx2.softmax(…)` runs it on a
+//! chosen one, [`Isa::set_max`] caps the choice of all, the `par_*` twins among them.
 //!
 //! | operator | elements | fused into the sweeps of a row | at most |
 //! |---|---|---|---|
@@ -31,6 +34,14 @@
 //! | [`softmax_backward`], [`log_softmax_backward`], `_rows`, in place | f32, f64, f16, bf16 | dot product; difference and product | see there |
 //! | [`cross_entropy`] | f32, f64, f16, bf16 | loss and gradient in two sweeps of the logits | see there |
 //! | [`Sampler`], [`sample_gumbel`] | f32, f16, bf16 | thresholds on logits; exps of what is kept | exact sets |
+//!
+//! | ISA | runs on | f32, f64 | f16, bf16 | bits |
+//! |---|---|---|---|---|
+//! | [`Isa::Avx512`] | x86-64 with F, BW, CD, DQ and VL | 16 and 8 lanes | F16C of AVX-512; shifts | the same |
+//! | [`Isa::Avx2`] | x86-64 with AVX2, FMA and F16C | 8 and 4 lanes | F16C; shifts | the same |
+//! | [`Isa::Neon`] | AArch64 | 4 and 2 lanes | integers | the same |
+//! | [`Isa::Scalar`] | anything | 1 lane, exact multiply-add | integers | the same |
+//! | [`Isa::Portable`] | anything: SSE2, WebAssembly simd128 | 4 and 2 lanes, no multiply-add | integers | its own |
 //!
 //! `Portable` has wider bounds, stated by [`Isa::max_ulp`] and [`Isa::exp_max_ulp`].
 //!
@@ -96,6 +107,10 @@ pub use rows::{Rows, split_rows};
 
 #[cfg(feature = "rayon")]
 pub use ops::parallel::*;
+
+#[cfg(feature = "ndarray")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ndarray")))]
+pub mod ndarray;
 
 /// The README's examples are tests.
 #[cfg(doctest)]

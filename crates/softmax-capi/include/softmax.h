@@ -1,4 +1,4 @@
-/* softmax.h: softmax for CPUs. One numerical contract, the same bits on every instruction set.
+/* softmax.h: softmax for CPUs. One numerical contract, the same bits on AVX-512, AVX2, NEON and the scalar reference.
  *
  * Shapes. Sizes and strides count elements, unless a comment says bytes. Rows lie `stride` elements apart, from row
  * start to row start, stride >= cols; what lies between the end of a row and the start of the next is neither read nor
@@ -204,6 +204,14 @@ typedef struct smx_online_f32 { double sum; float max; int32_t shift; } smx_onli
 void smx_online_init_f32(smx_online_f32 *state);
 /* Adds n elements. NaN and +inf stay in the state. SMX_ERR_NULL, SMX_ERR_SHAPE. */
 int smx_online_update_f32(smx_online_f32 *state, const float *x, size_t n);
+/* Adds n elements and stores their weights e_i = e^(x_i)*2^-shift, the largest of a row in [0.7, 1.42]; *factor is the
+ * power of two by which what was summed with earlier weights must be multiplied first (0 for the first tile):
+ *     acc = factor*acc + sum e_i*v_i,  total = factor*total + sum e_i,  and acc/total is attention.
+ * x == e works in place. After NaN or +inf weights and factor are NaN. SMX_ERR_NULL, SMX_ERR_SHAPE, SMX_ERR_OVERLAP. */
+int smx_online_update_into_f32(smx_online_f32 *state, const float *x, float *e, size_t n, float *factor);
+/* That factor since the state was *before, for what is summed beside a merge: it then holds for what each of the two
+ * states had summed. NaN if either is NULL, after NaN and after +inf. */
+float smx_online_rescale_factor_f32(const smx_online_f32 *state, const smx_online_f32 *before);
 /* Adds what *other has seen, which may be nothing. Does nothing if either is NULL. */
 void smx_online_merge_f32(smx_online_f32 *state, const smx_online_f32 *other);
 /* y_i = e^(x_i) / sum e^x over all that the state has seen: n elements of the row, all or some; x == y works in place.

@@ -136,6 +136,72 @@ unsafe fn update(state: *mut OnlineSoftmax, x: *const f32, n: usize) -> Result<(
 /// # Safety
 /// As `softmax.h` says.
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_online_update_into_f32(
+    state: *mut OnlineSoftmax,
+    x: *const f32,
+    e: *mut f32,
+    n: usize,
+    factor: *mut f32,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    code(unsafe { update_into(state, x, e, n, factor) })
+}
+
+/// # Safety
+/// The caller's promise (see `memory`).
+unsafe fn update_into(
+    state: *mut OnlineSoftmax,
+    x: *const f32,
+    e: *mut f32,
+    n: usize,
+    factor: *mut f32,
+) -> Result<(), Status> {
+    let (x, e) = (Span::new(x, n)?, Span::new(e, n)?);
+    let (own, result) = (Span::new(state.cast_const(), 1)?, Span::new(factor, 1)?);
+    for output in [e, result] {
+        own.apart(output)?;
+    }
+    x.apart(result)?;
+    e.apart(result)?;
+    // SAFETY: the promise.
+    let mut value = unsafe { load(state) }?;
+    let rescale = if x.same(e) {
+        // SAFETY: the promise.
+        value.update_in_place(unsafe { e.in_place() })
+    } else {
+        x.apart(e)?;
+        // SAFETY: the promise, and they are apart; every bit pattern is a float.
+        let (x, e) = unsafe { (x.input(), e.in_place()) };
+        value.update_into(x, e)?
+    };
+    // SAFETY: the promise, and they are apart.
+    unsafe {
+        factor.write(rescale);
+        store(state, value)
+    }
+}
+
+/// See `softmax.h`.
+///
+/// # Safety
+/// As `softmax.h` says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smx_online_rescale_factor_f32(
+    state: *const OnlineSoftmax,
+    before: *const OnlineSoftmax,
+) -> f32 {
+    // SAFETY: the caller's promise.
+    match unsafe { (load(state), load(before)) } {
+        (Ok(state), Ok(before)) => state.rescale_factor(&before),
+        _ => f32::NAN,
+    }
+}
+
+/// See `softmax.h`.
+///
+/// # Safety
+/// As `softmax.h` says.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn smx_online_merge_f32(state: *mut OnlineSoftmax, other: *const OnlineSoftmax) {
     // SAFETY: the caller's promise.
     if let (Ok(mut value), Ok(other)) = unsafe { (load(state), load(other)) } {

@@ -196,6 +196,48 @@ static void online(void) {
   CHECK(smx_online_update_f32(&right, whole, N) == SMX_OK && smx_online_finish_f32(&right, whole, y, N) == SMX_OK);
 }
 
+/* Attention tile by tile, and in two parts that are merged, against the probabilities of the whole row. */
+static void attention(void) {
+  enum { N = 300, TILE = 64, HALF = 150 };
+  float x[N], v[N], p[N], e[TILE], factor;
+  for (int i = 0; i < N; i++) x[i] = (float)i / 4 + (float)(i * 37 % 101) / 8, v[i] = (float)(i % 7) - 3;
+  CHECK(smx_softmax_f32(x, p, 1, N, N, N) == SMX_OK);
+  double want = 0;
+  for (int i = 0; i < N; i++) want += (double)p[i] * v[i];
+  smx_online_f32 parts[2];
+  double acc[2] = {0, 0}, total[2] = {0, 0};
+  for (int part = 0; part < 2; part++) {
+    smx_online_init_f32(&parts[part]);
+    for (int at = part * HALF; at < (part + 1) * HALF; at += TILE) {
+      int n = (part + 1) * HALF - at < TILE ? (part + 1) * HALF - at : TILE;
+      float same[TILE], in_place;
+      smx_online_f32 twin = parts[part];
+      memcpy(same, x + at, sizeof(float) * (size_t)n);
+      CHECK(smx_online_update_into_f32(&parts[part], x + at, e, (size_t)n, &factor) == SMX_OK);
+      CHECK(smx_online_update_into_f32(&twin, same, same, (size_t)n, &in_place) == SMX_OK);
+      CHECK(memcmp(same, e, sizeof(float) * (size_t)n) == 0 && in_place == factor && twin.sum == parts[part].sum);
+      acc[part] *= factor, total[part] *= factor;
+      for (int i = 0; i < n; i++) acc[part] += (double)e[i] * v[at + i], total[part] += e[i];
+    }
+  }
+  smx_online_f32 all = parts[0];
+  smx_online_merge_f32(&all, &parts[1]);
+  double num = 0, den = 0;
+  for (int part = 0; part < 2; part++) {
+    float scale = smx_online_rescale_factor_f32(&all, &parts[part]);
+    num += scale * acc[part], den += scale * total[part];
+  }
+  CHECK(near(num / den, want, 1e-6));
+  CHECK(isnan(smx_online_rescale_factor_f32(NULL, &all)) && isnan(smx_online_rescale_factor_f32(&all, NULL)));
+  REFUSED(SMX_ERR_NULL, e, smx_online_update_into_f32(NULL, x, e, 4, &factor));
+  REFUSED(SMX_ERR_NULL, e, smx_online_update_into_f32(&all, NULL, e, 4, &factor));
+  REFUSED(SMX_ERR_NULL, e, smx_online_update_into_f32(&all, x, NULL, 4, &factor));
+  REFUSED(SMX_ERR_NULL, e, smx_online_update_into_f32(&all, x, e, 4, NULL));
+  REFUSED(SMX_ERR_OVERLAP, e, smx_online_update_into_f32(&all, e, e + 1, 4, &factor));
+  REFUSED(SMX_ERR_OVERLAP, e, smx_online_update_into_f32(&all, x, e, 4, e + 2));
+  REFUSED(SMX_ERR_SHAPE, e, smx_online_update_into_f32(&all, x, e, SIZE_MAX, &factor));
+}
+
 /* A pool: two threads that take every other task. */
 struct share {
   size_t first, tasks;
@@ -282,6 +324,7 @@ static void everything(void) {
   exp_of_slices();
   row_primitives();
   online();
+  attention();
   CHECK(allocations == before);
   parallel(); /* this one allocates: the program does, for its arrays and threads */
 }

@@ -147,6 +147,8 @@ fn declarations() -> Vec<(String, String)> {
             smx_row_scale_f32(_, _, _)
             smx_online_init_f32(_)
             smx_online_update_f32(_, _, _)
+            smx_online_update_into_f32(_, _, _, _, _)
+            smx_online_rescale_factor_f32(_, _)
             smx_online_merge_f32(_, _)
             smx_online_finish_f32(_, _, _, _)
             smx_online_logsumexp_f32(_)

@@ -4,7 +4,7 @@ use ndarray::{
     Array, Array2, Array3, ArrayD, ArrayView, ArrayViewD, ArrayViewMutD, Axis, Ix3, IxDyn, ShapeBuilder, arr0, array, s,
 };
 use softmax::Element;
-use softmax_ndarray::*;
+use softmax::ndarray::*;
 
 /// An element type of the tests.
 trait Real: Element + std::fmt::Debug {
@@ -351,7 +351,7 @@ fn views_of_slices() {
 }
 
 mod readme {
-    include!("../examples/readme.rs");
+    include!("common/readme_ndarray.rs");
 
     #[test]
     fn the_example_runs() -> Result<(), Error> {
@@ -360,7 +360,7 @@ mod readme {
 
     #[test]
     fn the_readme_shows_it() {
-        let example = concat!("```rust,ignore\n", include_str!("../examples/readme.rs"), "```\n");
-        assert!(include_str!("../../../README.md").contains(example));
+        let example = concat!("```rust,ignore\n", include_str!("common/readme_ndarray.rs"), "```\n");
+        assert!(include_str!("../README.md").contains(example));
     }
 }

@@ -1,12 +1,12 @@
-//! The [`softmax`](https://docs.rs/softmax) crate along any axis of `ndarray` arrays and views, of any layout: standard,
-//! Fortran, permuted, sliced, with negative or zero strides.
+//! Along any axis of `ndarray` arrays and views (feature `ndarray`), of any layout: standard, Fortran, permuted, sliced,
+//! with negative or zero strides.
 //!
 //! ```
 //! use ndarray::{Axis, array};
 //! let x = array![[0.0_f32, 1.0], [0.0, 1.0]];
-//! let y = softmax_ndarray::softmax(&x, Axis(0))?;
+//! let y = softmax::ndarray::softmax(&x, Axis(0))?;
 //! assert_eq!(y, array![[0.5, 0.5], [0.5, 0.5]]);
-//! # Ok::<(), softmax_ndarray::Error>(())
+//! # Ok::<(), softmax::ndarray::Error>(())
 //! ```
 //!
 //! | | new array | to an array or view | in place |
@@ -15,29 +15,28 @@
 //! | x − ln Σ e^x | [`log_softmax`] | [`log_softmax_into`] | [`log_softmax_in_place`] |
 //! | ln Σ e^x | [`logsumexp`] | [`logsumexp_into`] | |
 //!
-//! Elements are f32 and f64, with feature `half` also f16 and bf16. Every argument takes arrays and views alike. Each
-//! row along the axis has the bounds, the special cases and, in whatever layout it is found, the bits of the `softmax`
-//! crate for that row alone.
+//! Every argument takes arrays and views alike. Each row along the axis has the bounds, the special cases and, in whatever
+//! layout it is found, the bits that it has alone.
 //!
-//! Arrays that fill their memory in some order of the axes, and rows that lie side by side, are worked on where they
-//! are. Others are copied: out of place to the output where that fills its memory, otherwise to an array that is
-//! allocated for the call.
-
-#![forbid(unsafe_code)]
-#![warn(missing_docs)]
+//! | the layout of | is worked on |
+//! |---|---|
+//! | arrays that fill their memory, the axes in any order, backwards or not | where it is, by [`softmax_axis`](crate::softmax_axis) |
+//! | rows side by side | where it is, row by row |
+//! | an output that fills its memory, whatever the input | there, after a copy |
+//! | anything else | in a copy that the call allocates |
 
 mod along;
 
+use crate::element::Element;
+use ::ndarray::{Array, ArrayRef, Axis, Dimension, RemoveAxis};
 use along::Operator;
-use ndarray::{Array, ArrayRef, Axis, Dimension, RemoveAxis};
-use softmax::Element;
 use std::fmt;
 
 /// A call that cannot be carried out. Nothing was written.
 ///
 /// ```
 /// use ndarray::{Axis, array};
-/// let error = softmax_ndarray::softmax(&array![0.0_f32], Axis(3)).unwrap_err();
+/// let error = softmax::ndarray::softmax(&array![0.0_f32], Axis(3)).unwrap_err();
 /// assert_eq!(error.to_string(), "axis 3 of an array of 1 dimension");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +56,8 @@ pub enum Error {
         /// The shape of the output.
         output: Vec<usize>,
     },
-    /// The `softmax` crate refuses the call.
-    Softmax(softmax::Error),
+    /// [`softmax_axis`](crate::softmax_axis) and its like refuse the call.
+    Softmax(crate::Error),
 }
 
 impl fmt::Display for Error {
@@ -81,8 +80,8 @@ impl std::error::Error for Error {
     }
 }
 
-impl From<softmax::Error> for Error {
-    fn from(error: softmax::Error) -> Self {
+impl From<crate::Error> for Error {
+    fn from(error: crate::Error) -> Self {
         Self::Softmax(error)
     }
 }
@@ -94,9 +93,9 @@ impl From<softmax::Error> for Error {
 ///
 /// ```
 /// use ndarray::{Axis, array};
-/// let y = softmax_ndarray::softmax(&array![[2.0_f64, f64::NEG_INFINITY, 2.0]], Axis(1))?;
+/// let y = softmax::ndarray::softmax(&array![[2.0_f64, f64::NEG_INFINITY, 2.0]], Axis(1))?;
 /// assert_eq!(y, array![[0.5, 0.0, 0.5]]);
-/// # Ok::<(), softmax_ndarray::Error>(())
+/// # Ok::<(), softmax::ndarray::Error>(())
 /// ```
 pub fn softmax<T: Element, D: Dimension>(x: &ArrayRef<T, D>, axis: Axis) -> Result<Array<T, D>, Error> {
     let mut y = x.to_owned();
@@ -113,9 +112,9 @@ pub fn softmax<T: Element, D: Dimension>(x: &ArrayRef<T, D>, axis: Axis) -> Resu
 /// use ndarray::{Array2, Axis, array, s};
 /// let x = array![[0.0_f32, 0.0], [0.0, 0.0]];
 /// let mut wide = Array2::zeros((2, 4));
-/// softmax_ndarray::softmax_into(&x, &mut wide.slice_mut(s![.., ..;2]), Axis(1))?;
+/// softmax::ndarray::softmax_into(&x, &mut wide.slice_mut(s![.., ..;2]), Axis(1))?;
 /// assert_eq!(wide, array![[0.5, 0.0, 0.5, 0.0], [0.5, 0.0, 0.5, 0.0]]);
-/// # Ok::<(), softmax_ndarray::Error>(())
+/// # Ok::<(), softmax::ndarray::Error>(())
 /// ```
 pub fn softmax_into<T: Element, D: Dimension>(
     x: &ArrayRef<T, D>,
@@ -133,9 +132,9 @@ pub fn softmax_into<T: Element, D: Dimension>(
 /// ```
 /// use ndarray::{Axis, array};
 /// let mut x = array![[1.0_f32, 8.0], [1.0, 8.0]];
-/// softmax_ndarray::softmax_in_place(&mut x.view_mut().reversed_axes(), Axis(1))?;
+/// softmax::ndarray::softmax_in_place(&mut x.view_mut().reversed_axes(), Axis(1))?;
 /// assert_eq!(x, array![[0.5, 0.5], [0.5, 0.5]]);
-/// # Ok::<(), softmax_ndarray::Error>(())
+/// # Ok::<(), softmax::ndarray::Error>(())
 /// ```
 pub fn softmax_in_place<T: Element, D: Dimension>(x: &mut ArrayRef<T, D>, axis: Axis) -> Result<(), Error> {
     along::in_place(Operator::Softmax, x, axis)
@@ -148,9 +147,9 @@ pub fn softmax_in_place<T: Element, D: Dimension>(x: &mut ArrayRef<T, D>, axis: 
 ///
 /// ```
 /// use ndarray::{Axis, array};
-/// let y = softmax_ndarray::log_softmax(&array![1e6_f64, 1e6], Axis(0))?;
+/// let y = softmax::ndarray::log_softmax(&array![1e6_f64, 1e6], Axis(0))?;
 /// assert!((y[0] + std::f64::consts::LN_2).abs() < 1e-15);
-/// # Ok::<(), softmax_ndarray::Error>(())
+/// # Ok::<(), softmax::ndarray::Error>(())
 /// ```
 pub fn log_softmax<T: Element, D: Dimension>(x: &ArrayRef<T, D>, axis: Axis) -> Result<Array<T, D>, Error> {
     let mut y = x.to_owned();
@@ -166,9 +165,9 @@ pub fn log_softmax<T: Element, D: Dimension>(x: &ArrayRef<T, D>, axis: Axis) -> 
 /// ```
 /// use ndarray::{Axis, aview1, array};
 /// let mut y = [0.0_f32; 2];
-/// softmax_ndarray::log_softmax_into(&aview1(&[0.0, -1e9]), &mut ndarray::aview_mut1(&mut y), Axis(0))?;
+/// softmax::ndarray::log_softmax_into(&aview1(&[0.0, -1e9]), &mut ndarray::aview_mut1(&mut y), Axis(0))?;
 /// assert!(y[0].abs() < 1e-6 && y[1] == -1e9);
-/// # Ok::<(), softmax_ndarray::Error>(())
+/// # Ok::<(), softmax::ndarray::Error>(())
 /// ```
 pub fn log_softmax_into<T: Element, D: Dimension>(
     x: &ArrayRef<T, D>,
@@ -186,9 +185,9 @@ pub fn log_softmax_into<T: Element, D: Dimension>(
 /// ```
 /// use ndarray::{Axis, array};
 /// let mut x = array![[3.0_f32], [3.0]];
-/// softmax_ndarray::log_softmax_in_place(&mut x, Axis(0))?;
+/// softmax::ndarray::log_softmax_in_place(&mut x, Axis(0))?;
 /// assert!((x[[1, 0]] + std::f32::consts::LN_2).abs() < 1e-6);
-/// # Ok::<(), softmax_ndarray::Error>(())
+/// # Ok::<(), softmax::ndarray::Error>(())
 /// ```
 pub fn log_softmax_in_place<T: Element, D: Dimension>(x: &mut ArrayRef<T, D>, axis: Axis) -> Result<(), Error> {
     along::in_place(Operator::LogSoftmax, x, axis)
@@ -201,14 +200,14 @@ pub fn log_softmax_in_place<T: Element, D: Dimension>(x: &mut ArrayRef<T, D>, ax
 ///
 /// ```
 /// use ndarray::{Axis, array};
-/// let y = softmax_ndarray::logsumexp(&array![[5.0_f32], [-7.0]], Axis(1))?;
+/// let y = softmax::ndarray::logsumexp(&array![[5.0_f32], [-7.0]], Axis(1))?;
 /// assert_eq!(y, array![5.0, -7.0]);
-/// # Ok::<(), softmax_ndarray::Error>(())
+/// # Ok::<(), softmax::ndarray::Error>(())
 /// ```
 pub fn logsumexp<T: Element, D: RemoveAxis>(x: &ArrayRef<T, D>, axis: Axis) -> Result<Array<T, D::Smaller>, Error> {
     along::check_axis(x, axis)?;
     let shape = x.raw_dim().remove_axis(axis);
-    let mut out = Array::from_elem(shape, softmax::logsumexp::<T>(&[]));
+    let mut out = Array::from_elem(shape, crate::logsumexp::<T>(&[]));
     logsumexp_into(x, &mut out, axis)?;
     Ok(out)
 }
@@ -221,9 +220,9 @@ pub fn logsumexp<T: Element, D: RemoveAxis>(x: &ArrayRef<T, D>, axis: Axis) -> R
 /// ```
 /// use ndarray::{Array1, Axis, array};
 /// let mut out = Array1::zeros(3);
-/// softmax_ndarray::logsumexp_into(&array![[1.0_f64, 2.0, 3.0]], &mut out, Axis(0))?;
+/// softmax::ndarray::logsumexp_into(&array![[1.0_f64, 2.0, 3.0]], &mut out, Axis(0))?;
 /// assert_eq!(out, array![1.0, 2.0, 3.0]);
-/// # Ok::<(), softmax_ndarray::Error>(())
+/// # Ok::<(), softmax::ndarray::Error>(())
 /// ```
 pub fn logsumexp_into<T: Element, D: RemoveAxis>(
     x: &ArrayRef<T, D>,

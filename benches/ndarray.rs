@@ -31,7 +31,7 @@ fn layouts(c: &mut Criterion) {
         group.throughput(Throughput::Elements(512 * 512));
         for (name, x) in &cases {
             let ours = BenchmarkId::new("ours", name);
-            group.bench_function(ours, |b| b.iter(|| softmax_ndarray::softmax(x, Axis(axis))));
+            group.bench_function(ours, |b| b.iter(|| softmax::ndarray::softmax(x, Axis(axis))));
             let theirs = BenchmarkId::new("textbook", name);
             group.bench_function(theirs, |b| b.iter(|| textbook(x, Axis(axis))));
         }

@@ -1,5 +1,5 @@
 use ndarray::{Array2, Axis, s};
-use softmax_ndarray::{Error, logsumexp, softmax, softmax_in_place};
+use softmax::ndarray::{Error, logsumexp, softmax, softmax_in_place};
 
 fn main() -> Result<(), Error> {
     let logits = Array2::from_shape_fn((8, 10), |(i, j)| (i * j) as f32);

@@ -1,12 +1,12 @@
-//! Finds, for a layout, what the operators of the `softmax` crate can work on.
+//! Finds, for a layout, what the operators on slices can work on.
 //!
 //! The axes are sorted by their strides, and reversed where those are negative. An array that then has the standard
 //! layout fills its memory, and the axis stands somewhere between `outer` and `inner` others of it. The axis of the
 //! operator itself is never reversed: the bits of a row depend on the order of its elements.
 
-use crate::Error;
-use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, RemoveAxis, Zip};
-use softmax::Element;
+use super::Error;
+use crate::element::Element;
+use ::ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, RemoveAxis, Zip};
 
 #[derive(Clone, Copy)]
 pub enum Operator {
@@ -15,31 +15,31 @@ pub enum Operator {
 }
 
 impl Operator {
-    fn row<T: Element>(self, x: &[T], y: &mut [T]) -> Result<(), softmax::Error> {
+    fn row<T: Element>(self, x: &[T], y: &mut [T]) -> Result<(), crate::Error> {
         match self {
-            Self::Softmax => softmax::softmax(x, y),
-            Self::LogSoftmax => softmax::log_softmax(x, y),
+            Self::Softmax => crate::softmax(x, y),
+            Self::LogSoftmax => crate::log_softmax(x, y),
         }
     }
 
     fn row_in_place<T: Element>(self, x: &mut [T]) {
         match self {
-            Self::Softmax => softmax::softmax_in_place(x),
-            Self::LogSoftmax => softmax::log_softmax_in_place(x),
+            Self::Softmax => crate::softmax_in_place(x),
+            Self::LogSoftmax => crate::log_softmax_in_place(x),
         }
     }
 
-    fn axis<T: Element>(self, x: &[T], y: &mut [T], axis: softmax::Axis) -> Result<(), softmax::Error> {
+    fn axis<T: Element>(self, x: &[T], y: &mut [T], axis: crate::Axis) -> Result<(), crate::Error> {
         match self {
-            Self::Softmax => softmax::softmax_axis(x, y, axis),
-            Self::LogSoftmax => softmax::log_softmax_axis(x, y, axis),
+            Self::Softmax => crate::softmax_axis(x, y, axis),
+            Self::LogSoftmax => crate::log_softmax_axis(x, y, axis),
         }
     }
 
-    fn axis_in_place<T: Element>(self, x: &mut [T], axis: softmax::Axis) -> Result<(), softmax::Error> {
+    fn axis_in_place<T: Element>(self, x: &mut [T], axis: crate::Axis) -> Result<(), crate::Error> {
         match self {
-            Self::Softmax => softmax::softmax_axis_in_place(x, axis),
-            Self::LogSoftmax => softmax::log_softmax_axis_in_place(x, axis),
+            Self::Softmax => crate::softmax_axis_in_place(x, axis),
+            Self::LogSoftmax => crate::log_softmax_axis_in_place(x, axis),
         }
     }
 }
@@ -128,10 +128,10 @@ impl<D: Dimension> Order<D> {
     }
 
     /// The axis of the operator among those of a view.
-    fn axis<T>(&self, view: &ArrayRef<T, D>) -> softmax::Axis {
+    fn axis<T>(&self, view: &ArrayRef<T, D>) -> crate::Axis {
         let extents = view.shape();
         let (outer, inner) = (&extents[..self.position], &extents[self.position + 1..]);
-        softmax::Axis::new(outer.iter().product(), extents[self.position], inner.iter().product())
+        crate::Axis::new(outer.iter().product(), extents[self.position], inner.iter().product())
     }
 }
 
@@ -198,7 +198,7 @@ pub fn logsumexp_into<T: Element, D: RemoveAxis>(
     let shape = x.raw_dim().remove_axis(axis);
     check_shape(shape.slice(), out.shape())?;
     if x.is_empty() {
-        let empty = softmax::logsumexp::<T>(&[]);
+        let empty = crate::logsumexp::<T>(&[]);
         out.iter_mut().for_each(|out| *out = empty);
         return Ok(());
     }
@@ -208,24 +208,24 @@ pub fn logsumexp_into<T: Element, D: RemoveAxis>(
         let along = order.axis(&view);
         let mut out = order.without(axis).view_mut(out);
         if let Some(out) = out.as_slice_mut() {
-            return Ok(softmax::logsumexp_axis(x, out, along)?);
+            return Ok(crate::logsumexp_axis(x, out, along)?);
         }
         let mut results: Vec<T> = out.iter().copied().collect();
-        softmax::logsumexp_axis(x, &mut results[..], along)?;
+        crate::logsumexp_axis(x, &mut results[..], along)?;
         put(&mut out, results);
         return Ok(());
     }
     if rows_are_slices(x, axis) {
         Zip::from(out).and(x.lanes(axis)).for_each(|out, row| {
             if let Some(row) = row.as_slice() {
-                *out = softmax::logsumexp(row);
+                *out = crate::logsumexp(row);
             }
         });
         return Ok(());
     }
     let copy: Vec<T> = x.iter().copied().collect();
     let mut results: Vec<T> = out.iter().copied().collect();
-    softmax::logsumexp_axis(&copy, &mut results[..], standard(x.shape(), axis))?;
+    crate::logsumexp_axis(&copy, &mut results[..], standard(x.shape(), axis))?;
     put(out, results);
     Ok(())
 }
@@ -243,7 +243,7 @@ fn rows_are_slices<T, D: Dimension>(x: &ArrayRef<T, D>, axis: Axis) -> bool {
 }
 
 /// The axis of an array of the standard layout.
-fn standard(shape: &[usize], axis: Axis) -> softmax::Axis {
+fn standard(shape: &[usize], axis: Axis) -> crate::Axis {
     let (outer, inner) = (&shape[..axis.index()], &shape[axis.index() + 1..]);
-    softmax::Axis::new(outer.iter().product(), shape[axis.index()], inner.iter().product())
+    crate::Axis::new(outer.iter().product(), shape[axis.index()], inner.iter().product())
 }
