@@ -98,6 +98,41 @@ fn attention_reads_files() {
 }
 
 #[test]
+fn vocab_draws_tokens() {
+    let program = Program::new("vocab", "draws");
+    let drawn = |args: &[&str]| -> Vec<Vec<f64>> {
+        let text = program.shows(args);
+        text.lines()
+            .filter(|line| line.starts_with(" drawn"))
+            .map(numbers)
+            .collect()
+    };
+    let first = drawn(&["--samples", "7"]);
+    assert!(first.len() == 8 && first.iter().all(|row| row.len() == 7), "{first:?}");
+    assert!(
+        first == drawn(&["--samples", "7", "--isa", "scalar"]),
+        "the same on every ISA"
+    );
+    assert!(first != drawn(&["--samples", "7", "--seed", "2"]), "another seed");
+    let logits = npy("<f4", false, "(1, 4)", &f32s(&[1.0, 3.0, -900.0, 2.9]));
+    program.file("four.npy", logits);
+    let of_four =
+        |more: &[&str]| drawn(&[&["-i", "four.npy", "--top", "1", "--samples", "300"], more].concat()).concat();
+    let kinds = |more: &[&str]| {
+        let mut tokens = of_four(more);
+        tokens.sort_by(f64::total_cmp);
+        tokens.dedup();
+        tokens
+    };
+    assert_eq!(kinds(&[]), [0.0, 1.0, 3.0]);
+    assert_eq!(kinds(&["--top-k", "2"]), [1.0, 3.0]);
+    assert_eq!(kinds(&["--min-p", "0.5"]), [1.0, 3.0]);
+    assert_eq!(kinds(&["--top-p", "0.45"]), [1.0]);
+    assert_eq!(kinds(&["--temperature", "0"]), [1.0]);
+    assert!(drawn(&["--samples", "0"]).is_empty());
+}
+
+#[test]
 fn vocab_lists_tokens() {
     let program = Program::new("vocab", "all");
     let text = program.shows(&["--top", "3"]);
@@ -121,4 +156,5 @@ fn vocab_lists_tokens() {
     let want = [[0.0, 0.25], [1.0, 0.25], [3.0, 0.25], [4.0, 0.25], [2.0, 0.0]];
     assert_eq!(tokens, want.map(Vec::from), "{text}");
     program.refuses(&["-i", "flat.npy", "--top", "6"], "--top 6: flat.npy has only 5 tokens");
+    program.refuses(&["-i", "flat.npy", "--top-p", "0"], "top_p is 0, not in (0, 1]");
 }
