@@ -624,3 +624,6 @@ impl<T: Element> Kernel<T> for RowsAside<'_, '_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
