@@ -455,7 +455,7 @@ impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
                 match self.along {
                     Along::Softmax => softmax(lanes, &mut self.place, tile, columns),
                     Along::LogSoftmax => log_softmax(lanes, &mut self.place, tile, columns),
-                    Along::LogSumExp => columns.logsumexp(&mut self.place, tile),
+                    Along::LogSumExp => columns.logsumexp(lanes, &mut self.place, tile),
                 }
             },
         );
@@ -499,7 +499,7 @@ fn log_softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(
     tile: &Tile,
     columns: &mut Columns<T, PLACES>,
 ) {
-    columns.set_logs(tile.columns);
+    columns.set_logs(lanes, tile.columns);
     map(
         lanes,
         place,

@@ -407,7 +407,7 @@ impl<T: Element> Kernel<T> for ColumnsKernel<'_, T> {
                     match along {
                         Along::Softmax => quotients(lanes, e, place.output(), (strip, ahead), &mut known.columns),
                         Along::LogSoftmax => logarithms(lanes, place, (strip, ahead), &mut known.columns),
-                        Along::LogSumExp => known.columns.logsumexp(place, strip),
+                        Along::LogSumExp => known.columns.logsumexp(lanes, place, strip),
                     }
                     if by_panel {
                         next.skip::<T::Compute>(len, inner);
@@ -449,7 +449,7 @@ fn logarithms<T: Element, L: Memory<T> + Memory<T::Compute>>(
     (strip, mut ahead): (&Tile, Ahead),
     columns: &mut Columns<T, WIDEST>,
 ) {
-    columns.set_logs(strip.columns);
+    columns.set_logs(lanes, strip.columns);
     let logs = columns.numbers.at(lanes, 0);
     for i in 0..strip.len {
         let x = load(lanes, strip.row(place.input(), i), T::Compute::ZERO);

@@ -5,7 +5,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::Place;
-use super::log_softmax::{joined, log, special_of};
+use super::log_softmax::{joined, special_of};
 use super::softmax::{SumOf, guess_at, largest_of, shift_at};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
@@ -228,13 +228,18 @@ impl<T: Element, const N: usize> Columns<T, N> {
 
     /// ln Σ e^x of the columns as offset, high and low.
     #[inline(always)]
-    pub fn set_logs(&mut self, columns: usize) {
-        let (shift, sum) = (&self.shift, &self.sum);
-        self.numbers.set(
-            columns,
-            #[inline(always)]
-            |k| log(&shift[k], sum[k]),
-        );
+    pub fn set_logs<L: Lanes<T::Compute>>(&mut self, lanes: L, columns: usize) {
+        for k in (0..columns).step_by(8) {
+            let (mut sums, mut n) = ([SumOf::<T>::ZERO; 8], [0; 8]);
+            for i in 0..8 {
+                (sums[i], n[i]) = (self.sum[k + i], self.shift[k + i].n);
+                self.numbers.0[0][k + i] = self.shift[k + i].offset;
+            }
+            let [high, low] = lanes.logs(&sums, &n);
+            self.numbers.0[1][k..][..8].copy_from_slice(&high);
+            self.numbers.0[2][k..][..8].copy_from_slice(&low);
+        }
+        self.numbers.repeat(columns);
     }
 
     /// Whether the sums of the first `columns` are those of guesses that may be used.
@@ -293,11 +298,13 @@ impl<T: Element, const N: usize> Columns<T, N> {
 
     /// ln Σ e^x of each column.
     #[inline(always)]
-    pub fn logsumexp(&self, place: &mut Place<'_, T>, tile: &Tile) {
+    pub fn logsumexp<L: Lanes<T::Compute>>(&mut self, lanes: L, place: &mut Place<'_, T>, tile: &Tile) {
         let Place::Apart(x, out) = place else { return };
+        self.set_logs(lanes, tile.columns);
+        let [offset, high, low] = &self.numbers.0;
         for k in 0..tile.columns {
             out[tile.result + k].write(if self.all_sound || self.sound[k] {
-                joined(log::<T::Compute>(&self.shift[k], self.sum[k]))
+                joined([offset[k], high[k], low[k]])
             } else {
                 special_of((0..tile.len).map(|i| tile.row(x, i)[k]))
             });
