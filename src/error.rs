@@ -174,6 +174,11 @@ pub struct Value(u64);
 
 impl Value {
     /// The number.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Value::from(0.5).get(), 0.5);
+    /// ```
     pub const fn get(self) -> f64 {
         f64::from_bits(self.0)
     }

@@ -59,6 +59,11 @@ impl Isa {
     /// has it, else the next one after it.
     ///
     /// The variable is read once. A value that is no name of an ISA is reported once on standard error and ignored.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// println!("softmax runs on {}", Isa::detect());
+    /// ```
     #[inline]
     pub fn detect() -> Isa {
         match DETECTED.load(Ordering::Relaxed) {
@@ -103,11 +108,21 @@ impl Isa {
     }
 
     /// Every ISA that runs on this CPU, best first, whatever the cap.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert!(Isa::available().any(|isa| isa == Isa::Scalar));
+    /// ```
     pub fn available() -> impl Iterator<Item = Isa> + Clone {
         ALL.into_iter().filter(|isa| isa.is_available())
     }
 
     /// Whether this CPU runs it.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert!(Isa::Scalar.is_available());
+    /// ```
     #[inline]
     pub fn is_available(self) -> bool {
         match self {
@@ -124,6 +139,11 @@ impl Isa {
     }
 
     /// `"avx512"`, `"avx2"`, `"neon"`, `"portable"` or `"scalar"`.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Isa::Avx512.name(), "avx512");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Avx512 => "avx512",
@@ -137,6 +157,11 @@ impl Isa {
     /// The bound of [`softmax`](crate::softmax) in ULP of the output, for f32 and f64 rows of up to 2^24 elements: derived
     /// in the [crate docs](crate#the-error-bound).
     /// f16 and bf16 are computed in f32 and rounded once: 0.51 on every ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert!(Isa::Avx2.max_ulp() <= Isa::Portable.max_ulp());
+    /// ```
     pub const fn max_ulp(self) -> f32 {
         match self {
             Isa::Portable => 16.0,
@@ -145,6 +170,11 @@ impl Isa {
     }
 
     /// The bound of [`exp`](crate::exp) in ULP, checked over every f32.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Isa::Avx2.exp_max_ulp(), 1.0);
+    /// ```
     pub const fn exp_max_ulp(self) -> f32 {
         match self {
             Isa::Portable => 3.0,

@@ -114,22 +114,43 @@ pub struct Axis {
 
 impl Axis {
     /// The axis of `len` elements between `outer` and `inner` others.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let axis = Axis::new(32, 81, 8732);
+    /// assert_eq!((axis.outer(), axis.len(), axis.inner()), (32, 81, 8732));
+    /// ```
     pub const fn new(outer: usize, len: usize, inner: usize) -> Self {
         Self { outer, len, inner }
     }
 
     /// The product of the extents before the axis.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Axis::new(2, 3, 4).outer(), 2);
+    /// ```
     pub const fn outer(&self) -> usize {
         self.outer
     }
 
     /// The extent of the axis: elements of a row.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Axis::new(2, 3, 4).len(), 3);
+    /// ```
     #[allow(clippy::len_without_is_empty)]
     pub const fn len(&self) -> usize {
         self.len
     }
 
     /// The product of the extents after the axis: the distance between the elements of a row.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Axis::new(2, 3, 4).inner(), 4);
+    /// ```
     pub const fn inner(&self) -> usize {
         self.inner
     }

@@ -138,6 +138,16 @@ impl Broadcast {
     pub const ONE: Self = Self::rows(0);
 
     /// Row `r` starts at `r·stride`.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let bias = [0.0_f32, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0];
+    /// let mut x = [3.0_f32; 4];
+    /// let mask = Mask::new().with_additive(&bias, Broadcast::rows(2));
+    /// masked_softmax_in_place(&mut x, Rows::new(2, 2), &mask)?;
+    /// assert_eq!(x, [1.0, 0.0, 0.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub const fn rows(stride: usize) -> Self {
         Self {
             stride,
@@ -149,12 +159,32 @@ impl Broadcast {
     }
 
     /// The same with `rows` consecutive rows sharing one.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let bias = [0.0_f32, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0];
+    /// let mut x = [3.0_f32; 8];
+    /// let mask = Mask::new().with_additive(&bias, Broadcast::rows(2).every(2));
+    /// masked_softmax_in_place(&mut x, Rows::new(4, 2), &mask)?;
+    /// assert_eq!(x, [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn every(self, rows: usize) -> Self {
         Self { every: rows, ..self }
     }
 
     /// The same starting again after `rows` different ones.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let bias = [0.0_f32, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0];
+    /// let mut x = [3.0_f32; 8];
+    /// let mask = Mask::new().with_additive(&bias, Broadcast::rows(2).cycle(2));
+    /// masked_softmax_in_place(&mut x, Rows::new(4, 2), &mask)?;
+    /// assert_eq!(x, [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn cycle(self, rows: usize) -> Self {
         Self { cycle: rows, ..self }
@@ -297,6 +327,15 @@ impl<T: Element> Default for Mask<'_, T> {
 
 impl<'a, T: Element> Mask<'a, T> {
     /// Scale 1, and nothing masked.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (mut x, mut same) = ([1.0_f32, 2.0], [1.0_f32, 2.0]);
+    /// masked_softmax_in_place(&mut x, Rows::new(1, 2), &Mask::new())?;
+    /// softmax_in_place(&mut same);
+    /// assert_eq!(x, same);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn new() -> Self {
         Self {
             scale: T::Compute::from_i32(1),
@@ -316,6 +355,15 @@ impl<'a, T: Element> Mask<'a, T> {
     }
 
     /// z = scale·x. Finite.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (mut x, mut same) = ([1.0_f32, 2.0], [2.0_f32, 4.0]);
+    /// masked_softmax_in_place(&mut x, Rows::new(1, 2), &Mask::new().with_scale(2.0))?;
+    /// softmax_in_place(&mut same);
+    /// assert_eq!(x, same);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub fn with_scale(self, scale: T::Compute) -> Self {
         Self { scale, ..self }
@@ -449,6 +497,15 @@ impl<'a, T: Element> Mask<'a, T> {
     }
 
     /// Only places whose byte is not 0 are kept.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32, f32::NAN, 3.0];
+    /// let mask = Mask::new().with_keep_bytes(&[1, 0, 255], Broadcast::ONE);
+    /// masked_softmax_in_place(&mut x, Rows::new(1, 3), &mask)?;
+    /// assert_eq!(x, [0.5, 0.0, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub fn with_keep_bytes(self, keep: &'a [u8], rows: Broadcast) -> Self {
         let (keep, keep_rows) = (Keep::Bytes(keep), rows);

@@ -27,6 +27,12 @@ pub struct Rows {
 
 impl Rows {
     /// `rows` rows of `cols` elements, one after the other.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let rows = Rows::new(2, 3);
+    /// assert_eq!((rows.rows(), rows.cols(), rows.x_stride(), rows.y_stride()), (2, 3, 3, 3));
+    /// ```
     pub const fn new(rows: usize, cols: usize) -> Self {
         Self {
             rows,
@@ -37,33 +43,69 @@ impl Rows {
     }
 
     /// The same with `x_stride` elements between the row starts of the input (and of a row in place).
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [0.0_f32; 2];
+    /// softmax_rows(&[3.0, 7.0, 3.0], &mut y, Rows::new(2, 1).with_x_stride(2))?;
+    /// assert_eq!(y, [1.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn with_x_stride(self, x_stride: usize) -> Self {
         Self { x_stride, ..self }
     }
 
     /// The same with `y_stride` elements between the row starts of the output.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [7.0_f32; 3];
+    /// softmax_rows(&[3.0; 2], &mut y, Rows::new(2, 1).with_y_stride(2))?;
+    /// assert_eq!(y, [1.0, 7.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn with_y_stride(self, y_stride: usize) -> Self {
         Self { y_stride, ..self }
     }
 
     /// How many rows.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Rows::new(2, 3).rows(), 2);
+    /// ```
     pub const fn rows(&self) -> usize {
         self.rows
     }
 
     /// Elements of a row.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Rows::new(2, 3).cols(), 3);
+    /// ```
     pub const fn cols(&self) -> usize {
         self.cols
     }
 
     /// Elements between row starts of the input.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Rows::new(2, 3).with_x_stride(5).x_stride(), 5);
+    /// ```
     pub const fn x_stride(&self) -> usize {
         self.x_stride
     }
 
     /// Elements between row starts of the output.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Rows::new(2, 3).with_y_stride(5).y_stride(), 5);
+    /// ```
     pub const fn y_stride(&self) -> usize {
         self.y_stride
     }

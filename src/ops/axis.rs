@@ -106,6 +106,14 @@ pub fn logsumexp_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut Y, a
 /// [`Error::IsaUnavailable`] where the CPU lacks it.
 impl Isa {
     /// [`softmax_axis`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [0.0_f32; 4];
+    /// Isa::Scalar.softmax_axis(&[3.0; 4], &mut y, Axis::new(1, 2, 2))?;
+    /// assert_eq!(y, [0.5; 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_axis<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y, axis: Axis) -> Result<(), Error> {
         let y = checked(x, y, axis)?;
@@ -120,6 +128,14 @@ impl Isa {
     }
 
     /// [`softmax_axis_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32; 4];
+    /// Isa::Scalar.softmax_axis_in_place(&mut x, Axis::new(1, 2, 2))?;
+    /// assert_eq!(x, [0.5; 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_axis_in_place<T: Element>(self, x: &mut [T], axis: Axis) -> Result<(), Error> {
         axis.check("input", x.len())?;
@@ -134,6 +150,14 @@ impl Isa {
     }
 
     /// [`log_softmax_axis`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [1.0_f32; 2];
+    /// Isa::Scalar.log_softmax_axis(&[3.0; 2], &mut y, Axis::new(1, 1, 2))?;
+    /// assert!(y[0].abs() < 1e-6 && y[1].abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_axis<T: Element, Y: Output<T> + ?Sized>(
         self,
@@ -153,6 +177,14 @@ impl Isa {
     }
 
     /// [`log_softmax_axis_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32; 2];
+    /// Isa::Scalar.log_softmax_axis_in_place(&mut x, Axis::new(1, 1, 2))?;
+    /// assert!(x[0].abs() < 1e-6 && x[1].abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_axis_in_place<T: Element>(self, x: &mut [T], axis: Axis) -> Result<(), Error> {
         axis.check("input", x.len())?;
@@ -167,6 +199,14 @@ impl Isa {
     }
 
     /// [`logsumexp_axis`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut out = [0.0_f32; 2];
+    /// Isa::Scalar.logsumexp_axis(&[3.0, 4.0], &mut out, Axis::new(1, 1, 2))?;
+    /// assert_eq!(out, [3.0, 4.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn logsumexp_axis<T: Element, Y: Output<T> + ?Sized>(
         self,

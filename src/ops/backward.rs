@@ -30,6 +30,11 @@ pub struct BackwardRows {
 
 impl BackwardRows {
     /// `rows` rows of `cols` elements, one after the other.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(BackwardRows::new(2, 3), BackwardRows::new(2, 3).with_y_stride(3));
+    /// ```
     pub const fn new(rows: usize, cols: usize) -> Self {
         Self {
             rows,
@@ -41,18 +46,42 @@ impl BackwardRows {
     }
 
     /// The same with `y_stride` elements between the row starts of y.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (y, mut d) = ([1.0_f32, 7.0, 1.0], [5.0; 2]);
+    /// softmax_backward_rows_in_place(&y, &mut d, BackwardRows::new(2, 1).with_y_stride(2))?;
+    /// assert_eq!(d, [0.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn with_y_stride(self, y_stride: usize) -> Self {
         Self { y_stride, ..self }
     }
 
     /// The same with `dy_stride` elements between the row starts of dy (and of dx in its place).
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut d = [5.0_f32, 7.0, 5.0];
+    /// softmax_backward_rows_in_place(&[1.0; 2], &mut d, BackwardRows::new(2, 1).with_dy_stride(2))?;
+    /// assert_eq!(d, [0.0, 7.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn with_dy_stride(self, dy_stride: usize) -> Self {
         Self { dy_stride, ..self }
     }
 
     /// The same with `dx_stride` elements between the row starts of dx.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut dx = [7.0_f32; 3];
+    /// softmax_backward_rows(&[1.0; 2], &[5.0; 2], &mut dx, BackwardRows::new(2, 1).with_dx_stride(2))?;
+    /// assert_eq!(dx, [0.0, 7.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn with_dx_stride(self, dx_stride: usize) -> Self {
         Self { dx_stride, ..self }
@@ -246,6 +275,14 @@ pub fn log_softmax_backward_rows_in_place<T: Element>(y: &[T], dy: &mut [T], row
 
 impl Isa {
     /// [`softmax_backward`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut dx = [0.0_f32; 2];
+    /// Isa::Scalar.softmax_backward(&[0.5, 0.5], &[1.0, 0.0], &mut dx)?;
+    /// assert_eq!(dx, [0.25, -0.25]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_backward<T: Element, D: Output<T> + ?Sized>(
         self,
@@ -257,12 +294,28 @@ impl Isa {
     }
 
     /// [`softmax_backward_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut d = [1.0_f32, 0.0];
+    /// Isa::Scalar.softmax_backward_in_place(&[0.5, 0.5], &mut d)?;
+    /// assert_eq!(d, [0.25, -0.25]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_backward_in_place<T: Element>(self, y: &[T], dy: &mut [T]) -> Result<(), Error> {
         self.backward_in_place(y, dy, one_row(y.len(), dy.len())?, false)
     }
 
     /// [`softmax_backward_rows`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut dx = [0.0_f32; 2];
+    /// Isa::Scalar.softmax_backward_rows(&[1.0; 2], &[5.0; 2], &mut dx, BackwardRows::new(2, 1))?;
+    /// assert_eq!(dx, [0.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
         self,
@@ -275,6 +328,14 @@ impl Isa {
     }
 
     /// [`softmax_backward_rows_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut d = [5.0_f32; 2];
+    /// Isa::Scalar.softmax_backward_rows_in_place(&[1.0; 2], &mut d, BackwardRows::new(2, 1))?;
+    /// assert_eq!(d, [0.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_backward_rows_in_place<T: Element>(
         self,
@@ -286,6 +347,14 @@ impl Isa {
     }
 
     /// [`log_softmax_backward`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut dx = [1.0_f32; 1];
+    /// Isa::Scalar.log_softmax_backward(&[0.0], &[5.0], &mut dx)?;
+    /// assert_eq!(dx, [0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_backward<T: Element, D: Output<T> + ?Sized>(
         self,
@@ -297,12 +366,28 @@ impl Isa {
     }
 
     /// [`log_softmax_backward_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut d = [5.0_f32];
+    /// Isa::Scalar.log_softmax_backward_in_place(&[0.0], &mut d)?;
+    /// assert_eq!(d, [0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_backward_in_place<T: Element>(self, y: &[T], dy: &mut [T]) -> Result<(), Error> {
         self.backward_in_place(y, dy, one_row(y.len(), dy.len())?, true)
     }
 
     /// [`log_softmax_backward_rows`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut dx = [1.0_f32; 2];
+    /// Isa::Scalar.log_softmax_backward_rows(&[0.0; 2], &[5.0; 2], &mut dx, BackwardRows::new(2, 1))?;
+    /// assert_eq!(dx, [0.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_backward_rows<T: Element, D: Output<T> + ?Sized>(
         self,
@@ -315,6 +400,14 @@ impl Isa {
     }
 
     /// [`log_softmax_backward_rows_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut d = [5.0_f32; 2];
+    /// Isa::Scalar.log_softmax_backward_rows_in_place(&[0.0; 2], &mut d, BackwardRows::new(2, 1))?;
+    /// assert_eq!(d, [0.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_backward_rows_in_place<T: Element>(
         self,

@@ -223,6 +223,15 @@ pub fn on_rows<T: Element>(
 
 impl Isa {
     /// [`cross_entropy`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut loss = [0.0_f32];
+    /// let params = CrossEntropy::default();
+    /// Isa::Scalar.cross_entropy(&[3.0_f32], &[0], &mut loss, None, Rows::new(1, 1), &params)?;
+    /// assert!(loss[0] < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn cross_entropy<T: Element, Y: Output<T::Compute> + ?Sized>(
         self,
         x: &[T],

@@ -121,6 +121,14 @@ pub fn masked_log_softmax_in_place<T: Element>(x: &mut [T], rows: Rows, mask: &M
 /// CPU lacks it.
 impl Isa {
     /// [`masked_softmax`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [0.0_f32; 4];
+    /// Isa::Scalar.masked_softmax(&[3.0; 4], &mut y, Rows::new(2, 2), &Mask::new().with_causal(0))?;
+    /// assert_eq!(y, [1.0, 0.0, 0.5, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn masked_softmax<T: Element, Y: Output<T> + ?Sized>(
         self,
@@ -134,6 +142,14 @@ impl Isa {
     }
 
     /// [`masked_softmax_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32; 4];
+    /// Isa::Scalar.masked_softmax_in_place(&mut x, Rows::new(2, 2), &Mask::new().with_causal(0))?;
+    /// assert_eq!(x, [1.0, 0.0, 0.5, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn masked_softmax_in_place<T: Element>(self, x: &mut [T], rows: Rows, mask: &Mask<'_, T>) -> Result<(), Error> {
         rows.check_input(x.len())?;
@@ -141,6 +157,14 @@ impl Isa {
     }
 
     /// [`masked_log_softmax`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [1.0_f32; 2];
+    /// Isa::Scalar.masked_log_softmax(&[3.0; 2], &mut y, Rows::new(1, 2), &Mask::new().with_causal(0))?;
+    /// assert!(y[0].abs() < 1e-6 && y[1] == f32::NEG_INFINITY);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn masked_log_softmax<T: Element, Y: Output<T> + ?Sized>(
         self,
@@ -154,6 +178,14 @@ impl Isa {
     }
 
     /// [`masked_log_softmax_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32; 2];
+    /// Isa::Scalar.masked_log_softmax_in_place(&mut x, Rows::new(1, 2), &Mask::new().with_causal(0))?;
+    /// assert!(x[0].abs() < 1e-6 && x[1] == f32::NEG_INFINITY);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn masked_log_softmax_in_place<T: Element>(
         self,

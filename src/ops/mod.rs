@@ -451,6 +451,14 @@ impl Isa {
     }
 
     /// [`softmax`](crate::softmax()) on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [0.0_f32; 2];
+    /// Isa::Scalar.softmax(&[3.0, 3.0], &mut y)?;
+    /// assert_eq!(y, [0.5; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
         let y = y.as_uninit(Inside);
@@ -461,6 +469,14 @@ impl Isa {
     }
 
     /// [`softmax_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32; 4];
+    /// Isa::Scalar.softmax_in_place(&mut x)?;
+    /// assert_eq!(x, [0.25; 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_in_place<T: Element>(self, x: &mut [T]) -> Result<(), Error> {
         self.require()?;
@@ -469,6 +485,14 @@ impl Isa {
     }
 
     /// [`softmax_rows`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [0.0_f32; 4];
+    /// Isa::Scalar.softmax_rows(&[3.0; 4], &mut y, Rows::new(2, 2))?;
+    /// assert_eq!(y, [0.5; 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_rows<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y, rows: Rows) -> Result<(), Error> {
         let y = checked(x, y, rows)?;
@@ -478,6 +502,14 @@ impl Isa {
     }
 
     /// [`softmax_rows_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32; 4];
+    /// Isa::Scalar.softmax_rows_in_place(&mut x, Rows::new(2, 2))?;
+    /// assert_eq!(x, [0.5; 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_rows_in_place<T: Element>(self, x: &mut [T], rows: Rows) -> Result<(), Error> {
         rows.check_input(x.len())?;
@@ -487,6 +519,14 @@ impl Isa {
     }
 
     /// [`log_softmax`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [1.0_f64; 1];
+    /// Isa::Scalar.log_softmax(&[3.0], &mut y)?;
+    /// assert!(y[0].abs() < 1e-15);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax<T: Element, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
         let y = y.as_uninit(Inside);
@@ -497,6 +537,14 @@ impl Isa {
     }
 
     /// [`log_softmax_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f64];
+    /// Isa::Scalar.log_softmax_in_place(&mut x)?;
+    /// assert!(x[0].abs() < 1e-15);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_in_place<T: Element>(self, x: &mut [T]) -> Result<(), Error> {
         let rows = Rows::new(1, x.len());
@@ -504,6 +552,14 @@ impl Isa {
     }
 
     /// [`log_softmax_rows`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [1.0_f32; 2];
+    /// Isa::Scalar.log_softmax_rows(&[3.0, 4.0], &mut y, Rows::new(2, 1))?;
+    /// assert!(y[0].abs() < 1e-6 && y[1].abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_rows<T: Element, Y: Output<T> + ?Sized>(
         self,
@@ -518,6 +574,14 @@ impl Isa {
     }
 
     /// [`log_softmax_rows_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32, 4.0];
+    /// Isa::Scalar.log_softmax_rows_in_place(&mut x, Rows::new(2, 1))?;
+    /// assert!(x[0].abs() < 1e-6 && x[1].abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_rows_in_place<T: Element>(self, x: &mut [T], rows: Rows) -> Result<(), Error> {
         rows.check_input(x.len())?;
@@ -527,6 +591,12 @@ impl Isa {
     }
 
     /// [`logsumexp`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Isa::Scalar.logsumexp(&[3.0_f32])?, 3.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn logsumexp<T: Element>(self, x: &[T]) -> Result<T, Error> {
         self.require()?;
@@ -534,6 +604,14 @@ impl Isa {
     }
 
     /// [`logsumexp_rows`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut out = [0.0_f32; 2];
+    /// Isa::Scalar.logsumexp_rows(&[3.0, 4.0], &mut out, Rows::new(2, 1))?;
+    /// assert_eq!(out, [3.0, 4.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn logsumexp_rows<T: Element, Y: Output<T> + ?Sized>(
         self,
@@ -555,6 +633,14 @@ impl Isa {
     }
 
     /// [`exp`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [0.0_f32; 2];
+    /// Isa::Scalar.exp(&[0.0, f32::NEG_INFINITY], &mut y)?;
+    /// assert_eq!(y, [1.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn exp<T: Float, Y: Output<T> + ?Sized>(self, x: &[T], y: &mut Y) -> Result<(), Error> {
         let y = y.as_uninit(Inside);
@@ -565,6 +651,12 @@ impl Isa {
     }
 
     /// [`argmax`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Isa::Scalar.argmax(&[3.0_f32, 4.0])?, Some(1));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn argmax<T: Element>(self, x: &[T]) -> Result<Option<usize>, Error> {
         self.require()?;
@@ -572,6 +664,14 @@ impl Isa {
     }
 
     /// [`argmax_rows`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut index = [0; 2];
+    /// Isa::Scalar.argmax_rows(&[3.0_f32, 4.0, 6.0, 5.0], &mut index, Rows::new(2, 2))?;
+    /// assert_eq!(index, [1, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn argmax_rows<T: Element, I: Output<usize> + ?Sized>(
         self,
@@ -591,6 +691,14 @@ impl Isa {
     }
 
     /// [`top_k`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (mut index, mut prob) = ([0; 1], [0.0; 1]);
+    /// Isa::Scalar.top_k(&[0.0_f32, 400.0], &mut index, &mut prob)?;
+    /// assert_eq!((index, prob), ([1], [1.0]));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn top_k<T, I, P>(self, x: &[T], index: &mut I, prob: &mut P) -> Result<(), Error>
     where
@@ -604,6 +712,15 @@ impl Isa {
     }
 
     /// [`top_k_rows`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (mut index, mut prob) = ([0; 2], [0.0; 2]);
+    /// let rows = Rows::new(2, 2);
+    /// Isa::Scalar.top_k_rows(&[0.0_f32, 400.0, 400.0, 0.0], 1, &mut index, &mut prob, rows)?;
+    /// assert_eq!((index, prob), ([1, 0], [1.0; 2]));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn top_k_rows<T, I, P>(self, x: &[T], k: usize, index: &mut I, prob: &mut P, rows: Rows) -> Result<(), Error>
     where

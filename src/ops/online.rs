@@ -111,6 +111,11 @@ impl Default for OnlineSoftmax {
 
 impl OnlineSoftmax {
     /// The state of nothing.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(OnlineSoftmax::new().logsumexp(), f32::NEG_INFINITY);
+    /// ```
     pub const fn new() -> Self {
         Self {
             sum: 0.0,
@@ -120,6 +125,13 @@ impl OnlineSoftmax {
     }
 
     /// Sum, maximum and shift, to be sent elsewhere: Σ e^x = sum·2^shift (sum·e^max from |max| = 2^30 on).
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut state = OnlineSoftmax::new();
+    /// state.update(&[3.0_f32]);
+    /// assert_eq!(state.to_parts().1, 3.0);
+    /// ```
     pub const fn to_parts(self) -> (f64, f32, i32) {
         (self.sum, self.max, self.shift)
     }
@@ -138,6 +150,13 @@ impl OnlineSoftmax {
     }
 
     /// The largest element seen: −∞ of nothing, NaN after a NaN.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut state = OnlineSoftmax::new();
+    /// state.update(&[3.0_f32, 4.0]);
+    /// assert_eq!(state.max(), 4.0);
+    /// ```
     pub const fn max(&self) -> f32 {
         self.max
     }
@@ -413,6 +432,14 @@ fn weigh<T: Element<Compute = f32>>(isa: Isa, e: &mut [T], frame: &Frame) {
 
 impl Isa {
     /// [`OnlineSoftmax::update`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut state = OnlineSoftmax::new();
+    /// Isa::Scalar.online_update(&mut state, &[3.0_f32])?;
+    /// assert_eq!(state.logsumexp(), 3.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn online_update<T: Element<Compute = f32>>(self, state: &mut OnlineSoftmax, x: &[T]) -> Result<(), Error> {
         self.require()?;
@@ -421,6 +448,14 @@ impl Isa {
     }
 
     /// [`OnlineSoftmax::update_into`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (mut state, mut e) = (OnlineSoftmax::new(), [0.0_f32; 2]);
+    /// Isa::Scalar.online_update_into(&mut state, &[0.0, 0.0], &mut e)?;
+    /// assert_eq!(e, [1.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn online_update_into<T: Element<Compute = f32>>(
         self,
@@ -446,6 +481,14 @@ impl Isa {
     }
 
     /// [`OnlineSoftmax::update_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (mut state, mut x) = (OnlineSoftmax::new(), [0.0_f32; 2]);
+    /// Isa::Scalar.online_update_in_place(&mut state, &mut x)?;
+    /// assert_eq!(x, [1.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn online_update_in_place<T: Element<Compute = f32>>(
         self,
@@ -457,6 +500,15 @@ impl Isa {
     }
 
     /// [`OnlineSoftmax::finish`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (mut state, mut y) = (OnlineSoftmax::new(), [0.0_f32; 2]);
+    /// Isa::Scalar.online_update(&mut state, &[3.0_f32; 4])?;
+    /// Isa::Scalar.online_finish(&state, &[3.0_f32; 2], &mut y)?;
+    /// assert_eq!(y, [0.25; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn online_finish<T: Element<Compute = f32>, Y: Output<T> + ?Sized>(
         self,
@@ -472,6 +524,15 @@ impl Isa {
     }
 
     /// [`OnlineSoftmax::finish_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (mut state, mut x) = (OnlineSoftmax::new(), [3.0_f32; 4]);
+    /// Isa::Scalar.online_update(&mut state, &x)?;
+    /// Isa::Scalar.online_finish_in_place(&state, &mut x)?;
+    /// assert_eq!(x, [0.25; 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn online_finish_in_place<T: Element<Compute = f32>>(
         self,

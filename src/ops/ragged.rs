@@ -106,6 +106,14 @@ pub fn logsumexp_ragged<T: Element, Y: Output<T> + ?Sized>(
 /// [`Error::IsaUnavailable`] where the CPU lacks it.
 impl Isa {
     /// [`softmax_ragged`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [0.0_f32; 3];
+    /// Isa::Scalar.softmax_ragged(&[3.0; 3], &mut y, &[0, 1, 3])?;
+    /// assert_eq!(y, [1.0, 0.5, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_ragged<T: Element, Y: Output<T> + ?Sized>(
         self,
@@ -120,6 +128,14 @@ impl Isa {
     }
 
     /// [`softmax_ragged_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32; 3];
+    /// Isa::Scalar.softmax_ragged_in_place(&mut x, &[0, 1, 3])?;
+    /// assert_eq!(x, [1.0, 0.5, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn softmax_ragged_in_place<T: Element>(self, x: &mut [T], offsets: &[usize]) -> Result<(), Error> {
         check_input(x, offsets)?;
@@ -129,6 +145,14 @@ impl Isa {
     }
 
     /// [`log_softmax_ragged`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [1.0_f32; 2];
+    /// Isa::Scalar.log_softmax_ragged(&[3.0; 2], &mut y, &[0, 1, 2])?;
+    /// assert!(y[0].abs() < 1e-6 && y[1].abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_ragged<T: Element, Y: Output<T> + ?Sized>(
         self,
@@ -144,6 +168,14 @@ impl Isa {
     }
 
     /// [`log_softmax_ragged_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32; 2];
+    /// Isa::Scalar.log_softmax_ragged_in_place(&mut x, &[0, 1, 2])?;
+    /// assert!(x[0].abs() < 1e-6 && x[1].abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn log_softmax_ragged_in_place<T: Element>(self, x: &mut [T], offsets: &[usize]) -> Result<(), Error> {
         check_input(x, offsets)?;
@@ -154,6 +186,14 @@ impl Isa {
     }
 
     /// [`logsumexp_ragged`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut out = [0.0_f32; 2];
+    /// Isa::Scalar.logsumexp_ragged(&[3.0, 4.0], &mut out, &[0, 1, 2])?;
+    /// assert_eq!(out, [3.0, 4.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn logsumexp_ragged<T: Element, Y: Output<T> + ?Sized>(
         self,

@@ -115,6 +115,12 @@ pub fn scale<T: Element>(y: &mut [T], s: T::Compute) {
 
 impl Isa {
     /// [`row::max`](crate::row::max) on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Isa::Scalar.row_max(&[3.0_f32, 4.0])?, 4.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn row_max<T: Element>(self, x: &[T]) -> Result<T, Error> {
         self.require()?;
@@ -122,6 +128,14 @@ impl Isa {
     }
 
     /// [`row::exp_sub_max_sum`](crate::row::exp_sub_max_sum) on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [0.0_f32; 2];
+    /// assert_eq!(Isa::Scalar.row_exp_sub_max_sum(&[3.0; 2], Some(&mut y), 3.0)?, 2.0);
+    /// assert_eq!(y, [1.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn row_exp_sub_max_sum<T: Element>(self, x: &[T], y: Option<&mut [T]>, max: T::Compute) -> Result<f64, Error> {
         let row = match y {
@@ -136,6 +150,13 @@ impl Isa {
     }
 
     /// [`row::exp_sub_max_sum_in_place`](crate::row::exp_sub_max_sum_in_place) on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [3.0_f32; 2];
+    /// assert_eq!(Isa::Scalar.row_exp_sub_max_sum_in_place(&mut x, 3.0)?, 2.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn row_exp_sub_max_sum_in_place<T: Element>(self, x: &mut [T], max: T::Compute) -> Result<f64, Error> {
         self.require()?;
@@ -143,6 +164,14 @@ impl Isa {
     }
 
     /// [`row::scale`](crate::row::scale()) on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut y = [3.0_f32; 2];
+    /// Isa::Scalar.row_scale(&mut y, 2.0)?;
+    /// assert_eq!(y, [6.0; 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn row_scale<T: Element>(self, y: &mut [T], s: T::Compute) -> Result<(), Error> {
         self.require()?;

@@ -403,6 +403,12 @@ pub fn sample_gumbel<T: Element<Compute = f32>>(
 
 impl Isa {
     /// [`sample_gumbel`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// assert_eq!(Isa::Scalar.sample_gumbel(&[f32::NEG_INFINITY, 3.0], 1.0, || 1 << 40)?, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn sample_gumbel<T: Element<Compute = f32>>(
         self,
         logits: &[T],
@@ -433,6 +439,13 @@ impl Isa {
     }
 
     /// [`Sampler::sample`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let (sampler, logits) = (Sampler::default(), [f32::NEG_INFINITY, 3.0]);
+    /// assert_eq!(Isa::Scalar.sample(&sampler, &logits, &mut [], || 1 << 40)?, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn sample<T: Element<Compute = f32>>(
         self,
         sampler: &Sampler,
