@@ -169,13 +169,14 @@ fn adversarial_and_recorded_rows() {
 
 fn check_adversarial_rows<T: TestElement>() {
     let mut tally = Tally::new(operators::<T>());
-    // A sum of many terms that are each below its last place.
+    // A sum of many terms that are each below its last place; the numbers are those of f32.
     const SMALL: [f64; 7] = [-16.64, -16.0, -12.5, -8.3, -4.2, -1.0, -17.33];
     let short = [32, 64, 128, 256, 512, 1024].into_iter();
     let rows = short
         .flat_map(|n| SMALL.map(|small| (n, small)))
         .chain([(65_536, -16.64)]);
     for (n, small, large) in thinned(rows.flat_map(|(n, small)| [0.0, 1.0, -3.7, 20.0].map(|l| (n, small, l)))) {
+        let small = small * inputs::precision(&T::Probability::FORMAT);
         let mut row = vec![T::from_f64(large + small); n];
         row[0] = T::from_f64(large);
         tally.add(&row, "one large, equal small");
