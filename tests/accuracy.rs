@@ -158,8 +158,13 @@ fn check_longest_rows<T: TestElement>() {
 #[test]
 fn adversarial_and_recorded_rows() {
     for_each_element!(check_adversarial_rows);
-    let mut tally = Tally::new(operators::<f32>());
-    thinned(climb::recorded()).for_each(|row| tally.add(&row, "recorded"));
+    check_recorded_rows::<f32>();
+    check_recorded_rows::<f64>();
+}
+
+fn check_recorded_rows<T: TestElement>() {
+    let mut tally = Tally::new(operators::<T>());
+    thinned(climb::recorded::<T>()).for_each(|row| tally.add(&row, "recorded"));
     for (isa, error, _) in tally.worst[0].iter().filter(|w| w.0 != Isa::Portable) {
         let verdict = if *error <= SOFTMAX_AIM_ULP { "within" } else { "beyond" };
         println!("{isa}: the recorded rows reach {error:.3} ULP, {verdict} the aim of {SOFTMAX_AIM_ULP}");
@@ -238,15 +243,19 @@ fn check_one_hot<T: TestElement>() {
     });
 }
 
-/// A search for the worst row of `softmax`; `SOFTMAX_CLIMB_SECONDS` (60) and `SOFTMAX_CLIMB_SEED` (1) steer it.
+/// A search for the worst rows of `softmax`; `SOFTMAX_CLIMB_SECONDS` (60, for each type) and `SOFTMAX_CLIMB_SEED` (1)
+/// steer it.
 #[test]
 #[ignore = "a search that takes minutes"]
 fn climb() {
-    let found = climb::search(Isa::detect());
-    println!(
-        "worst row found on {}, to record in tests/common/worst_softmax_f32.txt:",
-        Isa::detect()
-    );
+    climb_to_worst::<f32>(Isa::detect());
+    climb_to_worst::<f64>(Isa::detect());
+}
+
+fn climb_to_worst<T: TestElement>(isa: Isa) {
+    let found = climb::search::<T>(isa);
+    let file = format!("tests/common/worst_softmax_{}.txt", T::NAME);
+    println!("worst row found on {isa}, to record in {file}:");
     println!("{}", climb::line(found.error, &found.row));
-    assert!(found.error <= f64::from(Isa::detect().max_ulp()), "{} ULP", found.error);
+    assert!(found.error <= f64::from(isa.max_ulp()), "{} ULP", found.error);
 }
