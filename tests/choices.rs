@@ -1,6 +1,7 @@
 //! The rules of `argmax` and `top_k`, special rows and bad calls included.
 
 use crate::common::choices::pick;
+use crate::common::dd::scale;
 use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::forms::assume_init;
 use crate::common::inputs::{self, DISTRIBUTIONS};
@@ -17,6 +18,7 @@ const NO_INDEX: usize = 0xBAD;
 
 /// Rows for the choosing operators: few values, so many ties; both zeros; infinities and NaN now and then.
 fn row_with_ties<T: TestElement>(rng: &mut inputs::TestRng, n: usize, special: bool) -> Vec<T> {
+    let subnormal = scale(0.75, T::FORMAT.min_exp);
     let values = [
         0.0,
         -0.0,
@@ -26,8 +28,8 @@ fn row_with_ties<T: TestElement>(rng: &mut inputs::TestRng, n: usize, special: b
         3e38,
         -3e38,
         f64::NEG_INFINITY,
-        1e-40,
-        -1e-40,
+        subnormal,
+        -subnormal,
         f64::INFINITY,
         f64::NAN,
     ];

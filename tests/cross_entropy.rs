@@ -169,7 +169,12 @@ fn check_formula<T: TestElement>() {
             continue;
         }
         // Where Σ w·l may exceed the largest f32, it is +∞.
-        let huge = T::FORMAT.digits == 24 && case.x.iter().any(|x| x.to_f64().abs() > 1e34);
+        let huge = |limit: f64| case.x.iter().any(|x| x.to_f64().abs() > limit);
+        // Nor has the reference numbers beyond f64.
+        if huge(1e300) {
+            continue;
+        }
+        let huge = T::FORMAT.digits == 24 && huge(1e34);
         each_params(&case.weights, -100, |params| {
             if huge && params.label_smoothing > 0.0 {
                 return;

@@ -9,7 +9,7 @@ use crate::common::dd::{self, Dd};
 use crate::common::element::{TestElement, for_each_element};
 use crate::common::oracle::Oracle;
 use crate::common::ulp::Format;
-use crate::common::{isas, scale};
+use crate::common::{inputs, isas, repeated, scale, thinned};
 use softmax::Isa;
 
 /// The worst error of each ISA, and where.
@@ -147,7 +147,7 @@ fn borders<T: TestElement>() -> Vec<T> {
     let powers = [min_exp - digits + 1, min_exp - 1, min_exp, max_exp, max_exp + 1].map(|e| f64::from(e) * LN_2);
     let mut at: Vec<f64> = powers.to_vec();
     // Rounding to an integer, halfway, and to eighths: every multiple of ln2/16 in the range of finite results.
-    at.extend((16 * (min_exp - digits)..16 * (max_exp + 2)).map(|k| f64::from(k) * LN_2 / 16.0));
+    at.extend(thinned(16 * (min_exp - digits)..16 * (max_exp + 2)).map(|k| f64::from(k) * LN_2 / 16.0));
     at.extend(
         [1.0, 2.0, 64.0, 127.0, 128.0, 1e3, 65_536.0, 8_388_608.0, 1e30]
             .iter()
@@ -207,6 +207,39 @@ fn check_borders<T: TestElement>() {
     let x = borders::<T>();
     let results: Vec<_> = isas().iter().map(|&isa| (isa, exp.run(isa, &x))).collect();
     exp.check(&x, &results, &Oracle::precise(&x), &"borders");
+}
+
+/// Of f64 only a sample can be gone through: all finite results, and those just above √2·2^n, where
+/// an ULP is smallest beside r and its rounding.
+#[test]
+fn random_sample_of_f64() {
+    use std::f64::consts::LN_2;
+    let mut rng = inputs::rng(19);
+    let anywhere = |rng: &mut inputs::TestRng| inputs::uniform(rng, -709.0, 710.0);
+    let below_half = |rng: &mut inputs::TestRng| {
+        let n = inputs::uniform(rng, -1020.0, 1023.0).round();
+        (n - inputs::uniform(rng, 0.3, 0.5)) * LN_2
+    };
+    let x: Vec<f64> = (0..repeated(400_000))
+        .map(|i| {
+            if i % 2 == 0 {
+                anywhere(&mut rng)
+            } else {
+                below_half(&mut rng)
+            }
+        })
+        .collect();
+    let (mut y, oracle) = (vec![0.0; x.len()], Oracle::of::<f64>(&[]));
+    for &isa in isas() {
+        isa.exp(&x, &mut y[..]).expect("equal lengths");
+        let errors = x
+            .iter()
+            .zip(&y)
+            .map(|(&x, &y)| (Format::F64.error(y, oracle.exp(x)), x));
+        let (error, at) = errors.fold((0.0, 0.0), |worst, e| if e.0 > worst.0 { e } else { worst });
+        println!("exp f64 {isa}: worst {error:.5} ULP at {at:?}");
+        assert!(error <= f64::from(isa.exp_max_ulp()), "{isa}: exp({at:?}): {error} ULP");
+    }
 }
 
 /// e^0 = 1, and the limits.

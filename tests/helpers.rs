@@ -170,6 +170,7 @@ fn distributions_keep_their_promise() {
         .find(|d| d.name == "subnormal gaps")
         .expect("in the list");
     assert!(subnormal.row::<f32>(100, 1).iter().any(|v| v.is_subnormal()));
+    assert!(subnormal.row::<f64>(100, 1).iter().any(|v| v.is_subnormal()));
 }
 
 #[test]

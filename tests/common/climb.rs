@@ -1,44 +1,47 @@
 //! A climbing search for the row on which `softmax` errs most, and the record of the worst rows found.
 
 use super::element::TestElement;
-use super::inputs::{TestRng, rng, uniform};
+use super::inputs::{TestRng, precision, rng, uniform};
 use super::ops::{Operator, operators};
-use super::oracle::{Oracle, Precision};
+use super::oracle::Oracle;
 use rand::RngExt;
 use softmax::Isa;
 use std::env;
 use std::time::{Duration, Instant};
 
-pub struct Found {
+pub struct Found<T> {
     pub error: f64,
-    pub row: Vec<f32>,
+    pub row: Vec<T>,
 }
 
 /// The recorded rows: a line each, `ulp: bits bits*count …`, as [`line`] prints them.
-pub fn recorded() -> Vec<Vec<f32>> {
-    let lines = include_str!("worst_softmax_f32.txt")
-        .lines()
-        .filter(|line| !line.starts_with('#'));
+pub fn recorded<T: TestElement>() -> Vec<Vec<T>> {
+    let record = match T::NAME {
+        "f32" => include_str!("worst_softmax_f32.txt"),
+        "f64" => include_str!("worst_softmax_f64.txt"),
+        _ => panic!("no worst rows of {} are recorded", T::NAME),
+    };
+    let lines = record.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| parse(line).unwrap_or_else(|| panic!("not a recorded row: {line}")))
         .collect()
 }
 
-fn parse(line: &str) -> Option<Vec<f32>> {
+fn parse<T: TestElement>(line: &str) -> Option<Vec<T>> {
     let mut row = Vec::new();
     for run in line.split_once(':')?.1.split_whitespace() {
         let (bits, count) = run.split_once('*').unwrap_or((run, "1"));
-        let value = f32::from_bits(u32::from_str_radix(bits, 16).ok()?);
+        let value = T::from_bits(u64::from_str_radix(bits, 16).ok()?);
         row.extend(std::iter::repeat_n(value, count.parse().ok()?));
     }
     Some(row)
 }
 
-pub fn line(error: f64, row: &[f32]) -> String {
-    let runs = row.chunk_by(|a, b| a.to_bits() == b.to_bits());
-    let words = runs.map(|run| match (run[0].to_bits(), run.len()) {
-        (bits, 1) => format!("{bits:08x}"),
-        (bits, count) => format!("{bits:08x}*{count}"),
+pub fn line<T: TestElement>(error: f64, row: &[T]) -> String {
+    let (runs, digits) = (row.chunk_by(|a, b| a.bits() == b.bits()), T::WIDTH as usize / 4);
+    let words = runs.map(|run| match (run[0].bits(), run.len()) {
+        (bits, 1) => format!("{bits:0digits$x}"),
+        (bits, count) => format!("{bits:0digits$x}*{count}"),
     });
     format!("{error:.4}: {}", words.collect::<Vec<_>>().join(" "))
 }
@@ -46,22 +49,27 @@ pub fn line(error: f64, row: &[f32]) -> String {
 /// A row as a few values and how often each stands in it, so that a step can move all equal entries together: the
 /// worst sums are those whose many terms all err alike.
 #[derive(Clone)]
-struct Genome(Vec<(f32, usize)>);
+struct Genome<T>(Vec<(T, usize)>);
 
-impl Genome {
-    fn random(rng: &mut TestRng) -> Genome {
+impl<T: TestElement> Genome<T> {
+    fn random(rng: &mut TestRng) -> Self {
         let levels = [1, 2, 2, 2, 3, 4, 8][rng.random_range(0..7)];
         let longest = [1, 2, 8, 64, 256][rng.random_range(0..5)];
         let base = uniform(rng, -20.0, 20.0);
-        let depth = [0.7, 5.0, 17.0][rng.random_range(0..3)];
+        let depth = precision(&T::FORMAT) * [0.7, 5.0, 17.0][rng.random_range(0..3)];
         let mut genome: Vec<_> = (0..levels)
-            .map(|_| ((base - uniform(rng, 0.0, depth)) as f32, rng.random_range(1..=longest)))
+            .map(|_| {
+                (
+                    T::from_f64(base - uniform(rng, 0.0, depth)),
+                    rng.random_range(1..=longest),
+                )
+            })
             .collect();
-        genome[0] = (base as f32, 1);
+        genome[0] = (T::from_f64(base), 1);
         Genome(genome)
     }
 
-    fn row(&self) -> Vec<f32> {
+    fn row(&self) -> Vec<T> {
         self.0
             .iter()
             .flat_map(|&(v, count)| std::iter::repeat_n(v, count))
@@ -73,7 +81,7 @@ impl Genome {
         let levels = self.0.len();
         let (value, count) = self.0[i];
         self.0[i] = match rng.random_range(0..8) {
-            0 => ((f64::from(value) + uniform(rng, -1.0, 1.0)) as f32, count),
+            0 => (T::from_f64(value.to_f64() + uniform(rng, -1.0, 1.0)), count),
             1 => (value, rng.random_range(1..=512)),
             2 => (value, (count * 2).min(1024)),
             3 if levels < 40 => {
@@ -85,7 +93,7 @@ impl Genome {
                 return;
             }
             _ => {
-                let reach = 1i64 << rng.random_range(0..22);
+                let reach = 1i64 << rng.random_range(0..T::FORMAT.digits - 2);
                 (value.step(rng.random_range(-reach..=reach)), count)
             }
         };
@@ -93,11 +101,11 @@ impl Genome {
 }
 
 /// Climbs from many random rows for `SOFTMAX_CLIMB_SECONDS`.
-pub fn search(isa: Isa) -> Found {
+pub fn search<T: TestElement>(isa: Isa) -> Found<T> {
     let number = |name, default| env::var(name).map_or(default, |v| v.parse().expect("a number"));
     let end = Instant::now() + Duration::from_secs(number("SOFTMAX_CLIMB_SECONDS", 60));
     let mut rng = rng(number("SOFTMAX_CLIMB_SEED", 1));
-    let op = &operators::<f32>()[0];
+    let op = &operators::<T>()[0];
     let mut best = Found {
         error: 0.0,
         row: Vec::new(),
@@ -115,7 +123,7 @@ pub fn search(isa: Isa) -> Found {
     best
 }
 
-fn climb(op: &Operator<f32>, isa: Isa, rng: &mut TestRng, end: Instant) -> (f64, Genome) {
+fn climb<T: TestElement>(op: &Operator<T>, isa: Isa, rng: &mut TestRng, end: Instant) -> (f64, Genome<T>) {
     let mut at = Genome::random(rng);
     let mut error = error_of(op, isa, &at);
     let mut patience = 0;
@@ -131,8 +139,7 @@ fn climb(op: &Operator<f32>, isa: Isa, rng: &mut TestRng, end: Instant) -> (f64,
     (error, at)
 }
 
-fn error_of(op: &Operator<f32>, isa: Isa, genome: &Genome) -> f64 {
+fn error_of<T: TestElement>(op: &Operator<T>, isa: Isa, genome: &Genome<T>) -> f64 {
     let row = genome.row();
-    let oracle = Oracle::new(row.iter().map(|&v| f64::from(v)), Precision::Fast);
-    op.worst(&row, &[&op.run(isa, &row)], &oracle)[0].0
+    op.worst(&row, &[&op.run(isa, &row)], &Oracle::of(&row))[0].0
 }

@@ -129,8 +129,17 @@ mod halves {
     }
 }
 
-/// Calls a generic check for every element type. A new type is a line here and an `impl TestElement`.
+/// Calls a generic check for every element type. A new type is a line here or in [`for_each_element_of_f32`], and an
+/// `impl TestElement`.
 macro_rules! for_each_element {
+    ($check:ident $(, $argument:expr)*) => {
+        $crate::common::element::for_each_element_of_f32!($check $(, $argument)*);
+        $check::<f64>($($argument),*);
+    };
+}
+
+/// Calls a generic check for every element type whose rows are computed in f32: all that samplers and streams take.
+macro_rules! for_each_element_of_f32 {
     ($check:ident $(, $argument:expr)*) => {
         $check::<f32>($($argument),*);
         #[cfg(feature = "half")]
@@ -140,7 +149,7 @@ macro_rules! for_each_element {
     };
 }
 
-pub(crate) use for_each_element;
+pub(crate) use {for_each_element, for_each_element_of_f32};
 
 pub fn bits<T: TestElement>(values: &[T]) -> Vec<u64> {
     values.iter().map(|v| v.bits()).collect()

@@ -1,7 +1,9 @@
 //! Rows of test input: one list of distributions, seeded.
 
+use super::dd::scale;
 use super::element::TestElement;
 use super::thinned;
+use super::ulp::Format;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
@@ -24,22 +26,54 @@ pub fn normal(rng: &mut TestRng) -> f64 {
 /// A named way to fill a row. Every row has at least one finite value and neither NaN nor +∞.
 pub struct Distribution {
     pub name: &'static str,
-    fill: fn(&mut TestRng, &mut [f64]),
+    fill: Fill,
+    /// What a row is multiplied by in a type that is computed in this format: 1 in f32.
+    unit: fn(&Format) -> f64,
 }
 
-const fn dist(name: &'static str, fill: fn(&mut TestRng, &mut [f64])) -> Distribution {
-    Distribution { name, fill }
+type Fill = fn(&mut TestRng, &mut [f64]);
+
+const fn dist(name: &'static str, fill: Fill) -> Distribution {
+    stretched(name, |_| 1.0, fill)
 }
 
-/// A new distribution is a row here.
+/// A row at a border of f32, which is at the like border of f64 when it is stretched.
+const fn stretched(name: &'static str, unit: fn(&Format) -> f64, fill: Fill) -> Distribution {
+    Distribution { name, fill, unit }
+}
+
+/// Of logarithms of the precision.
+pub fn precision(format: &Format) -> f64 {
+    f64::from(format.digits) / f64::from(Format::F32.digits)
+}
+
+/// Of logarithms of the smallest normal number.
+fn depth(format: &Format) -> f64 {
+    f64::from(format.min_exp) / f64::from(Format::F32.min_exp)
+}
+
+/// Of the subnormal numbers.
+fn smallest(format: &Format) -> f64 {
+    let smallest = |format: &Format| format.min_exp - format.digits;
+    scale(1.0, smallest(format) - smallest(&Format::F32))
+}
+
+/// Of the largest numbers.
+fn largest(format: &Format) -> f64 {
+    scale(1.0, format.max_exp - Format::F32.max_exp)
+}
+
+/// A new distribution is a row here; names and numbers are those of f32.
 pub const DISTRIBUTIONS: &[Distribution] = &[
     dist("N(0,1)", |rng, row| fill(row, || normal(rng))),
     dist("N(0,3)", |rng, row| fill(row, || 3.0 * normal(rng))),
     dist("N(0,30)", |rng, row| fill(row, || 30.0 * normal(rng))),
-    dist("uniform(-110,0)", |rng, row| fill(row, || uniform(rng, -110.0, 0.0))),
+    stretched("uniform(-110,0)", depth, |rng, row| {
+        fill(row, || uniform(rng, -110.0, 0.0))
+    }),
     dist("all equal", |rng, row| row.fill(uniform(rng, -20.0, 20.0))),
     dist("one dominant", |rng, row| with_peak(rng, row, 0.0, 1.0, 30.0)),
-    dist("one dominant, rest -16.64", |rng, row| {
+    stretched("one dominant, rest -16.64", precision, |rng, row| {
         with_peak(rng, row, -16.64, 0.0, 16.64)
     }),
     dist("N(1000,3)", |rng, row| fill(row, || 1000.0 + 3.0 * normal(rng))),
@@ -58,13 +92,15 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
         row.sort_by(|a, b| b.total_cmp(a));
     }),
     // Differences that are subnormal floats, around 0.
-    dist("subnormal gaps", |rng, row| {
+    stretched("subnormal gaps", smallest, |rng, row| {
         fill(row, || f64::from(rng.random_range(-40..40)) * 2f64.powi(-149))
     }),
     // A peak and the rest around e^-87: probabilities at the underflow border.
-    dist("underflow border", |rng, row| with_peak(rng, row, -88.0, 1.0, 88.0)),
+    stretched("underflow border", depth, |rng, row| {
+        with_peak(rng, row, -88.0, 1.0, 88.0)
+    }),
     // ... and logarithms that are themselves subnormal.
-    dist("underflow border below", |rng, row| {
+    stretched("underflow border below", depth, |rng, row| {
         with_peak(rng, row, -98.0, 4.0, 98.0)
     }),
     dist("half -inf", |rng, row| {
@@ -78,11 +114,13 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
     }),
     dist("left padded -1e4", |rng, row| pad(rng, row, -1e4)),
     dist("left padded -inf", |rng, row| pad(rng, row, f64::NEG_INFINITY)),
-    dist("+-3e38", |rng, row| {
+    stretched("+-3e38", largest, |rng, row| {
         fill(row, || if rng.random() { 3e38 } else { -3e38 })
     }),
-    dist("one 3e38, rest -3e38", |rng, row| with_peak(rng, row, -3e38, 0.0, 6e38)),
-    dist("all 3e38", |_, row| row.fill(3e38)),
+    stretched("one 3e38, rest -3e38", largest, |rng, row| {
+        with_peak(rng, row, -3e38, 0.0, 6e38)
+    }),
+    stretched("all 3e38", largest, |_, row| row.fill(3e38)),
     // On both sides of the maximum from which it is subtracted first, as far as a guess can reach.
     dist("around 16384", |rng, row| {
         let (level, width) = (uniform(rng, -700.0, 700.0), uniform(rng, 0.0, 30.0));
@@ -97,7 +135,8 @@ impl Distribution {
         if n > 0 {
             (self.fill)(&mut rng(seed ^ (n as u64) << 20), &mut row);
         }
-        row.into_iter().map(T::finite).collect()
+        let unit = (self.unit)(&T::Probability::FORMAT);
+        row.into_iter().map(|v| T::finite(v * unit)).collect()
     }
 }
 

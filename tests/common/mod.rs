@@ -1,5 +1,5 @@
 //! What the tests share. An operator is a row in `ops.rs`, an element type a line in `element.rs`, a distribution a row
-//! in `inputs.rs`; every test runs all of them on every [`Isa::available`].
+//! in `inputs.rs`; every test of a rule that holds for all of them runs all of them on every [`Isa::available`].
 //!
 //! Environment:
 //! - `SOFTMAX_REQUIRE_ISA=avx512,avx2`: fail if one of these is missing, or if the first is not what is detected.

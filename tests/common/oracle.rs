@@ -56,7 +56,14 @@ impl Oracle {
         let max = row
             .clone()
             .fold(f64::NEG_INFINITY, |m, x| if x > m || x.is_nan() { x } else { m });
-        let terms = row.map(|x| precision.exp(two_sum(x, -max)).to_dd());
+        // Many rows repeat a value.
+        let (mut last, mut term) = (f64::NAN, Dd::from(f64::NAN));
+        let terms = row.map(|x| {
+            if x != last {
+                (last, term) = (x, precision.exp(two_sum(x, -max)).to_dd());
+            }
+            term
+        });
         let sum = terms.fold(Sum::ZERO, Sum::add).total();
         Oracle {
             max,
