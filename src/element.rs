@@ -511,7 +511,11 @@ impl Sum<f64> for DoubleDouble {
         // The product of the first term of ln 2 with |n + k| < 2^20 is exact.
         let ln2 = &crate::math::exp::OCTAVE_F64_UNFUSED;
         let m = f64::from(n + k);
-        let rest = m * ln2.ln2_low + (ln(s) + self.low / self.high);
+        // Where the sum is a power of two, this term is the logarithm: one so small that a subnormal would show beside it,
+        // or is one itself, depends on the host's FTZ and DAZ flags.
+        let low = self.low / self.high;
+        let low = if low.abs() < 1e-270 { 0.0 } else { low };
+        let rest = m * ln2.ln2_low + (ln(s) + low);
         let c = two_sum(m * ln2.ln2_high, rest);
         (c.high, c.low)
     }
