@@ -1,16 +1,17 @@
-//! Every operator for every element type, as `<operator>_<type>/<isa>/<n>`: one hot row of n; along an axis a tensor of
-//! n elements, ragged rows of 1 to 100 elements. `top_k` takes five, the masks are a scale and an additive one of f32.
+//! Operators for every element type that they have, as `<operator>_<type>/<isa>/<n>`: one hot row of n; along an axis ten
+//! planes, ragged rows of 1 to 100 elements. `top_k` takes five, the masks are a scale and an additive one of f32. (Sampling
+//! has a file of its own.)
 //!
 //! `cargo bench --all-features --bench operators -- 'softmax_f16/avx512'`
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use softmax::{Axis, Broadcast, CrossEntropy, Element, Error, Isa, Mask, MaskElement, OnlineSoftmax, Rows};
+use softmax::{Axis, Broadcast, CrossEntropy, Element, Error, Float, Isa, Mask, MaskElement, OnlineSoftmax, Rows};
 use std::hint::black_box;
 
 mod common;
 
-const LENGTHS: [usize; 4] = [10, 100, 2048, 32_000];
+const LENGTHS: [usize; 4] = [10, 100, 2050, 32_000];
 
 /// What the operators read and write.
 struct Data<T: Element> {
@@ -135,6 +136,10 @@ fn online<T: Element<Compute = f32>>(isa: Isa, d: &mut Data<T>) -> Result<(), Er
         .try_for_each(|(x, y)| isa.online_update_into(&mut state, x, y).map(|_| ()))
 }
 
+fn exp<T: Float>(isa: Isa, d: &mut Data<T>) -> Result<(), Error> {
+    isa.exp(&d.x, &mut d.y)
+}
+
 fn each<T>(c: &mut Criterion, name: &str, from_f32: fn(f32) -> T, more: &[(&'static str, Run<T>)])
 where
     T: Element<Compute: From<f32>> + Default,
@@ -160,8 +165,8 @@ fn bench(group: &mut BenchmarkGroup<'_, WallTime>, n: usize, mut run: impl FnMut
 }
 
 fn all(c: &mut Criterion) {
-    each::<f32>(c, "f32", |x| x, &[("online_update", online)]);
-    each::<f64>(c, "f64", f64::from, &[]);
+    each::<f32>(c, "f32", |x| x, &[("online_update", online), ("exp", exp)]);
+    each::<f64>(c, "f64", f64::from, &[("exp", exp)]);
     #[cfg(feature = "half")]
     {
         each(c, "f16", half::f16::from_f32, &[("online_update", online)]);

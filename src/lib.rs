@@ -13,8 +13,9 @@
 //! * **Reproducible**: the bits of a row depend on its values and its length, and on nothing else: not on the CPU (but see
 //!   below of [`Isa::Portable`]), alignment, stride, in place or not, neighbours, or FTZ/DAZ ([`masked_softmax`] says which
 //!   parameters those must not meet).
-//! * **No surprises**: no allocation, no thread, no panic, at most 56 KiB of stack; errors are values that name the numbers.
-//!   (Features `rayon` and `ndarray` use threads and allocate where their functions say so.)
+//! * **No surprises**: no allocation, no thread, no panic, at most 32 KiB of scratch on the stack (with all frames, in
+//!   release builds for x86-64, 56 KiB); errors are values that name the numbers. (Features `rayon` and `ndarray` use
+//!   threads and allocate where their functions say so.)
 //!
 //! # Operators
 //! Every operator runs on every [`Isa`] and for every element type of its line (f16 and bf16 with feature `half`: f32
@@ -39,7 +40,7 @@
 //! |---|---|---|---|---|
 //! | [`Isa::Avx512`] | x86-64 with F, BW, CD, DQ and VL | 16 and 8 lanes | F16C of AVX-512; shifts | the same |
 //! | [`Isa::Avx2`] | x86-64 with AVX2, FMA and F16C | 8 and 4 lanes | F16C; shifts | the same |
-//! | [`Isa::Neon`] | AArch64 | 4 and 2 lanes | integers | the same |
+//! | [`Isa::Neon`] | AArch64 | 4 and 2 lanes | `fcvtl`, `fcvtn`; integers | the same |
 //! | [`Isa::Scalar`] | anything | 1 lane, exact multiply-add | integers | the same |
 //! | [`Isa::Portable`] | anything: SSE2, WebAssembly simd128 | 4 and 2 lanes, no multiply-add | integers | its own |
 //!

@@ -385,7 +385,7 @@ impl<'a, T: Element> Mask<'a, T> {
         Self { softcap, ..self }
     }
 
-    /// Adds a mask of f32, or of the type of the rows; −∞ masks.
+    /// Adds a mask of f32, or of the type of the rows, or f16 or bf16 for rows of f32; −∞ masks.
     ///
     /// ```
     /// use softmax::{Broadcast, Mask, Rows, masked_softmax};
@@ -536,8 +536,8 @@ impl<'a, T: Element> Mask<'a, T> {
         }
     }
 
-    /// One more logit for each row, which is not written: of f32, or of the type of the rows, stride 1. −∞ is none, NaN
-    /// and +∞ make the row NaN, unless it is fully masked.
+    /// One more logit for each row, which is not written: of a type that masks may have ([`MaskElement`]), stride 1. −∞ is
+    /// none, NaN and +∞ make the row NaN, unless it is fully masked.
     ///
     /// ```
     /// use softmax::{Broadcast, Mask, Rows, masked_softmax};

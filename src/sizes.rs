@@ -168,5 +168,11 @@ mod tests {
     fn listed_sizes_are_those_of_caches() {
         let sizes = listed();
         assert!((8 << 10..1 << 20).contains(&sizes[0]) && sizes.is_sorted(), "{sizes:?}");
+        let first = "/sys/devices/system/cpu/cpu0/cache/index0";
+        if let Ok(size) = std::fs::read_to_string(format!("{first}/size")) {
+            assert_eq!(entry(0, "size", &mut [0; 32]), Some(size.trim()));
+            assert_eq!(entry(0, "level", &mut [0; 32]), Some("1"));
+            assert!(bytes(size.trim()).is_some(), "{size}");
+        }
     }
 }

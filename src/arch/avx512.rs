@@ -114,7 +114,7 @@ impl Avx512 {
         [high, f._mm512_add_pd(rest, f._mm512_sub_pd(b, t))]
     }
 
-    /// The operations of `DoubleDouble::add` on eight pairs (high, low).
+    /// The operations of `DoubleDouble::add` on eight pairs of finite sums (high, low).
     #[inline(always)]
     fn add_pairs(self, a: [__m512d; 2], b: [__m512d; 2]) -> [__m512d; 2] {
         let f = self.0.avx512f;

@@ -204,7 +204,8 @@ typedef struct smx_online_f32 { double sum; float max; int32_t shift; } smx_onli
 void smx_online_init_f32(smx_online_f32 *state);
 /* Adds n elements. NaN and +inf stay in the state. SMX_ERR_NULL, SMX_ERR_SHAPE. */
 int smx_online_update_f32(smx_online_f32 *state, const float *x, size_t n);
-/* Adds n elements and stores their weights e_i = e^(x_i)*2^-shift, the largest of a row in [0.7, 1.42]; *factor is the
+/* Adds n elements and stores their weights e_i = e^(x_i)*2^-shift, the largest of a row in [0.7, 1.42] and 0 for those below
+ * 2^-100 (e^(x_i - max) where max is 2^30 and more in magnitude); *factor is the
  * power of two by which what was summed with earlier weights must be multiplied first (0 for the first tile):
  *     acc = factor*acc + sum e_i*v_i,  total = factor*total + sum e_i,  and acc/total is attention.
  * x == e works in place. After NaN or +inf weights and factor are NaN. SMX_ERR_NULL, SMX_ERR_SHAPE, SMX_ERR_OVERLAP. */

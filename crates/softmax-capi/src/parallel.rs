@@ -4,7 +4,7 @@ use crate::memory::{Place, Span};
 use crate::operators;
 use crate::status::{Status, code};
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// `smx_task`.
 pub type Task = unsafe extern "C" fn(data: *mut c_void, i: usize);
@@ -27,16 +27,16 @@ struct Job {
     rows_per_task: usize,
     done: AtomicUsize,
     /// The wrapping sum of [`mark`] over the tasks that are done.
-    marks: AtomicU64,
+    marks: AtomicUsize,
 }
 
 /// A number that belongs to a task alone: tasks of which one is missing and another was called twice do not sum up to what
 /// all of them do. The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-fn mark(task: usize) -> u64 {
+fn mark(task: usize) -> usize {
     let mut z = (task as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
+    (z ^ z >> 31) as usize
 }
 
 /// See `softmax.h`.
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn smx_softmax_parallel_f32(
         y_stride,
         rows_per_task: TASK_ELEMENTS.div_ceil(cols.max(1)),
         done: AtomicUsize::new(0),
-        marks: AtomicU64::new(0),
+        marks: AtomicUsize::new(0),
     };
     // SAFETY: the caller's promise.
     code(unsafe { job.run(parallel_for, context) })
@@ -87,7 +87,7 @@ impl Job {
         // SAFETY: the promise: it calls `task` with this data, which outlives the call.
         unsafe { parallel_for(context, tasks, task, data.cast_mut().cast()) };
         // Each task was called, and has returned: otherwise rows are missing.
-        let marks = (0..tasks).map(mark).fold(0, u64::wrapping_add);
+        let marks = (0..tasks).map(mark).fold(0, usize::wrapping_add);
         if self.done.load(Ordering::Acquire) != tasks || self.marks.load(Ordering::Acquire) != marks {
             return Err(Status::Param);
         }
