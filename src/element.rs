@@ -20,7 +20,8 @@ use sealed::Sealed;
 /// A type that logits can have: `f32`, `f64` and, with feature `half`, `half::f16` and `half::bf16`. Sealed.
 ///
 /// Rows of the halves are computed in f32, exactly as if they had been converted first, and each result is rounded once
-/// at the end: softmax is at most 0.51 ULP of the half type off. f16 keeps subnormal results; bf16, like f32, has 0 below 2^−126.
+/// at the end: softmax is at most 0.51 ULP of the half type off. f16 keeps subnormal results; bf16, like f32, has 0 below
+/// 2^−126.
 ///
 /// ```
 /// # #[cfg(feature = "half")] {

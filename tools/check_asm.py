@@ -393,12 +393,17 @@ def short(symbol):
 
 
 @functools.cache
-def demangled(callee):
+def symbol_of(callee):
     """A relocation against the section of a function names the section: its name is not demangled yet."""
     name = callee.removeprefix(".text.")
     if not name.startswith("_R"):
-        return short(name)
-    return short(subprocess.run(["c++filt", "-s", "rust", name], capture_output=True, text=True).stdout.strip())
+        return name
+    return subprocess.run(["c++filt", "-s", "rust", name], capture_output=True, text=True).stdout.strip()
+
+
+def demangled(callee):
+    """A callee by the kernel it was made for."""
+    return short(symbol_of(callee))
 
 
 def allowed(loop, callee):

@@ -11,10 +11,9 @@ return or lie in another file.
 import argparse
 import functools
 import re
-import subprocess
 import sys
 
-from check_asm import NEVER_RETURNS, disassemble, short, with_callees
+from check_asm import NEVER_RETURNS, disassemble, short, symbol_of, with_callees
 
 # f64 by the scalar reference, whose vectors are arrays, takes the most.
 MAX_STACK = 56 * 1024
@@ -38,15 +37,6 @@ def frame(insns):
         elif insn.op == "and" and insn.args.startswith("rsp,"):
             size += 63
     return size + pages
-
-
-@functools.cache
-def symbol_of(callee):
-    """The name of a callee as the listing has it: a relocation against a section has it mangled."""
-    mangled = callee.removeprefix(".text.")
-    if not mangled.startswith("_R"):
-        return callee
-    return subprocess.run(["c++filt", "-s", "rust", mangled], capture_output=True, text=True).stdout.strip()
 
 
 def plain(symbol):

@@ -303,8 +303,9 @@ pub fn fill<T: Element>(y: &mut [MaybeUninit<T>], value: T) {
 }
 
 /// One row, `x` and `y` of the same length, apart; `next` is where the row begins that follows. The exps are kept in the
-/// output, or computed twice where the tuning profile takes the row for one beyond the caches: two reads and a streamed write are less traffic than a read, a write, and both again. The generic profile has no
-/// such rows: kept exps of which the CPU is told in advance take less time than two.
+/// output, or computed twice where the tuning profile takes the row for one beyond the caches: two reads and a streamed
+/// write are less traffic than a read, a write, and both again. The generic profile has no such rows: kept exps of which the
+/// CPU is told in advance take less time than two.
 #[inline(always)]
 fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
