@@ -40,11 +40,11 @@ impl Layout<'_> {
         }
     }
 
-    /// Where row `r` starts in input and output.
+    /// Where row `r` starts in input and output; in place the second says nothing.
     #[inline(always)]
     pub(crate) fn starts(&self, r: usize) -> (usize, usize) {
         match self {
-            Self::Strided(rows) => (r * rows.x_stride(), r * rows.y_stride()),
+            Self::Strided(rows) => (r * rows.x_stride(), r.wrapping_mul(rows.y_stride())),
             Self::Ragged(offsets) => (offsets[r], offsets[r]),
         }
     }
