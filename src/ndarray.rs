@@ -24,6 +24,8 @@
 //! | rows side by side | where it is, row by row |
 //! | an output that fills its memory, whatever the input | there, after a copy |
 //! | anything else | in a copy that the call allocates |
+//!
+//! Nothing panics but an allocation of more than the address space, which a view of stride 0 or of no elements can ask for.
 
 mod along;
 

@@ -130,9 +130,9 @@ typedef struct smx_cross_entropy_params {   /* PyTorch's rules */
  *     k > cols is SMX_ERR_SHAPE, k == 0 writes nothing. A row with NaN: its first NaN first, all probabilities NaN.
  *
  * smx_softmax_ragged_T
- *     Row r is elements offsets[r] to offsets[r + 1] - 1 of x -> the same elements of y. offsets: rows + 1 entries; the
- *     first need not be 0, and what precedes it is not touched; one that decreases is SMX_ERR_SHAPE. An empty row
- *     writes nothing. In place if x == y.
+ *     Row r is elements offsets[r] to offsets[r + 1] - 1 of x -> the same elements of y. offsets: rows + 1 entries; one
+ *     that decreases is SMX_ERR_SHAPE. The first need not be 0: what precedes it is not touched, but belongs to x and y,
+ *     which have offsets[rows] elements each. An empty row writes nothing. In place if x == y.
  *
  * smx_masked_softmax_T, smx_masked_log_softmax_T
  *     x: rows x cols at x_stride -> y: rows x cols at y_stride, under *mask. Masked entries give 0 (log_softmax: -inf).

@@ -105,8 +105,8 @@ impl<T> Span<T> {
     }
 
     /// # Safety
-    /// The caller's promise, for memory in place; or for an output of a type all of whose bit patterns are values,
-    /// which memory of C always holds.
+    /// The caller's promise, for memory in place; or for an output of a type all of whose bit patterns are values, of which
+    /// memory of C is taken to hold one.
     pub unsafe fn in_place<'a>(self) -> &'a mut [T] {
         // SAFETY: aligned, not null, at most isize::MAX bytes by `new`; the call's own by the promise and `apart`.
         unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }

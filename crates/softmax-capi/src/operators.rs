@@ -105,8 +105,8 @@ pub unsafe fn argmax<T: Element>(x: *const T, index: *mut usize, rows: usize, co
     }
     let (x, index) = (Span::rows(x, rows, cols, x_stride)?, Span::new(index, rows)?);
     x.apart(index)?;
-    // SAFETY: the promise, and they are apart; every bit pattern is an index.
-    let (x, index) = unsafe { (x.input(), index.in_place()) };
+    // SAFETY: the promise, and they are apart.
+    let (x, index) = unsafe { (x.input(), index.output()) };
     Ok(softmax::argmax_rows(x, index, layout(rows, cols, x_stride, cols))?)
 }
 
@@ -137,8 +137,8 @@ pub unsafe fn top_k<T: Element>(
     } else {
         layout(rows, cols, x_stride, cols)
     };
-    // SAFETY: the promise, and they are apart; every bit pattern is an index, or a float.
-    let (x, index, prob) = unsafe { (x.input(), index.in_place(), prob.in_place()) };
+    // SAFETY: the promise, and they are apart.
+    let (x, index, prob) = unsafe { (x.input(), index.output(), prob.output()) };
     Ok(softmax::top_k_rows(x, k, index, prob, rows)?)
 }
 
@@ -178,9 +178,10 @@ macro_rules! masked {
             y_stride: usize,
             mask: *const Mask,
         ) -> Done {
+            let (from, to) = (Span::rows(x, rows, cols, x_stride)?, Span::rows(y, rows, cols, y_stride)?);
+            Span::new(mask, 1)?.apart(to)?;
             // SAFETY: the promise.
             let mask = unsafe { read_versioned(mask) }?;
-            let (from, to) = (Span::rows(x, rows, cols, x_stride)?, Span::rows(y, rows, cols, y_stride)?);
             let spans = mask.spans(rows, cols)?;
             spans.apart(to)?;
             // SAFETY: the promise; the spans are those of this mask.
@@ -253,10 +254,10 @@ pub unsafe fn cross_entropy<T: Element>(
     cols: usize,
     x_stride: usize,
     dx_stride: usize,
-    params: *const CrossEntropyParams,
+    own: *const CrossEntropyParams,
 ) -> Done {
     // SAFETY: the promise.
-    let params = unsafe { read_versioned(params) }?;
+    let params = unsafe { read_versioned(own) }?;
     let mut settings = params.build()?;
     let x = Span::rows(x, rows, cols, x_stride)?;
     let dx = optional(dx, |dx| Span::rows(dx, rows, cols, dx_stride))?;
@@ -268,12 +269,15 @@ pub unsafe fn cross_entropy<T: Element>(
         _ => 1,
     };
     let loss = Span::new(loss, losses)?;
+    let read = Span::new(own, 1)?;
     x.apart(loss)?;
     labels.apart(loss)?;
+    read.apart(loss)?;
     weights.map_or(Ok(()), |weights| weights.apart(loss))?;
     if let Some(dx) = dx {
         x.apart(dx)?;
         labels.apart(dx)?;
+        read.apart(dx)?;
         loss.apart(dx)?;
         weights.map_or(Ok(()), |weights| weights.apart(dx))?;
     }

@@ -123,6 +123,7 @@ pub unsafe extern "C" fn smx_online_update_f32(state: *mut OnlineSoftmax, x: *co
 /// The caller's promise (see `memory`).
 unsafe fn update(state: *mut OnlineSoftmax, x: *const f32, n: usize) -> Result<(), Status> {
     let x = Span::new(x, n)?;
+    x.apart(Span::new(state.cast_const(), 1)?)?;
     // SAFETY: the promise.
     let mut value = unsafe { load(state) }?;
     // SAFETY: the promise.
@@ -158,8 +159,8 @@ unsafe fn update_into(
 ) -> Result<(), Status> {
     let (x, e) = (Span::new(x, n)?, Span::new(e, n)?);
     let (own, result) = (Span::new(state.cast_const(), 1)?, Span::new(factor, 1)?);
-    for output in [e, result] {
-        own.apart(output)?;
+    for other in [x, e, result] {
+        own.apart(other)?;
     }
     x.apart(result)?;
     e.apart(result)?;

@@ -20,8 +20,8 @@ use core::mem::MaybeUninit;
 
 /// [`softmax_axis`](crate::softmax_axis) on the current rayon pool: the same bits.
 ///
-/// Outer slices are shared, or columns (with scratch memory of 64 of them for a task) where there are fewer outer slices
-/// than threads.
+/// Outer slices are shared, or columns where there are fewer outer slices than threads: with scratch memory of 64 columns for
+/// a task, and of some 100 bytes for each of the `len` elements of a column.
 ///
 /// # Errors
 /// As [`softmax_axis`](crate::softmax_axis).
@@ -133,7 +133,8 @@ pub fn par_logsumexp_axis<T: Element, Y: Output<T> + ?Sized>(x: &[T], out: &mut 
             for at in strip.starts() {
                 let width = strip.width.min(columns.rows() - at);
                 let start = first.0 + at;
-                let lines = x.0.chunks_exact(axis.inner()).map(|line| &line[start..start + width]);
+                let lines = x.0.chunks_exact(axis.inner()).take(axis.len());
+                let lines = lines.map(|line| &line[start..start + width]);
                 let tensor = strip.fill(lines);
                 isa.logsumexp_axis(tensor, &mut out.0[at..at + width], Axis::new(1, axis.len(), width))?;
             }
