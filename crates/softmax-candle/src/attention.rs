@@ -5,23 +5,24 @@ use rayon::prelude::*;
 use softmax::{Broadcast, FullyMasked, Mask, Rows};
 
 use crate::backward::Backward;
-use crate::element::{GRAIN, Real, with_elements};
+use crate::element::{GRAIN, Real, wide, with_elements};
 use crate::forward::Operator;
-use crate::strided::gather;
+use crate::strided::{contiguous, gather};
 
 /// softmax(softcap(scale·scores) + mask) along the last dimension, with what causality or a window hides left out: one
 /// pass in the place of an affine, a broadcast addition and a softmax.
 ///
 /// Scores have the shape (…, queries, keys). Softcap is c·tanh(·/c), or nothing for c = 0. The arithmetic is f32, for
-/// the halves as well (f64 for f64), and each probability is rounded once; the bound is that of
-/// `softmax::masked_softmax`.
+/// the halves as well (f64 for f64), to which scale and softcap are rounded, and each probability is rounded once; the
+/// bound is that of `softmax::masked_softmax`.
 ///
-/// A masked place, where the mask is −∞ or which causality hides, is 0 whatever it holds, NaN included. A row with
-/// nothing to see is 0 throughout, or NaN by [`with_nan_rows`](Self::with_nan_rows).
+/// A masked place, where an additive mask is −∞ or a boolean one 0, or which causality or a window hides, is 0 whatever it
+/// holds, NaN included. A row with nothing to see is 0 throughout, or NaN by [`with_nan_rows`](Self::with_nan_rows).
 ///
-/// The gradient goes to the scores and, where candle tracks it, to the mask (a learned position bias). It is that of
-/// softmax, dz_i = y_i·(dy_i − Σ_j dy_j·y_j), times scale and the slope of the softcap for the scores, and summed over
-/// what the mask was broadcast to. With a softcap, a NaN in a masked place gives NaN there, and only there.
+/// The gradient goes to the scores and, where candle tracks it, to the additive mask (a learned position bias). It is that
+/// of softmax, dz_i = y_i·(dy_i − Σ_j dy_j·y_j), times scale and the slope of the softcap for the scores, and summed over
+/// what the mask was broadcast to; for the halves, too, in f32. With a softcap, a NaN in a masked place gives NaN there,
+/// and only there.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -143,8 +144,9 @@ impl AttentionSoftmax {
     /// The probabilities of `scores` (…, queries, keys), of their shape and type, contiguous.
     ///
     /// # Errors
-    /// If `scores` is a scalar or not f32, f64, f16 or bf16 on the CPU; if scale is not finite, or softcap is not between
-    /// 0 and a quarter of the largest number.
+    /// If `scores` is a scalar or not f32, f64, f16 or bf16 on the CPU. If, in the type of the arithmetic, scale is not
+    /// finite, softcap is not between 0 and a quarter of the largest number, a softcap that is not 0 becomes 0, or scale /
+    /// softcap exceeds half of the largest number.
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};
@@ -161,7 +163,8 @@ impl AttentionSoftmax {
     /// instance (batch, 1, 1, keys) for padding. Only f64 scores read it as f64, all others as f32.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), and if the mask does not broadcast to the shape of the scores.
+    /// As [`forward`](Self::forward), and if the mask is not of floats or does not broadcast to the shape of the scores.
+    /// For a mask of u8 see [`forward_kept`](Self::forward_kept).
     ///
     /// ```
     /// use candle_core::{Device, Tensor};
@@ -172,20 +175,61 @@ impl AttentionSoftmax {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn forward_masked(&self, scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
+        if !mask.dtype().is_float() {
+            candle_core::bail!("{NAME}: a mask of {:?} cannot be added to scores", mask.dtype());
+        }
         // Both are recorded by candle, so that the gradient of the mask comes back in its own type and shape.
-        let dtype = if scores.dtype() == DType::F64 {
-            DType::F64
-        } else {
-            DType::F32
-        };
-        let mask = mask.to_dtype(dtype)?.broadcast_as(scores.shape())?;
+        self.with_mask(scores, &mask.to_dtype(wide(scores.dtype()))?)
+    }
+
+    /// [`forward`](Self::forward) with a boolean mask: a u8 tensor that broadcasts to the shape of the scores, of which
+    /// only places that are not 0 are kept. Where a model's mask says what is hidden, `mask.eq(0_u8)?` is kept.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and if `keep` is not u8 or does not broadcast to the shape of the scores.
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// let scores = Tensor::new(&[[1.0_f32, 1.0, f32::NAN], [4.0, 4.0, 4.0]], &Device::Cpu)?;
+    /// let keep = Tensor::new(&[1_u8, 1, 0], &Device::Cpu)?;
+    /// let y = softmax_candle::AttentionSoftmax::new().forward_kept(&scores, &keep)?;
+    /// assert_eq!(y.to_vec2::<f32>()?, [[0.5, 0.5, 0.0]; 2]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn forward_kept(&self, scores: &Tensor, keep: &Tensor) -> Result<Tensor> {
+        if keep.dtype() != DType::U8 {
+            candle_core::bail!("{NAME}: a mask of {:?}, not of U8, says what is kept", keep.dtype());
+        }
+        self.with_mask(scores, keep)
+    }
+
+    fn with_mask(&self, scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
+        let mask = mask.broadcast_as(scores.shape())?;
         let mask = match (mask.dims(), mask.stride()) {
             // The rows of the mask are read where they are; columns apart, or rows that overlap in part, are not.
             ([.., cols], [.., step]) if *cols > 1 && *step != 1 => mask.contiguous()?,
-            ([.., _, cols], [.., stride, _]) if *stride != 0 && stride < cols => mask.contiguous()?,
+            ([.., queries, cols], [.., stride, _]) if *queries > 1 && *stride != 0 && stride < cols => {
+                mask.contiguous()?
+            }
             _ => mask,
         };
         scores.apply_op2(&mask, *self)
+    }
+
+    /// Scale and softcap for elements of type `T`, and what depends on no place.
+    fn parameters<T: Real>(&self) -> Result<Mask<'static, T>> {
+        let softcap = T::parameter(self.softcap);
+        if self.softcap != 0.0 && softcap == T::parameter(0.0) {
+            candle_core::bail!("{NAME}: softcap {:e} is 0 in the type of the arithmetic", self.softcap);
+        }
+        let mask = Mask::new()
+            .with_scale(T::parameter(self.scale))
+            .with_softcap(softcap)
+            .with_window(self.window)
+            .with_fully_masked(self.fully_masked);
+        // The rows of an empty tensor would check nothing.
+        softmax::masked_softmax_in_place(&mut [], Rows::new(0, 0), &mask).map_err(Error::wrap)?;
+        Ok(mask)
     }
 
     fn run<T: Real>(
@@ -193,20 +237,20 @@ impl AttentionSoftmax {
         x: &[T],
         storage: &CpuStorage,
         layout: &Layout,
-        mask: Option<(&[T::Mask], &Layout)>,
+        mask: Option<(Places<'_, T::Mask>, &Layout)>,
     ) -> Result<CpuStorage> {
         let (queries, cols) = match layout.dims() {
-            [] => candle_core::bail!("{}: scores without a dimension", NAME),
+            [] => candle_core::bail!("{NAME}: scores without a dimension"),
             [cols] => (1, *cols),
             [.., queries, cols] => (*queries, *cols),
         };
-        let total = layout.shape().elem_count();
+        let parameters = self.parameters::<T>()?;
         // Rows that are not contiguous are copied to where the result goes.
-        let (x, mut y) = match layout.contiguous_offsets() {
-            Some((start, end)) => (Some(&x[start..end]), vec![T::zero(); total]),
+        let (x, mut y) = match contiguous(layout) {
+            Some(places) => (Some(&x[places.clone()]), vec![T::zero(); places.len()]),
             None => (None, gather(storage, layout)?),
         };
-        if total == 0 {
+        if y.is_empty() {
             return Ok(T::to_cpu_storage_owned(y));
         }
         let rows = GRAIN.div_ceil(cols);
@@ -220,8 +264,23 @@ impl AttentionSoftmax {
                 let y = &mut y[done * cols..][..count * cols];
                 let start = (first + done) * cols;
                 let x = x.map(|x| &x[start..start + count * cols]);
-                let mask = mask.map(|(mask, layout)| part(mask, layout, head, query));
-                self.head(x, y, Rows::new(count, cols), query, mask)?;
+                let mut seen = parameters;
+                if let Some(offset) = self.causal {
+                    seen = seen.with_causal(offset.saturating_add_unsigned(query));
+                }
+                if let Some((places, layout)) = mask {
+                    let (start, rows) = part(layout, head, query);
+                    seen = match places {
+                        Places::Added(values) => seen.with_additive(&values[start..], rows),
+                        Places::Kept(bytes) => seen.with_keep_bytes(&bytes[start..], rows),
+                    };
+                }
+                let rows = Rows::new(count, cols);
+                match x {
+                    Some(x) => softmax::masked_softmax(x, y, rows, &seen),
+                    None => softmax::masked_softmax_in_place(y, rows, &seen),
+                }
+                .map_err(Error::wrap)?;
                 done += count;
             }
             Ok::<_, Error>(())
@@ -229,66 +288,54 @@ impl AttentionSoftmax {
         Ok(T::to_cpu_storage_owned(y))
     }
 
-    /// Consecutive queries of one head, the first of them number `query`.
-    fn head<T: Real>(
-        &self,
-        x: Option<&[T]>,
-        y: &mut [T],
-        rows: Rows,
-        query: usize,
-        additive: Option<(&[T::Mask], Broadcast)>,
-    ) -> Result<()> {
-        let mut mask = Mask::new()
-            .with_scale(T::parameter(self.scale))
-            .with_softcap(T::parameter(self.softcap))
-            .with_window(self.window)
-            .with_fully_masked(self.fully_masked);
-        if let Some(offset) = self.causal {
-            mask = mask.with_causal(offset.saturating_add_unsigned(query));
-        }
-        if let Some((values, rows)) = additive {
-            mask = mask.with_additive(values, rows);
-        }
-        match x {
-            Some(x) => softmax::masked_softmax(x, y, rows, &mask),
-            None => softmax::masked_softmax_in_place(y, rows, &mask),
-        }
-        .map_err(Error::wrap)
-    }
-
-    /// The gradient of the masked scores, and that of the scores.
+    /// The gradient of the masked scores, in the type of the arithmetic, and that of the scores.
     fn gradients(&self, scores: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
-        let dz = y.apply_op2_no_bwd(&dy.contiguous()?, &Backward(Operator::Softmax))?;
+        let (dtype, wide) = (scores.dtype(), wide(scores.dtype()));
+        if scores.elem_count() == 0 {
+            return Ok((y.to_dtype(wide)?, y.zeros_like()?));
+        }
+        let dy = dy.contiguous()?.to_dtype(wide)?;
+        let dz = y.to_dtype(wide)?.apply_op2_no_bwd(&dy, &Backward(Operator::Softmax))?;
         if self.softcap == 0.0 {
-            let dx = dz.affine(self.scale, 0.0)?;
+            let dx = dz.affine(self.scale, 0.0)?.to_dtype(dtype)?;
             return Ok((dz, dx));
         }
-        // d/dx c·tanh(scale·x/c) = scale·(1 − tanh²)
-        let tanh = scores.affine(self.scale / self.softcap, 0.0)?.tanh()?;
-        let slope = tanh.sqr()?.affine(-self.scale, self.scale)?;
-        let dx = (&dz * slope)?;
+        // d/dx c·tanh v = scale·(1 − tanh² v) for v = scale·x/c: without the difference, e/((1 + e)/2)² for e = exp(−2|v|).
+        let rate = -2.0 * (self.scale / self.softcap).abs();
+        let e = scores.to_dtype(wide)?.abs()?.affine(rate, 0.0)?.exp()?;
+        let slope = (&e / e.affine(0.5, 0.5)?.sqr()?)?.affine(self.scale, 0.0)?;
+        let dx = (&dz * slope)?.to_dtype(dtype)?;
         Ok((dz, dx))
     }
 }
 
 const NAME: &str = "attention-softmax";
 
-/// The mask from row `query` of head number `head` on; head and query are indices of the scores.
-fn part<'a, M>(mask: &'a [M], layout: &Layout, mut head: usize, query: usize) -> (&'a [M], Broadcast) {
+/// The values of a mask that is broadcast to the scores.
+#[derive(Clone, Copy)]
+enum Places<'a, M> {
+    Added(&'a [M]),
+    /// Where they are not 0.
+    Kept(&'a [u8]),
+}
+
+/// Where row `query` of head number `head` of a mask starts, and how the rows behind it follow; head and query are indices
+/// of the scores.
+fn part(layout: &Layout, mut head: usize, query: usize) -> (usize, Broadcast) {
     let (dims, strides) = (layout.dims(), layout.stride());
     let outer = dims.len().saturating_sub(2);
-    let stride = if dims.len() < 2 { 0 } else { strides[outer] };
+    // The stride of a single row says nothing: candle gives it any.
+    let stride = if dims.len() < 2 || dims[outer] == 1 {
+        0
+    } else {
+        strides[outer]
+    };
     let mut start = layout.start_offset() + query * stride;
     for d in (0..outer).rev() {
         start += head % dims[d] * strides[d];
         head /= dims[d];
     }
-    let rows = if stride == 0 {
-        Broadcast::ONE
-    } else {
-        Broadcast::rows(stride)
-    };
-    (&mask[start..], rows)
+    (start, Broadcast::rows(stride))
 }
 
 impl CustomOp1 for AttentionSoftmax {
@@ -324,8 +371,11 @@ impl CustomOp2 for AttentionSoftmax {
             scores: (&CpuStorage, &Layout),
             mask: (&CpuStorage, &Layout),
         ) -> Result<CpuStorage> {
-            let values = candle_core::WithDType::cpu_storage_as_slice(mask.0)?;
-            op.run(x, scores.0, scores.1, Some((values, mask.1)))
+            let places = match mask.0 {
+                CpuStorage::U8(bytes) => Places::Kept(&bytes[..]),
+                values => Places::Added(candle_core::WithDType::cpu_storage_as_slice(values)?),
+            };
+            op.run(x, scores.0, scores.1, Some((places, mask.1)))
         }
         let (scores, mask) = ((storage, layout), (mask, mask_layout));
         let y = with_elements!(storage, NAME, |x| masked(self, x, scores, mask)?);
@@ -334,7 +384,7 @@ impl CustomOp2 for AttentionSoftmax {
 
     fn bwd(&self, scores: &Tensor, mask: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (dz, dx) = self.gradients(scores, y, dy)?;
-        let d_mask = mask.track_op().then(|| dz.to_dtype(mask.dtype())).transpose()?;
-        Ok((Some(dx), d_mask))
+        let is_learned = mask.dtype().is_float() && mask.track_op();
+        Ok((Some(dx), is_learned.then_some(dz)))
     }
 }

@@ -1,11 +1,16 @@
 //! The element types, and what a storage holds as one of them.
 
-use candle_core::WithDType;
+use candle_core::{DType, WithDType};
 use softmax::{Element, MaskElement};
+
+/// The type of the arithmetic on elements of a type: that of scale, softcap and additive mask.
+pub fn wide(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+}
 
 /// An element type that candle and the `softmax` crate both have.
 pub trait Real: WithDType + Element {
-    /// The type of scale, softcap and additive mask: that of the arithmetic.
+    /// What [`wide`] says.
     type Mask: WithDType + MaskElement<Self>;
 
     /// A parameter of attention, rounded to the type of the arithmetic.

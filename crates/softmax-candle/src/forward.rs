@@ -2,11 +2,11 @@
 
 use candle_core::{CpuStorage, CustomOp1, Error, InplaceOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
-use softmax::{Axis, Rows};
+use softmax::Axis;
 
 use crate::backward::Backward;
 use crate::element::{GRAIN, Real, with_elements};
-use crate::strided::{for_each_row, gather, scatter};
+use crate::strided::{contiguous, for_each_row, gather, scatter};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
@@ -40,9 +40,9 @@ impl Forward {
 
     fn out_of_place<T: Real>(&self, x: &[T], storage: &CpuStorage, layout: &Layout) -> Result<Vec<T>> {
         let axis = self.axis(layout);
-        if let Some((start, end)) = layout.contiguous_offsets() {
-            let mut y = vec![T::zero(); end - start];
-            self.apart(&x[start..end], &mut y, axis)?;
+        if let Some(places) = contiguous(layout) {
+            let mut y = vec![T::zero(); places.len()];
+            self.apart(&x[places], &mut y, axis)?;
             return Ok(y);
         }
         let rows_are_whole = self.dim + 1 == layout.dims().len() && layout.stride()[self.dim] == 1;
@@ -58,51 +58,24 @@ impl Forward {
 
     /// A contiguous tensor to another.
     fn apart<T: Real>(&self, x: &[T], y: &mut [T], axis: Axis) -> Result<()> {
-        if axis.inner() == 1 {
-            let rows = Rows::new(axis.outer(), axis.len());
-            return match self.operator {
-                Operator::Softmax => softmax::par_softmax_rows(x, y, rows),
-                Operator::LogSoftmax => softmax::par_log_softmax_rows(x, y, rows),
-            }
-            .map_err(Error::wrap);
+        match self.operator {
+            Operator::Softmax => softmax::par_softmax_axis(x, y, axis),
+            Operator::LogSoftmax => softmax::par_log_softmax_axis(x, y, axis),
         }
-        let (block, task) = blocks(axis);
-        x.par_chunks(task).zip(y.par_chunks_mut(task)).try_for_each(|(x, y)| {
-            let axis = Axis::new(x.len() / block, axis.len(), axis.inner());
-            match self.operator {
-                Operator::Softmax => softmax::softmax_axis(x, y, axis),
-                Operator::LogSoftmax => softmax::log_softmax_axis(x, y, axis),
-            }
-            .map_err(Error::wrap)
-        })
+        .map_err(Error::wrap)
     }
 
     fn in_place<T: Real>(&self, x: &mut [T], axis: Axis) -> Result<()> {
-        if axis.inner() == 1 {
-            let rows = Rows::new(axis.outer(), axis.len());
-            return match self.operator {
-                Operator::Softmax => softmax::par_softmax_rows_in_place(x, rows),
-                Operator::LogSoftmax => softmax::par_log_softmax_rows_in_place(x, rows),
-            }
-            .map_err(Error::wrap);
+        match self.operator {
+            Operator::Softmax => softmax::par_softmax_axis_in_place(x, axis),
+            Operator::LogSoftmax => softmax::par_log_softmax_axis_in_place(x, axis),
         }
-        let (block, task) = blocks(axis);
-        x.par_chunks_mut(task).try_for_each(|x| {
-            let axis = Axis::new(x.len() / block, axis.len(), axis.inner());
-            match self.operator {
-                Operator::Softmax => softmax::softmax_axis_in_place(x, axis),
-                Operator::LogSoftmax => softmax::log_softmax_axis_in_place(x, axis),
-            }
-            .map_err(Error::wrap)
-        })
+        .map_err(Error::wrap)
     }
 
-    /// Rows along the last dimension whose elements lie side by side, wherever each starts.
+    /// Rows along the last dimension, one element at least, whose elements lie side by side, wherever each starts.
     fn rows<T: Real>(&self, x: &[T], y: &mut [T], layout: &Layout) -> Result<()> {
         let cols = layout.dims()[self.dim];
-        if y.is_empty() {
-            return Ok(());
-        }
         let mut starts = Vec::with_capacity(y.len() / cols);
         for_each_row(layout, |_, start| starts.push(start));
         let rows = GRAIN.div_ceil(cols);
@@ -119,12 +92,6 @@ impl Forward {
             Ok(())
         })
     }
-}
-
-/// The elements of one index of the dimensions before the axis, and those of a task; neither is 0.
-fn blocks(axis: Axis) -> (usize, usize) {
-    let block = (axis.len() * axis.inner()).max(1);
-    (block, GRAIN.div_ceil(block) * block)
 }
 
 impl CustomOp1 for Forward {
@@ -156,8 +123,8 @@ impl InplaceOp1 for Forward {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let axis = self.axis(layout);
-        if let Some((start, end)) = layout.contiguous_offsets() {
-            return with_elements!(storage, self.label(), |x| self.in_place(&mut x[start..end], axis));
+        if let Some(places) = contiguous(layout) {
+            return with_elements!(storage, self.label(), |x| self.in_place(&mut x[places], axis));
         }
         // Candle has made sure that no two elements share their place.
         fn apart<T: Real>(op: &Forward, storage: &CpuStorage, layout: &Layout, _: &[T]) -> Result<Vec<T>> {

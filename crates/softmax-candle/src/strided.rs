@@ -1,11 +1,20 @@
-//! Rows of a tensor whose layout is not contiguous.
+//! Where the elements of a layout stand, and rows of one that is not contiguous.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Layout, Result};
+use std::ops::Range;
 
 use crate::element::Real;
 
-/// The elements of a layout, in the order of its indices.
+/// The places of the elements of a contiguous layout. An empty view has none, though it may start behind its storage.
+pub fn contiguous(layout: &Layout) -> Option<Range<usize>> {
+    if layout.shape().elem_count() == 0 {
+        return Some(0..0);
+    }
+    layout.contiguous_offsets().map(|(start, end)| start..end)
+}
+
+/// The elements of a layout that is not empty, in the order of its indices.
 pub fn gather<T: Real>(storage: &CpuStorage, layout: &Layout) -> Result<Vec<T>> {
     let mut elements = T::to_cpu_storage_owned(vec![T::zero(); layout.shape().elem_count()]);
     storage.copy_strided_src(&mut elements, 0, layout)?;

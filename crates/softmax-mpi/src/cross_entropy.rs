@@ -104,11 +104,16 @@ impl<G: Group + ?Sized> Vocabulary<'_, G> {
             if labels[r] == params.ignore_index {
                 return;
             }
-            if let Some(c) = column(r) {
+            let column = column(r);
+            // A mean counts the labels of special rows, too.
+            if let (Some(c), Some(at)) = (column, places.weight) {
+                place[at] = weight(c);
+            }
+            if !max.is_finite() {
+                return;
+            }
+            if let Some(c) = column {
                 place[0] = max - f64::from(x[c]);
-                if let Some(at) = places.weight {
-                    place[at] = weight(c);
-                }
             }
             if let Some(at) = places.spread {
                 let terms = x.iter().enumerate().map(|(c, &x)| weight(c) * (max - f64::from(x)));

@@ -13,7 +13,8 @@ pub enum Error {
         /// Which rank.
         rank: usize,
     },
-    /// The ranks do not make the same call.
+    /// The ranks do not make the same call. Operators, labels and parameters are compared by a hash of 28 bits, so that
+    /// one difference in 2^28 goes unnoticed.
     Differ {
         /// What differs.
         what: &'static str,

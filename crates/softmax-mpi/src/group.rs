@@ -3,6 +3,13 @@
 /// The ranks that share a vocabulary, in the order of their classes.
 ///
 /// Every rank calls the same functions in the same order with slices of one length, and all get the same results.
+///
+/// An inter-communicator of MPI, whose reductions give each side the data of the other, is none:
+///
+/// ```compile_fail
+/// fn is_a_group<G: softmax_mpi::Group>() {}
+/// is_a_group::<mpi::topology::InterCommunicator>();
+/// ```
 pub trait Group {
     /// Which one this is, from 0 on.
     fn rank(&self) -> usize;
@@ -39,24 +46,31 @@ impl Group for Alone {
     }
 }
 
-/// Two calls of `MPI_Allreduce`. An error of MPI itself ends the program, as MPI's default has it.
+/// One by one: the trait of all communicators has the inter-communicators, too.
 #[cfg(feature = "mpi")]
-impl<C: mpi::traits::Communicator> Group for C {
-    fn rank(&self) -> usize {
-        mpi::traits::Communicator::rank(self) as usize
-    }
+macro_rules! intra_communicators {
+    ($($communicator:ident)*) => {$(
+        /// Two calls of `MPI_Allreduce`. An error of MPI itself ends the program, as MPI's default has it.
+        impl Group for mpi::topology::$communicator {
+            fn rank(&self) -> usize {
+                mpi::traits::Communicator::rank(self) as usize
+            }
 
-    fn size(&self) -> usize {
-        mpi::traits::Communicator::size(self) as usize
-    }
+            fn size(&self) -> usize {
+                mpi::traits::Communicator::size(self) as usize
+            }
 
-    fn all_max(&self, local: &[i32], global: &mut [i32]) {
-        use mpi::traits::CommunicatorCollectives;
-        self.all_reduce_into(local, global, mpi::collective::SystemOperation::max());
-    }
+            fn all_max(&self, local: &[i32], global: &mut [i32]) {
+                use mpi::traits::CommunicatorCollectives;
+                self.all_reduce_into(local, global, mpi::collective::SystemOperation::max());
+            }
 
-    fn all_sum(&self, local: &[f64], global: &mut [f64]) {
-        use mpi::traits::CommunicatorCollectives;
-        self.all_reduce_into(local, global, mpi::collective::SystemOperation::sum());
-    }
+            fn all_sum(&self, local: &[f64], global: &mut [f64]) {
+                use mpi::traits::CommunicatorCollectives;
+                self.all_reduce_into(local, global, mpi::collective::SystemOperation::sum());
+            }
+        }
+    )*};
 }
+#[cfg(feature = "mpi")]
+intra_communicators!(SimpleCommunicator CartesianCommunicator);

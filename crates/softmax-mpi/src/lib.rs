@@ -8,13 +8,15 @@
 //! ```
 //!
 //! The ranks agree once on a batch of rows and on who holds which classes ([`Vocabulary::new`]); then every rank calls
-//! the same operators in the same order, each with its own slice. The transport is a [`Group`]: any communicator of the
-//! crate `mpi` (feature `mpi`, on by default), [`Alone`] for one process, or an engine's own.
+//! the same operators in the same order, each with its own slice. The transport is a [`Group`]: any intra-communicator of
+//! the crate `mpi` (feature `mpi`, on by default), [`Alone`] for one process, or an engine's own.
 //!
 //! ```
 //! use softmax::Rows;
 //! use softmax_mpi::{Alone, Vocabulary};
-//! // With MPI: `let group = mpi::initialize().unwrap().world();`
+//! // With MPI, which ends where `universe` does:
+//! // let universe = mpi::initialize().unwrap();
+//! // let group = universe.world();
 //! let group = Alone;
 //! let (rows, my_classes) = (2, 3);
 //! let mut vocabulary = Vocabulary::new(&group, rows, my_classes)?;

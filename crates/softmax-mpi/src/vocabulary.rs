@@ -351,8 +351,8 @@ impl<'g, G: Group + ?Sized> Vocabulary<'g, G> {
         check("input", x.len(), self.rows, self.cols, rows.x_stride())
     }
 
-    /// Finds the state of each whole row, and adds over the ranks what `extra` gives for a row, its finite maximum and
-    /// its place: `call.extras` numbers.
+    /// Finds the state of each whole row, and adds over the ranks what `extra` gives for a row, its maximum and its
+    /// place: `call.extras` numbers.
     pub(crate) fn states(
         &mut self,
         call: Call<'_>,
@@ -389,8 +389,8 @@ impl<'g, G: Group + ?Sized> Vocabulary<'g, G> {
                 whole = OnlineSoftmax::from_parts(0.0, max, exponent(max));
                 whole.merge(state);
                 place[0] = whole.to_parts().0;
-                extra(r, max, &mut place[1..]);
             }
+            extra(r, max, &mut place[1..]);
             *state = whole;
         }
         self.group.all_sum(local, global);

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, Var};
 use softmax_candle::{AttentionSoftmax, log_softmax, softmax, softmax_last_dim};
 
-use crate::support::{DTYPES, distance, tensor};
+use crate::support::{DTYPES, distance, largest, tensor};
 
 /// The gradient of Σ weights·f(x) with respect to the first of `vars`, and so on.
 fn gradients(vars: &[&Var], weights: &Tensor, f: impl Fn() -> Result<Tensor>) -> Result<Vec<Tensor>> {
@@ -67,37 +67,53 @@ fn layouts_that_are_not_contiguous() -> Result<()> {
     Ok(())
 }
 
-/// The scores, and a mask that is learned and broadcast.
+/// The scores, and a mask that is learned and broadcast: against the gradients in f64 of the same rounded inputs.
 #[test]
 fn attention() -> Result<()> {
-    let (scale, cap) = (0.35, 2.5);
     let (heads, queries, keys) = (3, 4, 6);
-    let w = tensor(&[2, heads, queries, keys], 1.0, DType::F64)?;
-    let wide = Var::from_tensor(&tensor(&[2, heads, queries, keys], 3.0, DType::F64)?)?;
-    for mask_shape in [vec![heads, 1, keys], vec![2, 1, queries, 1], vec![heads, queries, keys]] {
-        let wide_mask = Var::from_tensor(&tensor(&mask_shape, 1.0, DType::F64)?)?;
-        for softcap in [0.0, cap] {
-            let theirs = gradients(&[&wide, &wide_mask], &w, || {
-                let z = wide.affine(scale, 0.0)?;
-                let z = if softcap > 0.0 {
-                    z.affine(1.0 / softcap, 0.0)?.tanh()?.affine(softcap, 0.0)?
-                } else {
-                    z
-                };
-                candle_nn::ops::softmax(&z.broadcast_add(&wide_mask)?, 3)
-            })?;
-            let attention = AttentionSoftmax::new().with_scale(scale).with_softcap(softcap);
+    let shape = [2, heads, queries, keys];
+    let (x, w) = (tensor(&shape, 3.0, DType::F64)?, tensor(&shape, 1.0, DType::F64)?);
+    // Where the cap leaves little slope: |scale·x| is at least twice the cap.
+    let far = (&x + (x.sign()? * 4.8)?)?;
+    let (small, faint) = ((&x * 3.5e-6)?, (&w * 1e-3)?);
+    for (scale, softcap, x, w) in [
+        (0.35, 0.0, &x, &w),
+        (0.35, 2.5, &x, &w),
+        (0.35, 0.8, &far, &w),
+        // More than the largest f16.
+        (1e5, 0.0, &small, &faint),
+        (1e5, 2.5, &small, &faint),
+    ] {
+        let attention = AttentionSoftmax::new().with_scale(scale).with_softcap(softcap);
+        for mask_shape in [vec![heads, 1, keys], vec![2, 1, queries, 1], vec![heads, queries, keys]] {
             for dtype in DTYPES {
-                let x = Var::from_tensor(&wide.to_dtype(dtype)?)?;
-                let mask = Var::from_tensor(&wide_mask.to_dtype(dtype)?)?;
-                let ours = gradients(&[&x, &mask], &w.to_dtype(dtype)?, || {
-                    attention.forward_masked(&x, &mask)
+                let var = |t: &Tensor, dtype| Var::from_tensor(&t.to_dtype(dtype)?);
+                let (x, mask) = (var(x, dtype)?, var(&tensor(&mask_shape, 1.0, DType::F64)?, dtype)?);
+                let (wide, wide_mask) = (var(&x, DType::F64)?, var(&mask, DType::F64)?);
+                let w = w.to_dtype(dtype)?;
+                let theirs = gradients(&[&wide, &wide_mask], &w.to_dtype(DType::F64)?, || {
+                    let z = wide.affine(scale, 0.0)?;
+                    let z = if softcap > 0.0 {
+                        z.affine(1.0 / softcap, 0.0)?.tanh()?.affine(softcap, 0.0)?
+                    } else {
+                        z
+                    };
+                    candle_nn::ops::softmax(&z.broadcast_add(&wide_mask)?, 3)
                 })?;
-                for (ours, theirs) in ours.iter().zip(&theirs) {
+                let ours = gradients(&[&x, &mask], &w, || attention.forward_masked(&x, &mask))?;
+                // A broadcast mask gets the sum of several, which may be 0.
+                for (what, ours, theirs, order) in [
+                    ("scores", &ours[0], &theirs[0], largest(&theirs[0])?),
+                    ("mask", &ours[1], &theirs[1], 8.0 * largest(&w)?),
+                ] {
                     assert_eq!((ours.dtype(), ours.dims()), (dtype, theirs.dims()));
-                    let error = distance(ours, theirs)?;
-                    // A broadcast mask gets the sum of several.
-                    assert!(error <= 8.0 * tolerance(dtype), "{dtype:?}, cap {softcap}: {error}");
+                    let error = distance(ours, theirs)? / order;
+                    // Probabilities are rounded to a half before; in f64 candle's own 1 − tanh² cancels.
+                    let bound = (2.0 * tolerance(dtype)).max(1e-13);
+                    assert!(
+                        error <= bound,
+                        "{what}, {dtype:?}, scale {scale}, cap {softcap}: {error}"
+                    );
                 }
             }
         }

@@ -28,62 +28,75 @@ pub fn all<G: Group>(group: &G) {
 
 struct Input {
     name: &'static str,
-    /// The logit of a class, out of how many, from a number in [0, 1).
-    fill: fn(usize, usize, f64) -> f64,
+    /// The logit of a row and a class, out of how many, from a number in [0, 1).
+    fill: fn(usize, usize, usize, f64) -> f64,
 }
 
 const INPUTS: &[Input] = &[
     Input {
         name: "uniform(-5, 5)",
-        fill: |_, _, u| 10.0 * u - 5.0,
+        fill: |_, _, _, u| 10.0 * u - 5.0,
     },
     Input {
         name: "uniform(-110, 0)",
-        fill: |_, _, u| -110.0 * u,
+        fill: |_, _, _, u| -110.0 * u,
     },
     Input {
         name: "around 1e6",
-        fill: |_, _, u| 1e6 + 20.0 * u,
+        fill: |_, _, _, u| 1e6 + 20.0 * u,
     },
     Input {
         name: "around -20000",
-        fill: |_, _, u| -2e4 + 20.0 * u,
+        fill: |_, _, _, u| -2e4 + 20.0 * u,
     },
     Input {
         name: "±3e38",
-        fill: |_, _, u| if u < 0.5 { 3e38 } else { -3e38 },
+        fill: |_, _, _, u| if u < 0.5 { 3e38 } else { -3e38 },
     },
     Input {
         name: "one dominant",
-        fill: |c, n, u| if c == n / 2 { 40.0 } else { u },
+        fill: |_, c, n, u| if c == n / 2 { 40.0 } else { u },
     },
     // Whole slices of nothing but −∞, on several ranks.
     Input {
         name: "-inf but for a quarter",
-        fill: |c, n, u| if c * 4 / n == 1 { u } else { f64::NEG_INFINITY },
+        fill: |_, c, n, u| if c * 4 / n == 1 { u } else { f64::NEG_INFINITY },
     },
     Input {
         name: "some -inf",
-        fill: |_, _, u| if u < 0.3 { f64::NEG_INFINITY } else { u },
+        fill: |_, _, _, u| if u < 0.3 { f64::NEG_INFINITY } else { u },
     },
     Input {
         name: "all -inf",
-        fill: |_, _, _| f64::NEG_INFINITY,
+        fill: |_, _, _, _| f64::NEG_INFINITY,
     },
     Input {
         name: "a NaN",
-        fill: |c, n, u| if c == n * 2 / 3 { f64::NAN } else { u },
+        fill: |_, c, n, u| if c == n * 2 / 3 { f64::NAN } else { u },
     },
     Input {
         name: "a +inf",
-        fill: |c, n, u| if c == n / 3 { f64::INFINITY } else { u },
+        fill: |_, c, n, u| if c == n / 3 { f64::INFINITY } else { u },
     },
     Input {
         name: "a NaN, a +inf and a -inf",
-        fill: |c, n, u| match c {
+        fill: |_, c, n, u| match c {
             0 => f64::INFINITY,
             1 => f64::NEG_INFINITY,
             _ if c + 1 == n => f64::NAN,
+            _ => u,
+        },
+    },
+    // Ordinary rows beside special ones.
+    Input {
+        name: "a NaN in row 2",
+        fill: |r, c, n, u| if r == 2 && c == n * 2 / 3 { f64::NAN } else { u },
+    },
+    Input {
+        name: "nothing but -inf in row 3, a +inf in row 4",
+        fill: |r, c, n, u| match r {
+            3 => f64::NEG_INFINITY,
+            4 if c == n / 3 => f64::INFINITY,
             _ => u,
         },
     },
@@ -130,7 +143,7 @@ struct Whole {
 }
 
 impl Whole {
-    fn new(fill: fn(usize, usize, f64) -> f64, rows: usize, classes: usize) -> Self {
+    fn new(fill: fn(usize, usize, usize, f64) -> f64, rows: usize, classes: usize) -> Self {
         let mut state = classes as u64;
         let mut uniform = || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -140,7 +153,7 @@ impl Whole {
             ((z ^ (z >> 31)) >> 11) as f64 * 2f64.powi(-53)
         };
         let x = (0..rows * classes)
-            .map(|i| fill(i % classes, classes, uniform()) as f32)
+            .map(|i| fill(i / classes, i % classes, classes, uniform()) as f32)
             .collect();
         Self { rows, classes, x }
     }
@@ -275,7 +288,9 @@ fn losses<G: Group>(group: &G, whole: &Whole, cols: usize, what: &str) {
     let n = whole.rows;
     let mut vocabulary = Vocabulary::new(group, n, cols).expect("the ranks agree");
     let first = vocabulary.first_class();
-    let (x, rows) = (whole.slice(first, cols, 0), Rows::new(n, cols).with_y_stride(cols + 1));
+    let x_gap = 2;
+    let x = whole.slice(first, cols, x_gap);
+    let rows = Rows::new(n, cols).with_x_stride(cols + x_gap).with_y_stride(cols + 1);
     let all_weights: Vec<f32> = (0..whole.classes).map(|c| (c % 8) as f32 * 0.375).collect();
     let my_weights = &all_weights[first..first + cols];
     let labels: Vec<i64> = (0..n)
@@ -468,6 +483,15 @@ fn errors<G: Group>(group: &G) {
         .logsumexp(&x, &mut y[..places], rows)
         .expect_err("few places");
     expect(error, rank, size, "output has 3 elements");
+    // Of the two last ranks: the others name the lower one.
+    let bad = rank + 2 >= size;
+    let short = if bad { &mut y[..3] } else { &mut y[..] };
+    let error = vocabulary.softmax(&x, short, rows).expect_err("two short outputs");
+    if bad {
+        assert!(error.to_string().starts_with("output has 3 elements"), "{error}");
+    } else {
+        assert_eq!(error, Error::OtherRank { rank: size - 2 });
+    }
     assert_eq!(y, untouched);
     works(&mut vocabulary);
 
