@@ -82,7 +82,8 @@ impl Peer for OnnxRuntime {
         self.version.clone()
     }
 
-    fn prepare(&self, task: &Task, _data: &Data) -> Result<Box<dyn Kernel>, String> {
+    fn prepare(&self, task: &Task, data: &Data) -> Result<Box<dyn Kernel>, String> {
+        data.can_bind()?;
         self.session(task)
             .map(|run| Box::new(run) as Box<dyn Kernel>)
             .map_err(|error| {
