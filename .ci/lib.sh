@@ -3,7 +3,8 @@
 
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
 export PROPTEST_FAILURE_PERSISTENCE=off
-unset SOFTMAX_MAX_ISA # the tests must see the CPU as it is
+# The tests must see the CPU and the crate as they are.
+unset SOFTMAX_MAX_ISA SOFTMAX_TUNING SOFTMAX_L1_BYTES SOFTMAX_L2_BYTES SOFTMAX_L3_BYTES
 
 target_dir=${CARGO_TARGET_DIR:-target}
 debian=(env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo) # beside rustup's, never instead of it

@@ -12,15 +12,15 @@ const LENGTHS: [usize; 5] = [10, 128, 1000, 32_000, 128_256];
 fn each(c: &mut Criterion, name: &str, mut run: impl FnMut(Isa, &[f32], &[f32], &mut [f32])) {
     let mut group = c.benchmark_group(name);
     for n in LENGTHS {
-        let (x, mut y) = (common::logits(n), vec![0.0; n]);
-        let mut dx = y.clone();
-        if softmax::softmax(&x, &mut y).is_err() {
+        let (x, mut y) = (common::logits(n), common::results::<f32>(n));
+        if softmax::softmax(&x, &mut y[..]).is_err() {
             continue;
         }
+        let (y, mut dx) = (common::Buffer::input(&y), common::results::<f32>(n));
         group.throughput(Throughput::Elements(n as u64));
         for isa in Isa::available() {
             group.bench_function(BenchmarkId::new(isa.name(), n), |b| {
-                b.iter(|| run(isa, black_box(&x), black_box(&y), black_box(&mut dx)));
+                b.iter(|| run(isa, black_box(&x), black_box(&y), black_box(&mut dx[..])));
             });
         }
     }

@@ -23,18 +23,18 @@ fn bench_axis(c: &mut Criterion) {
     for (outer, len, inner) in TENSORS {
         let n = outer * len * inner;
         let (x, shape) = (common::logits(n), format!("{outer}x{len}x{inner}"));
-        let mut y = vec![0.0_f32; n];
+        let mut y = common::results::<f32>(n);
         for isa in Isa::available().filter(|&isa| isa != Isa::Scalar) {
             let mut group = c.benchmark_group("softmax_axis");
             group.throughput(Throughput::Elements(n as u64)).sample_size(20);
             group.bench_function(BenchmarkId::new(isa.name(), &shape), |b| {
-                b.iter(|| isa.softmax_axis(black_box(&x), black_box(&mut y), Axis::new(outer, len, inner)));
+                b.iter(|| isa.softmax_axis(black_box(&x), black_box(&mut y[..]), Axis::new(outer, len, inner)));
             });
             group.finish();
             let mut group = c.benchmark_group("softmax_rows");
             group.throughput(Throughput::Elements(n as u64)).sample_size(20);
             group.bench_function(BenchmarkId::new(isa.name(), &shape), |b| {
-                b.iter(|| isa.softmax_rows(black_box(&x), black_box(&mut y), Rows::new(outer * inner, len)));
+                b.iter(|| isa.softmax_rows(black_box(&x), black_box(&mut y[..]), Rows::new(outer * inner, len)));
             });
             group.finish();
         }
@@ -53,11 +53,11 @@ fn bench_ragged(c: &mut Criterion) {
             }))
             .collect();
         let n = offsets[offsets.len() - 1];
-        let (x, mut y) = (common::logits(n), vec![0.0_f32; n]);
+        let (x, mut y) = (common::logits(n), common::results::<f32>(n));
         group.throughput(Throughput::Elements(n as u64));
         for isa in Isa::available() {
             group.bench_function(BenchmarkId::new(isa.name(), longest), |b| {
-                b.iter(|| isa.softmax_ragged(black_box(&x), black_box(&mut y), black_box(&offsets)));
+                b.iter(|| isa.softmax_ragged(black_box(&x), black_box(&mut y[..]), black_box(&offsets)));
             });
         }
     }
@@ -67,14 +67,14 @@ fn bench_ragged(c: &mut Criterion) {
 fn bench_short_rows(c: &mut Criterion) {
     for (rows, cols) in [(10_000, 8), (10_000, 10), (4096, 32), (4096, 64), (1024, 200)] {
         let (n, shape, layout) = (rows * cols, format!("{rows}x{cols}"), Rows::new(rows, cols));
-        let (x, mut y) = (common::logits(n), vec![0.0_f32; n]);
+        let (x, mut y) = (common::logits(n), common::results::<f32>(n));
         let labels: Vec<i64> = (0..rows as i64).map(|r| r * 7 % cols as i64).collect();
         for isa in Isa::available().filter(|&isa| isa != Isa::Scalar) {
             let mut bench = |operator: &str, run: &mut dyn FnMut(&[f32], &mut [f32])| {
                 let mut group = c.benchmark_group(operator);
                 group.throughput(Throughput::Elements(n as u64)).sample_size(20);
                 group.bench_function(BenchmarkId::new(isa.name(), &shape), |b| {
-                    b.iter(|| run(black_box(&x), black_box(&mut y)));
+                    b.iter(|| run(black_box(&x), black_box(&mut y[..])));
                 });
                 group.finish();
             };

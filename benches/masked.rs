@@ -17,6 +17,7 @@ fn kinds(c: &mut Criterion) {
         let additive: Vec<f32> = (0..TOTAL)
             .map(|i| if i % 5 == 3 { f32::NEG_INFINITY } else { -0.5 })
             .collect();
+        let additive = common::Buffer::input(&additive);
         let keep: Vec<bool> = (0..TOTAL).map(|i| i % 5 != 3).collect();
         let bits: Vec<u8> = (0..TOTAL / 8).map(|i| (37 * i) as u8 | 1).collect();
         let own = Broadcast::rows(n);
@@ -52,13 +53,13 @@ fn squares(c: &mut Criterion) {
 
 fn group(c: &mut Criterion, kind: &str, n: usize, rows: Rows, x: &[f32], mask: Option<&Mask<'_, f32>>) {
     let mut group = c.benchmark_group(format!("masked_softmax/{kind}"));
-    let mut y = vec![0.0_f32; x.len()];
+    let mut y = common::results::<f32>(x.len());
     group.throughput(Throughput::Elements(x.len() as u64));
     for isa in Isa::available() {
         group.bench_function(BenchmarkId::new(isa.name(), n), |b| {
             b.iter(|| match mask {
-                Some(mask) => isa.masked_softmax(black_box(x), black_box(&mut y), rows, mask),
-                None => isa.softmax_rows(black_box(x), black_box(&mut y), rows),
+                Some(mask) => isa.masked_softmax(black_box(x), black_box(&mut y[..]), rows, mask),
+                None => isa.softmax_rows(black_box(x), black_box(&mut y[..]), rows),
             });
         });
     }

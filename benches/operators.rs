@@ -11,36 +11,39 @@ use std::hint::black_box;
 
 mod common;
 
+use common::Buffer;
+
 const LENGTHS: [usize; 4] = [10, 100, 2050, 32_000];
 
 /// What the operators read and write.
 struct Data<T: Element> {
-    x: Vec<T>,
+    x: Buffer<T>,
     /// softmax and log_softmax of x.
-    p: [Vec<T>; 2],
-    y: Vec<T>,
+    p: [Buffer<T>; 2],
+    y: Buffer<T>,
     prob: [T::Compute; 5],
     index: [usize; 5],
-    mask: Vec<f32>,
+    mask: Buffer<f32>,
     offsets: Vec<usize>,
 }
 
 impl<T: Element + Default> Data<T> {
     fn new(n: usize, from_f32: fn(f32) -> T, zero: T::Compute) -> Self {
-        let x: Vec<T> = common::logits(n).into_iter().map(from_f32).collect();
-        let mut p = [x.clone(), x.clone()];
+        let x: Vec<T> = common::logits(n).iter().copied().map(from_f32).collect();
+        let mut p = [Buffer::input(&x), Buffer::input(&x)];
         softmax::softmax_in_place(&mut p[0]);
         softmax::log_softmax_in_place(&mut p[1]);
+        let mask: Vec<f32> = (0..n).map(|i| -0.5 * (i % 3) as f32).collect();
         let mut offsets = vec![0];
         while offsets[offsets.len() - 1] < n {
             offsets.push(n.min(offsets[offsets.len() - 1] + 1 + offsets.len() * 37 % 100));
         }
         Self {
-            y: vec![T::default(); n],
+            y: common::results(n),
             prob: [zero; 5],
             index: [0; 5],
-            mask: (0..n).map(|i| -0.5 * (i % 3) as f32).collect(),
-            x,
+            mask: Buffer::input(&mask),
+            x: Buffer::input(&x),
             p,
             offsets,
         }
@@ -64,8 +67,8 @@ where
         .with_scale(0.125.into())
         .with_additive(&data.mask, Broadcast::ONE);
     match log {
-        false => isa.masked_softmax(&data.x, &mut data.y, rows, &mask),
-        true => isa.masked_log_softmax(&data.x, &mut data.y, rows, &mask),
+        false => isa.masked_softmax(&data.x, &mut data.y[..], rows, &mask),
+        true => isa.masked_log_softmax(&data.x, &mut data.y[..], rows, &mask),
     }
 }
 
@@ -75,36 +78,36 @@ where
     f32: MaskElement<T>,
 {
     vec![
-        ("softmax", |isa, d| isa.softmax(&d.x, &mut d.y)),
-        ("log_softmax", |isa, d| isa.log_softmax(&d.x, &mut d.y)),
+        ("softmax", |isa, d| isa.softmax(&d.x, &mut d.y[..])),
+        ("log_softmax", |isa, d| isa.log_softmax(&d.x, &mut d.y[..])),
         ("logsumexp", |isa, d| isa.logsumexp(&d.x).map(|v| d.y[0] = v)),
         ("argmax", |isa, d| isa.argmax(&d.x).map(|i| d.index[0] = i.unwrap_or(0))),
         ("top_k", |isa, d| isa.top_k(&d.x, &mut d.index, &mut d.prob)),
         ("masked_softmax", |isa, d| masked(isa, d, false)),
         ("masked_log_softmax", |isa, d| masked(isa, d, true)),
         ("softmax_axis", |isa, d| {
-            isa.softmax_axis(&d.x, &mut d.y, planes(d.x.len()))
+            isa.softmax_axis(&d.x, &mut d.y[..], planes(d.x.len()))
         }),
         ("log_softmax_axis", |isa, d| {
-            isa.log_softmax_axis(&d.x, &mut d.y, planes(d.x.len()))
+            isa.log_softmax_axis(&d.x, &mut d.y[..], planes(d.x.len()))
         }),
         ("logsumexp_axis", |isa, d| {
-            isa.logsumexp_axis(&d.x, &mut d.y, planes(d.x.len()))
+            isa.logsumexp_axis(&d.x, &mut d.y[..], planes(d.x.len()))
         }),
         ("softmax_ragged", |isa, d| {
-            isa.softmax_ragged(&d.x, &mut d.y, &d.offsets)
+            isa.softmax_ragged(&d.x, &mut d.y[..], &d.offsets)
         }),
         ("log_softmax_ragged", |isa, d| {
-            isa.log_softmax_ragged(&d.x, &mut d.y, &d.offsets)
+            isa.log_softmax_ragged(&d.x, &mut d.y[..], &d.offsets)
         }),
         ("logsumexp_ragged", |isa, d| {
-            isa.logsumexp_ragged(&d.x, &mut d.y, &d.offsets)
+            isa.logsumexp_ragged(&d.x, &mut d.y[..], &d.offsets)
         }),
         ("softmax_backward", |isa, d| {
-            isa.softmax_backward(&d.p[0], &d.x, &mut d.y)
+            isa.softmax_backward(&d.p[0], &d.x, &mut d.y[..])
         }),
         ("log_softmax_backward", |isa, d| {
-            isa.log_softmax_backward(&d.p[1], &d.x, &mut d.y)
+            isa.log_softmax_backward(&d.p[1], &d.x, &mut d.y[..])
         }),
         ("cross_entropy", |isa, d| {
             let rows = Rows::new(1, d.x.len());
@@ -112,18 +115,19 @@ where
                 &d.x,
                 &[3],
                 &mut d.prob[..1],
-                Some(&mut d.y),
+                Some(&mut d.y[..]),
                 rows,
                 &CrossEntropy::default(),
             )
         }),
         ("row_max", |isa, d| isa.row_max(&d.x).map(|v| d.y[0] = v)),
         ("row_exp_sub_max_sum", |isa, d| {
-            isa.row_exp_sub_max_sum(&d.x, Some(&mut d.y), 9.0.into()).map(|sum| {
-                black_box(sum);
-            })
+            isa.row_exp_sub_max_sum(&d.x, Some(&mut d.y[..]), 9.0.into())
+                .map(|sum| {
+                    black_box(sum);
+                })
         }),
-        ("row_scale", |isa, d| isa.row_scale(&mut d.y, 1.0.into())),
+        ("row_scale", |isa, d| isa.row_scale(&mut d.y[..], 1.0.into())),
     ]
 }
 
@@ -137,7 +141,7 @@ fn online<T: Element<Compute = f32>>(isa: Isa, d: &mut Data<T>) -> Result<(), Er
 }
 
 fn exp<T: Float>(isa: Isa, d: &mut Data<T>) -> Result<(), Error> {
-    isa.exp(&d.x, &mut d.y)
+    isa.exp(&d.x, &mut d.y[..])
 }
 
 fn each<T>(c: &mut Criterion, name: &str, from_f32: fn(f32) -> T, more: &[(&'static str, Run<T>)])

@@ -29,13 +29,13 @@ fn each(c: &mut Criterion, name: &str, alone: Run, twin: Run) {
         let mut group = c.benchmark_group(name);
         let (x, mut y, shape) = (
             common::logits(rows * cols),
-            vec![0.0; rows * cols],
+            common::results::<f32>(rows * cols),
             Rows::new(rows, cols),
         );
         let id = |threads: &str| BenchmarkId::new(threads, format!("{rows}x{cols}"));
         group.throughput(Throughput::Elements((rows * cols) as u64));
         group.bench_function(id("alone"), |b| {
-            b.iter(|| alone(black_box(&x), black_box(&mut y), shape))
+            b.iter(|| alone(black_box(&x), black_box(&mut y[..]), shape))
         });
         for threads in (0..).map(|e| 1 << e).take_while(|&n| n <= available) {
             let Ok(pool) = ThreadPoolBuilder::new().num_threads(threads).build() else {
@@ -43,7 +43,7 @@ fn each(c: &mut Criterion, name: &str, alone: Run, twin: Run) {
             };
             // From one of the pool's own threads: an engine that calls from another waits for one to wake, too.
             group.bench_function(id(&threads.to_string()), |b| {
-                pool.install(|| b.iter(|| twin(black_box(&x), black_box(&mut y), shape)));
+                pool.install(|| b.iter(|| twin(black_box(&x), black_box(&mut y[..]), shape)));
             });
         }
         group.finish();

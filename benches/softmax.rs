@@ -15,18 +15,18 @@ fn bench(c: &mut Criterion) {
     });
     for n in common::LENGTHS {
         let x = common::logits(n);
-        let mut y = vec![0.0_f32; n];
+        let mut y = common::results::<f32>(n);
         group.throughput(Throughput::Elements(n as u64));
         for isa in Isa::available() {
             group.bench_function(BenchmarkId::new(isa.name(), n), |b| {
-                b.iter(|| isa.softmax(black_box(&x), black_box(&mut y)));
+                b.iter(|| isa.softmax(black_box(&x), black_box(&mut y[..])));
             });
         }
         group.bench_function(BenchmarkId::new("naive", n), |b| {
-            b.iter(|| common::naive_softmax(black_box(&x), black_box(&mut y)));
+            b.iter(|| common::naive_softmax(black_box(&x), black_box(&mut y[..])));
         });
         group.bench_function(BenchmarkId::new("copy", n), |b| {
-            b.iter(|| black_box(&mut y).copy_from_slice(black_box(&x)));
+            b.iter(|| black_box(&mut y[..]).copy_from_slice(black_box(&x)));
         });
     }
     group.finish();

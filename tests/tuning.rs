@@ -3,7 +3,7 @@
 #[path = "../tuning/profile.rs"]
 mod profile;
 
-use profile::{KEYS, Kind, Profile, Value, choose, names, native_cpu, read, target_cpu};
+use profile::{KEYS, Kind, Profile, Value, choose, file, names, native_cpu, read, target_cpu};
 use std::path::{Path, PathBuf};
 
 fn folder() -> &'static Path {
@@ -19,7 +19,7 @@ fn generic() -> String {
 fn profiles_of_this_repository() {
     let mut claimed = Vec::new();
     for name in names(folder()) {
-        let profile = read(&folder().join(&name).with_extension("toml")).unwrap_or_else(|error| panic!("{error}"));
+        let profile = read(&file(folder(), &name)).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(
             Profile::parse(&profile.to_toml("A heading\nof two lines.")),
             Ok(profile.clone())
@@ -121,13 +121,27 @@ fn the_choice() {
         "{error}"
     );
     for name in names(folder()) {
-        let file = folder().join(name).with_extension("toml");
+        let file = file(folder(), &name);
         let profile = read(&file).expect("tested above");
         let Value::Text(cpus) = &profile.0[0] else { panic!() };
         for cpu in cpus.split_whitespace() {
             assert_eq!(of(None, Some(cpu)), Ok(file.clone()));
         }
     }
+}
+
+/// `zen5.1` is not `zen5` with another extension.
+#[test]
+fn names_with_a_dot() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tuning");
+    std::fs::create_dir_all(&folder).expect("cargo makes the folder above");
+    let dotted = file(&folder, "zen5.1");
+    assert_eq!(dotted, folder.join("zen5.1.toml"));
+    std::fs::write(&dotted, generic().replace("cpus = \"\"", "cpus = \"zen5.1\"")).expect("the folder is there");
+    assert_eq!(names(&folder), ["zen5.1"]);
+    assert_eq!(choose(&folder, Some("zen5.1"), None), Ok(dotted.clone()));
+    assert_eq!(choose(&folder, None, Some("zen5.1")), Ok(dotted));
+    assert!(choose(&folder, Some("zen5"), None).is_err());
 }
 
 #[test]

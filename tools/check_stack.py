@@ -5,12 +5,14 @@
 
 The scratch of a path is at most 32 KiB (`tuning/profile.rs` refuses more); frames of the functions around it, saved
 registers and return addresses come to that. A call through a pointer is not followed, nor are functions that never
-return or lie in another file.
+return or lie in another file. One of this crate that is called and not found is a fault, and so is a deepest chain of
+fewer than MIN_CHAIN functions: calls were missed.
 """
 
 import argparse
 import functools
 import re
+import subprocess
 import sys
 
 from check_asm import NEVER_RETURNS, disassemble, short, symbol_of, with_callees
@@ -18,7 +20,13 @@ from check_asm import NEVER_RETURNS, disassemble, short, symbol_of, with_callees
 # f64 by the scalar reference, whose vectors are arrays, takes the most.
 MAX_STACK = 56 * 1024
 
+MIN_CHAIN = 3
+
 PROLOGUE = 40
+
+OURS = re.compile(r"\b(softmax|kernel|arch)::")
+# What is loaded into a register may be data, not the function that another path calls by it.
+STATIC = re.compile(r"::[A-Z][A-Z0-9_]*$")
 
 
 def frame(insns):
@@ -44,14 +52,22 @@ def plain(symbol):
     return re.sub(r"\[[0-9a-f]{16}\]", "", symbol)
 
 
+def aliases(objdump, path):
+    """Functions that are another one by a second name: {name: name in the disassembly}. The section has the first name."""
+    out = subprocess.run([objdump, "-t", "-w", path], capture_output=True, text=True, errors="replace").stdout
+    symbols = re.findall(r"^[0-9a-f]+ .{6}F \.text\.(_R\S+)\s+[0-9a-f]+ (?:\.hidden )?(_R\S+)$", out, re.MULTILINE)
+    return {plain(symbol_of(name)): plain(symbol_of(first)) for first, name in symbols if first != name}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objdump", default="objdump")
     parser.add_argument("files", nargs="+", metavar="FILE")
     args = parser.parse_args()
 
-    frames, callees = {}, {}
+    frames, callees, second_names = {}, {}, {}
     for path in args.files:
+        second_names |= aliases(args.objdump, path)
         for _, symbol, insns in disassemble(args.objdump, path):
             insns, symbol = with_callees(insns), plain(symbol)
             frames[symbol] = max(frame(insns), frames.get(symbol, 0))
@@ -59,6 +75,8 @@ def main():
             for insn in insns:
                 if insn.op in ("call", "jmp") and insn.symbol and not NEVER_RETURNS.search(insn.symbol):
                     called.update(plain(symbol_of(callee)) for callee in insn.symbol.split(" or "))
+
+    callees = {caller: {second_names.get(callee, callee) for callee in called} for caller, called in callees.items()}
 
     @functools.cache
     def deepest(symbol):
@@ -71,9 +89,15 @@ def main():
     print(f"deepest stack: {size} bytes, at most {MAX_STACK}:")
     for each, symbol in chain:
         print(f"{each:9} {short(symbol)}")
+    missing = {callee for called in callees.values() for callee in called - frames.keys() if OURS.search(callee)}
+    problems = [f"a function that is called is not there: {callee}" for callee in sorted(missing) if not STATIC.search(callee)]
     if size > MAX_STACK:
-        print("FAULT the stack is too deep")
-    sys.exit(size > MAX_STACK)
+        problems.append("the stack is too deep")
+    if len(chain) < MIN_CHAIN:
+        problems.append(f"no chain of {MIN_CHAIN} calls: nothing was followed")
+    for problem in problems:
+        print(f"FAULT {problem}")
+    sys.exit(bool(problems))
 
 
 if __name__ == "__main__":

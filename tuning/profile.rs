@@ -166,6 +166,15 @@ impl Profile {
         }
     }
 
+    /// The value of a key of [`Kind::Flag`].
+    #[allow(dead_code, reason = "only softmax-tune asks for one")]
+    pub fn flag(&self, name: &str) -> bool {
+        match &self.0[index(name)] {
+            Value::Flag(flag) => *flag,
+            value => unreachable!("{name} is {value:?}"),
+        }
+    }
+
     /// Whether the profile is made for a CPU of this name.
     pub fn is_for(&self, cpu: &str) -> bool {
         match &self.0[index("cpus")] {
@@ -285,9 +294,8 @@ pub fn read(file: &Path) -> Result<Profile, String> {
 ///
 /// # Errors
 /// There is none of the name wanted, or one that had to be read for its CPUs is wrong.
-#[allow(dead_code, reason = "softmax-tune names its profiles")]
 pub fn choose(folder: &Path, wanted: Option<&str>, cpu: Option<&str>) -> Result<PathBuf, String> {
-    let named = |name: &str| folder.join(name).with_extension("toml");
+    let named = |name: &str| file(folder, name);
     match (wanted.filter(|wanted| !wanted.is_empty()), cpu) {
         (Some(path), _) if path.contains(['/', '\\']) || path.ends_with(".toml") => Ok(path.into()),
         (Some(name), _) if named(name).is_file() => Ok(named(name)),
@@ -305,6 +313,11 @@ pub fn choose(folder: &Path, wanted: Option<&str>, cpu: Option<&str>) -> Result<
         }
         (None, None) => Ok(named("generic")),
     }
+}
+
+/// The file of a profile in `folder`. A name may have a dot, as those of CPUs may.
+pub fn file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.toml"))
 }
 
 /// The profiles in `folder`, by name.

@@ -1,6 +1,9 @@
 //! Inputs, floor and ceiling of the benchmarks.
 #![allow(dead_code)]
 
+mod buffer;
+
+pub use buffer::Buffer;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -23,11 +26,15 @@ pub const LENGTHS: [usize; 14] = [
 ];
 
 /// About N(0, 3): a sum of twelve uniforms.
-pub fn logits(n: usize) -> Vec<f32> {
+pub fn logits(n: usize) -> Buffer<f32> {
     let mut rng = StdRng::seed_from_u64(n as u64);
-    (0..n)
-        .map(|_| 3.0 * ((0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0))
-        .collect()
+    let logits = (0..n).map(|_| 3.0 * ((0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0));
+    Buffer::input(&logits.collect::<Vec<f32>>())
+}
+
+/// Room for `n` results.
+pub fn results<T: Copy + Default>(n: usize) -> Buffer<T> {
+    Buffer::output(&vec![T::default(); n])
 }
 
 /// The loop everyone writes first.

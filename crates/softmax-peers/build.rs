@@ -3,8 +3,13 @@
 use std::{env, process::Command};
 
 fn main() {
-    for path in ["build.rs", "../../src", "../../tuning", "../../Cargo.toml"] {
+    for path in ["build.rs", "src", "../../src", "../../tuning", "../../Cargo.toml"] {
         println!("cargo::rerun-if-changed={path}");
+    }
+    // Every commit and checkout is written down there.
+    let log = output("git", &["rev-parse", "--git-path", "logs/HEAD"]);
+    if !log.is_empty() {
+        println!("cargo::rerun-if-changed={log}");
     }
     println!("cargo::rerun-if-env-changed=RUSTC");
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());

@@ -10,6 +10,8 @@ wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
     --dest "$wheels" "$requirement"
+# Beside another version, either might be loaded. A folder that was given may hold more than that.
+[ $# -ge 5 ] || rm -rf "$folder"
 mkdir -p "$folder"
 for wheel in "$wheels"/*.whl; do
     "$python" -m zipfile -e "$wheel" "$folder"

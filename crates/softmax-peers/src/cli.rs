@@ -47,8 +47,12 @@ pub struct Cli {
     /// Write a plot.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// Measure nothing: read the figures from a CSV of this program.
-    #[arg(long, value_name = "FILE")]
+    /// Measure nothing: read the figures of the peers that are wanted from a CSV of this program.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["isa", "op", "dtype", "place", "threads", "all", "shape", "rounds", "quick"]
+    )]
     pub from: Option<PathBuf>,
 }
 
@@ -175,5 +179,8 @@ mod tests {
         for wrong in ["--shape=3", "--peer=nobody", "--threads=0", "--rounds=0"] {
             assert!(Cli::try_parse_from(["softmax-peers", wrong]).is_err(), "{wrong}");
         }
+        let from = |more: &str| Cli::try_parse_from(["softmax-peers", "--from=duel.csv", more]);
+        assert!(from("--peer=naive").is_ok());
+        assert!(from("--isa=avx2").is_err() && from("--shape=3x4").is_err());
     }
 }

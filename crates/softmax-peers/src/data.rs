@@ -223,6 +223,18 @@ impl Data {
         }
     }
 
+    /// Whether a library that binds buffers does so once: not where a pass goes over several matrices,
+    /// each of which it would bind anew, in the timed part.
+    ///
+    /// # Errors
+    /// There are several.
+    pub fn can_bind(&self) -> Result<(), String> {
+        match self.calls() {
+            1 => Ok(()),
+            calls => Err(format!("binds its buffers, and these are {calls} matrices")),
+        }
+    }
+
     /// Restores what an in-place pass has replaced.
     pub fn refill(&mut self, place: Place) {
         match self {

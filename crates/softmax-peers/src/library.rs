@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// one of `names` below `peers/<folder>` beside this program's build folder, where the `fetch-*`
 /// scripts put it; else the first name, for the system's own search.
 pub fn locate(variable: &str, folder: &str, names: &[&str]) -> PathBuf {
-    if let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) {
-        return path.into();
+    if let Some(path) = named(variable) {
+        return path;
     }
     let fetched = env::current_exe().ok().and_then(|program| {
         program
@@ -18,6 +18,11 @@ pub fn locate(variable: &str, folder: &str, names: &[&str]) -> PathBuf {
             .find_map(|candidate| names.iter().find_map(|name| find(&candidate, name)))
     });
     fetched.unwrap_or_else(|| names[0].into())
+}
+
+/// What an environment variable names, if it is set.
+pub fn named(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// The first file below `folder` whose name starts with `name`, in the order of names.

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use softmax_peers::cli::Cli;
+use softmax_peers::record::Record;
 use softmax_peers::{machine, plot, process, record, table};
 use std::fs;
 use std::path::Path;
@@ -23,8 +24,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures or reads, then writes what was asked for.
+/// Measures or reads, then writes what was asked for, even if some of the measuring processes failed.
 fn duel(cli: &Cli) -> Result<(), String> {
+    let mut failures = Vec::new();
     let (comments, records) = match &cli.from {
         Some(file) => {
             let text = fs::read_to_string(file).map_err(|error| in_file(file, error))?;
@@ -32,22 +34,7 @@ fn duel(cli: &Cli) -> Result<(), String> {
             records.retain(|record| cli.is_wanted(&record.peer));
             (comments, records)
         }
-        None => {
-            let mut comments = machine::describe();
-            comments.push(format!("plan: {:?}, least of the rounds", cli.plan()));
-            comments.push(format!("load before: {}", machine::load()));
-            if machine::is_busy() {
-                eprintln!("warning: other programs are running; figures of several threads mean little");
-            }
-            let mut records = Vec::new();
-            for &cap in cli.caps() {
-                for threads in cli.thread_counts() {
-                    records.extend(process::start(cap, threads)?);
-                }
-            }
-            comments.push(format!("load after: {}", machine::load()));
-            (comments, records)
-        }
+        None => measure(cli, &mut failures),
     };
     for comment in &comments {
         println!("{comment}");
@@ -59,7 +46,32 @@ fn duel(cli: &Cli) -> Result<(), String> {
     if let Some(file) = &cli.svg {
         write(file, &plot::render(&comments, &records)?)?;
     }
-    Ok(())
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(failures.join("; ")),
+    }
+}
+
+/// Runs the measuring processes; returns comments and records, and adds to `failures` what went wrong.
+fn measure(cli: &Cli, failures: &mut Vec<String>) -> (Vec<String>, Vec<Record>) {
+    let mut comments = machine::describe();
+    comments.push(format!("plan: {:?}, least of the rounds", cli.plan()));
+    comments.push(format!("load before: {}", machine::load()));
+    if machine::is_busy() {
+        eprintln!("warning: other programs are running; figures of several threads mean little");
+    }
+    let mut records = Vec::new();
+    for &cap in cli.caps() {
+        for threads in cli.thread_counts() {
+            if let Err(error) = process::start(cap, threads, &mut records) {
+                eprintln!("error: {error}");
+                failures.push(error);
+            }
+        }
+    }
+    comments.push(format!("load after: {}", machine::load()));
+    comments.extend(failures.iter().map(|failure| format!("incomplete: {failure}")));
+    (comments, records)
 }
 
 fn write(file: &Path, text: &str) -> Result<(), String> {

@@ -4,14 +4,14 @@
 //!    reference; whether it executed AVX-512 is noted.
 //! 2. A sample is as many calls as fill [`Plan::sample_ns`], after one call that is not timed: it
 //!    brings the buffers, the branch predictor and the peer's threads into the peer's own state.
-//! 3. In each round every peer gives one sample, the first one rotating; a peer more than
-//!    [`SLOW`] times slower than the fastest gives one in four rounds.
+//! 3. In each round every peer gives one sample, the first one rotating; what is more than [`SLOW`]
+//!    times slower than the fastest rival gives one in four rounds.
 //! 4. In place, the input is restored before each pass, outside the timed part.
 
 use crate::clock::{Elapsed, Stamp, settle};
 use crate::data::Data;
 use crate::peer::{Context, Entry, Kernel, Peer};
-use crate::record::{Group, Record};
+use crate::record::{self, Group, Record};
 use crate::reference::{Accuracy, Reference};
 use crate::task::{Place, Task};
 use crate::x86::{self, Watch};
@@ -38,7 +38,7 @@ impl Plan {
     };
 }
 
-/// Peers slower than the fastest by this factor are sampled in one round of four.
+/// What is slower than the fastest rival by this factor is sampled in one round of four.
 const SLOW: f64 = 4.0;
 
 struct Runner<'a> {
@@ -79,15 +79,13 @@ pub fn measure(
     for runner in &mut runners {
         runner.calibrate(task, &mut data, plan, overhead);
     }
-    let fastest = runners
-        .iter()
-        .map(|runner| runner.estimate)
-        .fold(f64::INFINITY, f64::min);
+    let times = runners.iter().map(|runner| (runner.is_rival(context), runner.estimate));
+    let slow = slow(times);
     for round in 0..plan.rounds {
         let count = runners.len();
         for turn in 0..count {
             let runner = &mut runners[(round + turn) % count];
-            if runner.estimate > SLOW * fastest && !round.is_multiple_of(4) {
+            if runner.estimate > slow && !round.is_multiple_of(4) {
                 continue;
             }
             if several {
@@ -97,6 +95,13 @@ pub fn measure(
         }
     }
     runners.into_iter().map(|runner| runner.record(context, task)).collect()
+}
+
+/// The time beyond which something is slow, from the times of all and whether each is a rival of ours. Neither we nor the
+/// copy count: the best rival would be sampled less than we are wherever we are far ahead.
+fn slow(times: impl Iterator<Item = (bool, f64)>) -> f64 {
+    let of_rivals = times.filter(|(is_rival, _)| *is_rival).map(|(_, time)| time);
+    SLOW * of_rivals.fold(f64::INFINITY, f64::min)
 }
 
 impl<'a> Runner<'a> {
@@ -126,6 +131,15 @@ impl<'a> Runner<'a> {
             estimate: 0.0,
             samples,
         }
+    }
+
+    fn is_rival(&self, context: &Context) -> bool {
+        record::is_rival(
+            self.peer.role(),
+            self.accuracy.is_right(),
+            context.cap,
+            self.avx512_used,
+        )
     }
 
     /// Finds how many passes over the buffers make a sample.
@@ -198,6 +212,19 @@ impl<'a> Runner<'a> {
             right: self.accuracy.is_right(),
             avx512_used: self.avx512_used,
             version: self.peer.version(),
+            samples: Some(self.samples.len()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_far_behind_the_best_rival_is_slow() {
+        let (copy, ours, best, wrong) = ((false, 1.0), (false, 4.0), (true, 9.0), (false, 2.0));
+        assert_eq!(slow([copy, ours, best, wrong, (true, 50.0)].into_iter()), 36.0);
+        assert_eq!(slow([copy, ours].into_iter()), f64::INFINITY);
     }
 }

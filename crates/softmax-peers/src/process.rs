@@ -41,11 +41,11 @@ pub fn assignment() -> Result<Option<(Cap, usize)>, String> {
     Ok(Some((parts.0.parse()?, threads)))
 }
 
-/// Starts a measuring process with this process's arguments and waits for its records.
+/// Starts a measuring process with this process's arguments and adds its records to `records`.
 ///
 /// # Errors
-/// It could not be started, failed, or wrote something else.
-pub fn start(cap: Cap, threads: usize) -> Result<Vec<Record>, String> {
+/// It could not be started, wrote something else, or failed; what it wrote before it failed is added.
+pub fn start(cap: Cap, threads: usize, records: &mut Vec<Record>) -> Result<(), String> {
     let program = env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command
@@ -61,11 +61,17 @@ pub fn start(cap: Cap, threads: usize) -> Result<Vec<Record>, String> {
         .spawn()
         .and_then(|child| child.wait_with_output())
         .map_err(|error| format!("a measuring process: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("the measuring process ended with {}", output.status));
-    }
     let text = String::from_utf8(output.stdout).map_err(|error| error.to_string())?;
-    Ok(read_csv(&text)?.1)
+    // A failure may have cut the last line.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    records.extend(read_csv(whole)?.1);
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "the measuring process of {cap}, {threads} thread(s) ended with {}",
+            output.status
+        )),
+    }
 }
 
 /// Measures all tasks of `cli`.

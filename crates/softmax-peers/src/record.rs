@@ -5,10 +5,10 @@ use crate::task::{Cap, Dtype, Op, Place, Shape};
 use std::fmt::{Display, Write};
 use std::str::FromStr;
 
-/// The first line of the CSV that is not a comment.
+/// The first line of the CSV that is not a comment. Older records lack the last column.
 pub const HEADER: &str = "isa,op,dtype,place,threads,rows,cols,peer,role,ns_per_element,\
     median_ns_per_element,cpu_ns_per_element,wall_ns_per_element,max_ulp,row_sum_error,right,\
-    avx512_used,version";
+    avx512_used,version,samples";
 
 /// What is compared within one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,13 +54,14 @@ pub struct Record {
     pub avx512_used: Option<bool>,
     /// The version of the peer.
     pub version: String,
+    /// How many samples the figures are the least and the median of.
+    pub samples: Option<usize>,
 }
 
 impl Record {
-    /// Whether it is one of those our figure is divided into: a library whose result is right and
-    /// that, in a capped process, was not seen to use AVX-512.
+    /// As [`is_rival`].
     pub fn is_rival(&self) -> bool {
-        self.role == Role::Peer && self.right && !(self.group.cap == Cap::Avx2 && self.avx512_used == Some(true))
+        is_rival(self.role, self.right, self.group.cap, self.avx512_used)
     }
 
     /// The line of the CSV, without its end.
@@ -87,7 +88,8 @@ impl Record {
         let avx512 = self
             .avx512_used
             .map_or("unknown", |used| if used { "yes" } else { "no" });
-        let _ = write!(line, "{avx512},{}", plain(&self.version));
+        let samples = self.samples.map_or(String::new(), |samples| samples.to_string());
+        let _ = write!(line, "{avx512},{},{samples}", plain(&self.version));
         line
     }
 
@@ -122,12 +124,22 @@ impl Record {
                 _ => None,
             },
             version: next()?.into(),
+            samples: match fields.next() {
+                None | Some("") => None,
+                Some(samples) => Some(parse(samples)?),
+            },
         };
         match fields.next() {
             None => Ok(record),
             Some(_) => Err(format!("a field too many: `{line}`")),
         }
     }
+}
+
+/// Whether it is one of those our figure is divided into: a library whose result is right and
+/// that, in a capped process, was not seen to use AVX-512.
+pub fn is_rival(role: Role, right: bool, cap: Cap, avx512_used: Option<bool>) -> bool {
+    role == Role::Peer && right && !(cap == Cap::Avx2 && avx512_used == Some(true))
 }
 
 /// Reads a CSV: its comments without the mark, and its records.
@@ -139,7 +151,7 @@ pub fn read_csv(text: &str) -> Result<(Vec<String>, Vec<Record>), String> {
     for line in text.lines() {
         if let Some(comment) = line.strip_prefix('#') {
             comments.push(comment.trim().to_owned());
-        } else if line != HEADER {
+        } else if !HEADER.starts_with(line) {
             records.push(Record::from_csv(line)?);
         }
     }
@@ -233,6 +245,7 @@ mod tests {
             right: true,
             avx512_used: Some(false),
             version: "1.0 (avx2)".into(),
+            samples: Some(40),
         }
     }
 
@@ -258,11 +271,23 @@ mod tests {
     }
 
     #[test]
+    fn older_records_are_read() {
+        let expected = Record {
+            samples: None,
+            ..record("ours", Role::Ours, 0.25)
+        };
+        let older = |line: &str| line.rsplit_once(',').unwrap().0.to_owned();
+        let text = format!("{}\n{}\n", older(HEADER), older(&expected.to_csv()));
+        assert_eq!(read_csv(&text), Ok((vec![], vec![expected.clone()])));
+        assert_eq!(Record::from_csv(&expected.to_csv()), Ok(expected));
+    }
+
+    #[test]
     fn wrong_csv_is_refused() {
         let line = record("ours", Role::Ours, 0.25).to_csv();
         assert!(Record::from_csv(&line).is_ok());
         assert!(Record::from_csv(&format!("{line},more")).is_err());
-        assert!(Record::from_csv(line.rsplit_once(',').unwrap().0).is_err());
+        assert!(Record::from_csv(line.rsplitn(3, ',').last().unwrap()).is_err());
         assert!(Record::from_csv(&line.replace("f32", "f33")).is_err());
         assert!(read_csv("no record\n").is_err());
     }

@@ -18,13 +18,16 @@ pub struct Accuracy {
     pub max_ulp: f64,
     /// The largest distance from 1 of the sum of a row's probabilities.
     pub row_sum_error: f64,
+    /// The largest error, of the greatest exact result of its row; for log-softmax, of the greater
+    /// of the exact result and 1.
+    pub relative_error: f64,
 }
 
 impl Accuracy {
-    /// Whether the result is a softmax at all: sums within 5 %, which admits libraries that
-    /// compute in half precision.
+    /// Whether the result is a softmax at all: sums and elements within 5 %, which admits libraries
+    /// that compute in half precision.
     pub fn is_right(&self) -> bool {
-        self.row_sum_error <= 0.05 && self.max_ulp.is_finite()
+        self.row_sum_error <= 0.05 && self.relative_error <= 0.05 && self.max_ulp.is_finite()
     }
 }
 
@@ -56,18 +59,24 @@ impl Reference {
         let mut accuracy = Accuracy {
             max_ulp: 0.0,
             row_sum_error: 0.0,
+            relative_error: 0.0,
         };
         let rows = self.expected.chunks(self.cols).zip(pair.y.chunks(self.cols));
         for (expected, actual) in rows {
             let mut sum = 0.0;
+            let greatest = expected.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             for (&expected, actual) in expected.iter().zip(actual) {
                 let actual = actual.value();
-                let (scale, probability) = match self.op {
-                    Op::Softmax => (expected, actual),
-                    Op::LogSoftmax => (expected.abs().max(1.0), actual.exp()),
+                let (scale, whole, probability) = match self.op {
+                    Op::Softmax => (expected, greatest, actual),
+                    Op::LogSoftmax => {
+                        let scale = expected.abs().max(1.0);
+                        (scale, scale, actual.exp())
+                    }
                 };
-                let error = (actual - expected).abs() / ulp::<T>(scale);
-                accuracy.max_ulp = worse(accuracy.max_ulp, error);
+                let error = (actual - expected).abs();
+                accuracy.max_ulp = worse(accuracy.max_ulp, error / ulp::<T>(scale));
+                accuracy.relative_error = worse(accuracy.relative_error, error / whole);
                 sum += probability;
             }
             accuracy.row_sum_error = worse(accuracy.row_sum_error, (sum - 1.0).abs());
@@ -151,5 +160,32 @@ mod tests {
         let Data::F32(pair) = &mut data else { unreachable!() };
         pair.y[2] = f32::NAN;
         assert!(!reference.compare(&data).is_right());
+    }
+
+    #[test]
+    fn another_distribution_is_wrong() {
+        for op in [Op::Softmax, Op::LogSoftmax] {
+            let task = Task {
+                op,
+                dtype: Dtype::F32,
+                place: Place::Out,
+                shape: Shape::new(2, 64),
+            };
+            let mut data = Data::new(&task);
+            let reference = Reference::new(&task, &data);
+            let right: Vec<f32> = reference.expected.iter().map(|&y| y as f32).collect();
+            let backwards: Vec<f32> = right.chunks(64).flat_map(|row| row.iter().rev().copied()).collect();
+            let uniform = match op {
+                Op::Softmax => 1.0 / 64.0_f32,
+                Op::LogSoftmax => -64.0_f32.ln(),
+            };
+            for (output, is_right) in [(right, true), (backwards, false), (vec![uniform; 128], false)] {
+                let Data::F32(pair) = &mut data else { unreachable!() };
+                pair.y.copy_from_slice(&output);
+                let accuracy = reference.compare(&data);
+                assert!(accuracy.row_sum_error < 1e-5, "{op}: {accuracy:?}");
+                assert_eq!(accuracy.is_right(), is_right, "{op}: {accuracy:?}");
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Candidates: the crate built with a profile, behind a process that measures it.
+//! Candidates: the crate built with a profile, and the processes that measure it.
 
 use crate::knob::Shape;
 use crate::profile::Profile;
@@ -8,6 +8,21 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::{env, fs};
 
 const PROBE: &str = "softmax-tune-probe";
+
+/// A profile, and how it is measured.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// What differs from the other candidates of a trial.
+    pub label: String,
+    /// The profile.
+    pub profile: Profile,
+    /// What [`build`] made of it, or of one that differs in what `variables` set.
+    pub program: PathBuf,
+    /// The instruction set that it runs on.
+    pub isa: String,
+    /// The variables of the environment that are set for it.
+    pub variables: Vec<(&'static str, u64)>,
+}
 
 /// Builds the probe with `profile` and keeps it under `name` in `folder`.
 ///
@@ -60,25 +75,25 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Starts a program that [`build`] kept, with some variables of the environment set.
+    /// Starts the program of a candidate.
     ///
     /// # Errors
     /// It could not be started.
-    pub fn start(program: &Path, isa: &str, variables: &[(&str, u64)]) -> Result<Self, String> {
-        let variables = variables.iter().map(|(name, value)| (name, value.to_string()));
-        let mut process = Command::new(program)
-            .envs(variables)
+    pub fn start(candidate: &Candidate) -> Result<Self, String> {
+        let variables = candidate.variables.iter();
+        let mut process = Command::new(&candidate.program)
+            .envs(variables.map(|(name, value)| (name, value.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
+            .map_err(|error| format!("{}: {error}", candidate.program.display()))?;
         let (questions, answers) = (process.stdin.take(), process.stdout.take());
         let answers = answers.ok_or("the probe has no output")?;
         Ok(Self {
             process,
             questions,
             answers: BufReader::new(answers).lines(),
-            isa: isa.to_owned(),
+            isa: candidate.isa.clone(),
         })
     }
 

@@ -5,13 +5,18 @@ use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (900, 380);
 
-const COLOURS: [RGBColor; 6] = [
+/// One for each candidate of a trial: the current one, the same again, and all values of a knob.
+const COLOURS: [RGBColor; 10] = [
     RGBColor(0, 0, 0),
+    RGBColor(150, 150, 150),
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(120, 80, 30),
+    RGBColor(128, 0, 128),
 ];
 
 /// An SVG document.
@@ -61,7 +66,7 @@ fn panel(area: &Area<'_>, trial: &Trial) -> Result<(), Box<dyn std::error::Error
         values().fold(f64::INFINITY, f64::min) - 0.1..values().fold(f64::NEG_INFINITY, f64::max) + 0.1
     };
     let mut chart = ChartBuilder::on(area)
-        .caption(format!("{}: softmax f32, {place}", trial.knob), ("sans-serif", 16))
+        .caption(format!("{}: softmax f32, {place}", trial.what), ("sans-serif", 16))
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(60)
@@ -89,4 +94,16 @@ fn panel(area: &Area<'_>, trial: &Trial) -> Result<(), Box<dyn std::error::Error
         .background_style(WHITE)
         .draw()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::knob::KNOBS;
+
+    #[test]
+    fn no_two_lines_have_one_colour() {
+        let most = KNOBS.iter().map(|knob| 2 + knob.values.len()).max();
+        assert!(most.is_some_and(|most| most <= COLOURS.len()), "{most:?}");
+    }
 }

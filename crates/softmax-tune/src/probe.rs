@@ -1,14 +1,19 @@
 //! The measured side: one build of the crate, asked line by line.
 //!
-//! The line `isas` on standard input is answered by the instruction sets of the CPU, best first. Any other is `ISA PLACE ROWS COLS MICROSECONDS`, with `out` or `in` for the place. The answer is the
-//! least time of a pass in nanoseconds per element, over about that long.
+//! The line `isas` on standard input is answered by the instruction sets of the CPU, best first. Any other is
+//! `ISA PLACE ROWS COLS MICROSECONDS`, with `out` or `in` for the place. The answer is the least time of a pass in
+//! nanoseconds per element, over about that long.
 
+#[path = "../../../benches/common/buffer.rs"]
+mod buffer;
+
+use buffer::Buffer;
 use softmax::{Isa, Rows};
 use std::io::{BufRead, Write, stdin, stdout};
 use std::time::{Duration, Instant};
 
 fn main() {
-    let mut buffers = [Vec::new(), Vec::new()];
+    let mut buffers = [Buffer::input(&[]), Buffer::output(&[])];
     for line in stdin().lock().lines() {
         let line = line.expect("lines are text");
         if line == "isas" {
@@ -22,7 +27,7 @@ fn main() {
 }
 
 /// The buffers grow to the largest matrix and are kept, so that no measurement meets fresh pages.
-fn answer(line: &str, [x, y]: &mut [Vec<f32>; 2]) -> Option<f64> {
+fn answer(line: &str, [x, y]: &mut [Buffer<f32>; 2]) -> Option<f64> {
     let mut words = line.split_whitespace();
     let isa: Isa = words.next()?.parse().ok()?;
     let in_place = words.next()? == "in";
@@ -31,8 +36,8 @@ fn answer(line: &str, [x, y]: &mut [Vec<f32>; 2]) -> Option<f64> {
     let shape = Rows::new(rows, cols);
     let len = rows * cols;
     if x.len() < len {
-        *x = logits(len);
-        *y = x.clone();
+        *x = Buffer::input(&logits(len));
+        *y = Buffer::output(x);
     }
     let (x, y) = (&x[..len], &mut y[..len]);
     let mut least = Duration::MAX;

@@ -8,6 +8,7 @@ use crate::library;
 use crate::peer::{Context, Kernel, Peer};
 use crate::task::{Dtype, Op, Task};
 use std::ffi::{c_int, c_void};
+use std::path::Path;
 use std::ptr;
 
 type Handle = *mut c_void;
@@ -66,6 +67,7 @@ struct Argument {
 #[repr(C, align(64))]
 struct Blob([u8; 8192]);
 
+const VARIABLE: &str = "DNNL_DYLIB_PATH";
 const CPU: c_int = 1;
 const DEFAULT_STREAM: u32 = 1;
 const FORWARD_INFERENCE: c_int = 96;
@@ -96,10 +98,17 @@ impl OneDnn {
     /// There is none, or it is of neither version.
     pub fn open(_context: &Context) -> Result<Self, String> {
         let names = ["libdnnl.so.3", "libdnnl.so.2"];
-        let path = library::locate("DNNL_DYLIB_PATH", "onednn", &names);
+        let path = library::locate(VARIABLE, "onednn", &names);
         // SAFETY: loading oneDNN runs its initialisers only.
-        let library =
-            unsafe { library::open(&path).or_else(|error| library::open(names[1].as_ref()).map_err(|_| error))? };
+        let library = unsafe {
+            match library::open(&path) {
+                // Nothing was asked for or fetched, and the system has no version 3.
+                Err(error) if library::named(VARIABLE).is_none() && path == Path::new(names[0]) => {
+                    library::open(names[1].as_ref()).map_err(|_| error)?
+                }
+                opened => opened?,
+            }
+        };
         // SAFETY: the signatures are those of the headers of the version that is asked for.
         let (common, describe) = unsafe {
             let common = Common::new(library)?;
@@ -211,7 +220,8 @@ impl Peer for OneDnn {
         format!("oneDNN {}.{}.{}", version.major, version.minor, version.patch)
     }
 
-    fn prepare(&self, task: &Task, _data: &Data) -> Result<Box<dyn Kernel>, String> {
+    fn prepare(&self, task: &Task, data: &Data) -> Result<Box<dyn Kernel>, String> {
+        data.can_bind()?;
         let [descriptor, x, y] = self
             .describe(task)
             .map_err(|error| format!("no {} in {} on this machine: {error}", task.op, task.dtype))?;

@@ -10,6 +10,7 @@ use crate::task::{Op, Shape, Task};
 use ort::environment::Environment;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::ortsys;
+use ort::session::builder::SessionBuilder;
 use ort::session::{IoBinding, Session};
 use ort::{AsPointer, sys};
 use std::path::Path;
@@ -52,12 +53,15 @@ impl OnnxRuntime {
 
     fn session(&self, task: &Task) -> Result<Run, String> {
         let text = |error: ort::Error| error.to_string();
+        let of_builder = |error: ort::Error<SessionBuilder>| error.to_string();
         let session = Session::builder(self.environment)
             .map_err(text)?
             .with_intra_threads(self.threads)
-            .and_then(|builder| builder.with_inter_threads(1))
-            .and_then(|builder| builder.with_memory_pattern(false))
-            .map_err(|error| error.to_string())?
+            .map_err(of_builder)?
+            .with_inter_threads(1)
+            .map_err(of_builder)?
+            .with_memory_pattern(false)
+            .map_err(of_builder)?
             .commit_from_memory(&onnx_model::bytes(task.op, task.dtype, task.shape))
             .map_err(text)?;
         let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default);
@@ -82,7 +86,8 @@ impl Peer for OnnxRuntime {
         self.version.clone()
     }
 
-    fn prepare(&self, task: &Task, _data: &Data) -> Result<Box<dyn Kernel>, String> {
+    fn prepare(&self, task: &Task, data: &Data) -> Result<Box<dyn Kernel>, String> {
+        data.can_bind()?;
         self.session(task)
             .map(|run| Box::new(run) as Box<dyn Kernel>)
             .map_err(|error| {

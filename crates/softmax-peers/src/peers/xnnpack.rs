@@ -124,7 +124,8 @@ impl Peer for Xnnpack {
         "XNNPACK of executorch".into()
     }
 
-    fn prepare(&self, task: &Task, _data: &Data) -> Result<Box<dyn Kernel>, String> {
+    fn prepare(&self, task: &Task, data: &Data) -> Result<Box<dyn Kernel>, String> {
+        data.can_bind()?;
         if task.op != Op::Softmax || task.dtype == Dtype::Bf16 {
             return Err("its operators are softmax in f32 and f16".into());
         }
