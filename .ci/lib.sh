@@ -1,7 +1,7 @@
 # What .ci/run and .ci/nightly share: stages that print their name and their time, what was not run, packages.
 # Sourced from the repository's root, never run.
 
-export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
 export PROPTEST_FAILURE_PERSISTENCE=off
 # The tests must see the CPU and the crate as they are.
 unset SOFTMAX_MAX_ISA SOFTMAX_TUNING SOFTMAX_L1_BYTES SOFTMAX_L2_BYTES SOFTMAX_L3_BYTES

@@ -1,5 +1,5 @@
 //! `masked_softmax/<kind>/<isa>/<n>`: rows of n scores, 65,536 scores in all, beside plain softmax of the same rows.
-//! `causal` and `square` are n × n, with and without the causal mask.
+//! `additive_f16` needs feature `half`; `causal` and `square` are n × n, with and without the causal mask.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use softmax::{Broadcast, Isa, Mask, Rows};
@@ -22,7 +22,7 @@ fn kinds(c: &mut Criterion) {
         let bits: Vec<u8> = (0..TOTAL / 8).map(|i| (37 * i) as u8 | 1).collect();
         let own = Broadcast::rows(n);
         let scaled = Mask::new().with_scale(0.125);
-        let masks = [
+        let masks = vec![
             ("scale", scaled),
             ("additive", scaled.with_additive(&additive, own)),
             (
@@ -34,6 +34,10 @@ fn kinds(c: &mut Criterion) {
             ("keep_bits", scaled.with_keep_bits(&bits, Broadcast::rows(n / 8))),
             ("sink", scaled.with_sinks(&[1.0_f32], Broadcast::ONE)),
         ];
+        #[cfg(feature = "half")]
+        let halves: Vec<half::f16> = additive.iter().map(|&mask| half::f16::from_f32(mask)).collect();
+        #[cfg(feature = "half")]
+        let masks = [masks, vec![("additive_f16", scaled.with_additive(&halves, own))]].concat();
         for (kind, mask) in masks {
             group(c, kind, n, Rows::new(TOTAL / n, n), &x, Some(&mask));
         }

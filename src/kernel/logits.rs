@@ -452,46 +452,19 @@ fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(
     end: usize,
 ) -> V<T, L> {
     let end = end.min(mask.len());
-    if end - at < T::Compute::LANES {
-        let mut z = [T::Compute::ZERO; WIDEST];
-        let mask = mask.part(at, end);
-        lanes.call(LastOf { mask, z: &mut z });
-        return Memory::<T::Compute>::load(lanes, &z);
-    }
-    load_part(lanes, &mask.part(at, end))
-}
-
-/// The first vector of a mask, 0 behind its end.
-#[inline(always)]
-fn load_part<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mask: &MaskValues<'_, T>) -> V<T, L> {
     match mask {
-        MaskValues::Single(mask) => T::Compute::load_single(lanes, mask, 0.0),
+        MaskValues::Single(mask) => T::Compute::load_single(lanes, &mask[at..end], 0.0),
         MaskValues::Own(mask) => {
-            Memory::<T>::prefetch(lanes, mask);
-            passes::load(lanes, mask, T::Compute::ZERO)
+            Memory::<T>::prefetch(lanes, &mask[at..end]);
+            passes::load(lanes, &mask[at..end], T::Compute::ZERO)
         }
         #[cfg(feature = "half")]
-        MaskValues::F16(mask) if T::IS_SINGLE => Memory::<T::Compute>::load_f16(lanes, mask),
+        MaskValues::F16(mask) if T::IS_SINGLE => Memory::<T::Compute>::load_f16(lanes, &mask[at..end]),
         #[cfg(feature = "half")]
-        MaskValues::Bf16(mask) if T::IS_SINGLE => Memory::<T::Compute>::load_bf16(lanes, mask),
+        MaskValues::Bf16(mask) if T::IS_SINGLE => Memory::<T::Compute>::load_bf16(lanes, &mask[at..end]),
         // Beside f32 alone: see `MaskElement`.
         #[cfg(feature = "half")]
         MaskValues::F16(_) | MaskValues::Bf16(_) => lanes.splat(T::Compute::ZERO),
-    }
-}
-
-/// The last vector of a mask, which may lack lanes: a function of its own, since to load a part of a vector takes many
-/// instructions for each type of mask.
-struct LastOf<'a, 'm, T: Element> {
-    mask: MaskValues<'m, T>,
-    z: &'a mut [T::Compute; WIDEST],
-}
-
-impl<T: Element> Kernel<T> for LastOf<'_, '_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { mask, z } = self;
-        Memory::<T::Compute>::store(lanes, as_output(z), load_part::<T, L>(lanes, &mask));
     }
 }
 
