@@ -53,6 +53,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 let (place, start) = (&mut buffers.place, &mut r);
                 match call.steps {
                     Steps::Add(added) => lanes.call(batches(place, short, added, start)),
+                    #[cfg(isa_x86)]
                     Steps::AddSloped(added) => lanes.call(batches(place, short, added.whole(), start)),
                     _ => lanes.call(batches(place, short, Nothing, start)),
                 }
@@ -314,6 +315,7 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     match (logits.steps, e) {
         (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
         (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), mask, shift),
+        #[cfg(isa_x86)]
         (Steps::AddSloped(added), Some(e)) => exps_of(lanes, logits, Pair(x, e), added.whole(), shift),
         (_, e) => {
             let mut found = Exps::none();
