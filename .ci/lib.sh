@@ -9,7 +9,7 @@ unset SOFTMAX_MAX_ISA SOFTMAX_TUNING SOFTMAX_L1_BYTES SOFTMAX_L2_BYTES SOFTMAX_L
 target_dir=${CARGO_TARGET_DIR:-target}
 debian=(env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo) # beside rustup's, never instead of it
 haswell=Haswell,-pcid,-x2apic,-tsc-deadline,-hle,-rtm,-invpcid # without what qemu lacks
-emulated_scale=307 # SOFTMAX_TEST_SCALE where the CPU is emulated: so many times less work; a prime
+emulated_scale=211 # SOFTMAX_TEST_SCALE where the CPU is emulated: so many times less work; a prime
 summary=()
 current=
 

@@ -42,9 +42,8 @@ MAX_SPILLS = {"avx512": 0, "neon": 11}
 
 # Loops of their own limit: the gradient of cross_entropy keeps logits, labels and weights beside the exp; log_softmax of
 # one short row keeps its elements; what threads share of a row is masked or not, in one function; bf16 has no conversion of
-# one instruction; the logits under a mask of any type are an array, since each vector of them asks for the type.
+# one instruction.
 SPILLS_OF = [
-    (r"kernel::masked::SumRow<f32>", 1.2),
     (r"kernel::cross_entropy::", 1),
     (r"kernel::short_rows::single::SingleLog<", 1),
     (r"kernel::segments::Segment<", 1.1),

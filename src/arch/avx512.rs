@@ -225,10 +225,6 @@ impl Lanes<f32> for Avx512 {
         each!(0 1; I => f._mm512_mask3_fmadd_ps(a[I], b[I], c[I], f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(c[I], least)))
     }
     #[inline(always)]
-    fn bits_of(self, bytes: &[u8]) -> u32 {
-        super::avx2::bits_of(*self.0, bytes)
-    }
-    #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         each!(0 1; I => self.0.avx512f._mm512_maskz_mov_ps(mask16(count.saturating_sub(16 * I)), v[I]))
     }
@@ -355,14 +351,6 @@ impl Lanes<f32> for Avx512 {
 }
 
 impl Memory<f32> for Avx512 {
-    #[inline(always)]
-    fn keep_bits(self, v: Self::V, bits: u32) -> Self::V {
-        let f = self.0.avx512f;
-        let least = f._mm512_set1_ps(f32::NEG_INFINITY);
-        each!(0 1; I => f._mm512_mask_mov_ps(least, (bits >> (16 * I)) as __mmask16, v[I]))
-    }
-    #[cfg(feature = "half")]
-    super::half::load_halves!();
     const STREAMS: bool = true;
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
@@ -516,10 +504,6 @@ impl Lanes<f64> for Avx512 {
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         let f = self.0.avx512f;
         each!(0 1; I => f._mm512_mask_mov_pd(v[I], f._mm512_cmp_pd_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
-    }
-    #[inline(always)]
-    fn bits_of(self, bytes: &[u8]) -> u32 {
-        super::avx2::bits_of(*self.0, bytes)
     }
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {

@@ -243,8 +243,6 @@ impl Lanes<f32> for Neon {
 }
 
 impl Memory<f32> for Neon {
-    #[cfg(feature = "half")]
-    super::half::load_halves!();
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
         let src = &src[..32];

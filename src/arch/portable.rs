@@ -164,8 +164,6 @@ impl Lanes<f32> for Portable {
 }
 
 impl Memory<f32> for Portable {
-    #[cfg(feature = "half")]
-    super::half::load_halves!();
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
         let src = &src[..32];

@@ -150,8 +150,6 @@ impl Lanes<f32> for Scalar {
 }
 
 impl Memory<f32> for Scalar {
-    #[cfg(feature = "half")]
-    super::half::load_halves!();
     #[inline(never)]
     fn load(self, src: &[f32]) -> Self::V {
         from_fn(|i| src[i])
