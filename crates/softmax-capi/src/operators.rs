@@ -178,10 +178,11 @@ macro_rules! masked {
             y_stride: usize,
             mask: *const Mask,
         ) -> Done {
-            let (from, to) = (Span::rows(x, rows, cols, x_stride)?, Span::rows(y, rows, cols, y_stride)?);
-            Span::new(mask, 1)?.apart(to)?;
+            let own = Span::new(mask, 1)?;
             // SAFETY: the promise.
             let mask = unsafe { read_versioned(mask) }?;
+            let (from, to) = (Span::rows(x, rows, cols, x_stride)?, Span::rows(y, rows, cols, y_stride)?);
+            own.apart(to)?;
             let spans = mask.spans(rows, cols)?;
             spans.apart(to)?;
             // SAFETY: the promise; the spans are those of this mask.
@@ -254,10 +255,11 @@ pub unsafe fn cross_entropy<T: Element>(
     cols: usize,
     x_stride: usize,
     dx_stride: usize,
-    own: *const CrossEntropyParams,
+    params: *const CrossEntropyParams,
 ) -> Done {
+    let own = Span::new(params, 1)?;
     // SAFETY: the promise.
-    let params = unsafe { read_versioned(own) }?;
+    let params = unsafe { read_versioned(params) }?;
     let mut settings = params.build()?;
     let x = Span::rows(x, rows, cols, x_stride)?;
     let dx = optional(dx, |dx| Span::rows(dx, rows, cols, dx_stride))?;
@@ -269,15 +271,14 @@ pub unsafe fn cross_entropy<T: Element>(
         _ => 1,
     };
     let loss = Span::new(loss, losses)?;
-    let read = Span::new(own, 1)?;
     x.apart(loss)?;
     labels.apart(loss)?;
-    read.apart(loss)?;
+    own.apart(loss)?;
     weights.map_or(Ok(()), |weights| weights.apart(loss))?;
     if let Some(dx) = dx {
         x.apart(dx)?;
         labels.apart(dx)?;
-        read.apart(dx)?;
+        own.apart(dx)?;
         loss.apart(dx)?;
         weights.map_or(Ok(()), |weights| weights.apart(dx))?;
     }

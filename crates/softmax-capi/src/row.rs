@@ -122,8 +122,8 @@ pub unsafe extern "C" fn smx_online_update_f32(state: *mut OnlineSoftmax, x: *co
 /// # Safety
 /// The caller's promise (see `memory`).
 unsafe fn update(state: *mut OnlineSoftmax, x: *const f32, n: usize) -> Result<(), Status> {
-    let x = Span::new(x, n)?;
-    x.apart(Span::new(state.cast_const(), 1)?)?;
+    let (x, own) = (Span::new(x, n)?, Span::new(state.cast_const(), 1)?);
+    own.apart(x)?;
     // SAFETY: the promise.
     let mut value = unsafe { load(state) }?;
     // SAFETY: the promise.

@@ -179,6 +179,8 @@ static void online(void) {
   REFUSED(SMX_ERR_OVERLAP, y, smx_online_finish_f32(&left, y, y + 1, N - 1));
   REFUSED(SMX_ERR_SHAPE, y, smx_online_finish_f32(&left, x, y, SIZE_MAX));
   CHECK(smx_online_update_f32(NULL, x, N) == SMX_ERR_NULL);
+  smx_online_f32 own[1] = {left};
+  REFUSED(SMX_ERR_OVERLAP, own, smx_online_update_f32(own, (const float *)(const void *)own, 1));
   smx_online_f32 before = left;
   CHECK(smx_online_update_f32(&left, NULL, N) == SMX_ERR_NULL);
   CHECK(smx_online_update_f32(&left, x, SIZE_MAX) == SMX_ERR_SHAPE);

@@ -231,6 +231,8 @@ static void TYPED(masked)(void) {
   REFUSED(SMX_ERR_NULL, y, SMX(masked_log_softmax)(x, NULL, 2 * Q, K, K, K, &none));
   REFUSED(SMX_ERR_SHAPE, y, SMX(masked_softmax)(x, y, 2, K, K, K - 1, &none));
   REFUSED(SMX_ERR_OVERLAP, y, SMX(masked_softmax)(y, y + K, 2, K, K, K, &none));
+  smx_mask own[1] = {none};
+  REFUSED(SMX_ERR_OVERLAP, own, SMX(masked_softmax)(x, (X *)(void *)own, 1, K, K, K, own));
   REFUSED(SMX_OK, y, SMX(masked_softmax)(NULL, NULL, 0, K, 0, 0, &none));
   REFUSED(SMX_OK, y, SMX(masked_log_softmax)(NULL, y, Q, 0, 0, 0, &none));
 }
@@ -333,6 +335,9 @@ static void TYPED(losses)(void) {
   REFUSED(SMX_ERR_SHAPE, loss, SMX(cross_entropy)(x, labels, loss, dx, SIZE_MAX, C, C, C, &params));
   REFUSED(SMX_ERR_OVERLAP, x, SMX(cross_entropy)(x, labels, loss, x, N, C, C, C, &params));
   REFUSED(SMX_ERR_OVERLAP, dx, SMX(cross_entropy)(x, labels, (P *)(void *)dx, dx, 2, C, C, C, &params));
+  smx_cross_entropy_params own[1] = {params};
+  REFUSED(SMX_ERR_OVERLAP, own, SMX(cross_entropy)(x, labels, (P *)(void *)own, dx, 2, C, C, C, own));
+  REFUSED(SMX_ERR_OVERLAP, own, SMX(cross_entropy)(x, labels, loss, (X *)(void *)own, 2, C, C, C, own));
 }
 
 static void TYPED(errors)(void) {
