@@ -6,6 +6,9 @@ use std::ops::{Deref, DerefMut};
 
 const PAGE: usize = 4096;
 
+/// Bytes of the same memory behind the last element: some libraries load whole vectors.
+const SLACK: usize = 256;
+
 /// Elements at a fixed distance from the start of a page.
 pub struct Buffer<T> {
     elements: Vec<T>,
@@ -24,7 +27,7 @@ impl<T: Copy + Default> Buffer<T> {
     }
 
     fn at(offset: usize, values: &[T]) -> Self {
-        let mut elements: Vec<T> = Vec::with_capacity((PAGE + offset) / size_of::<T>() + values.len());
+        let mut elements: Vec<T> = Vec::with_capacity((PAGE + offset + SLACK) / size_of::<T>() + values.len());
         let start = elements.as_ptr().align_offset(PAGE) + offset / size_of::<T>();
         // No more than the capacity, so that the elements stay where they are.
         elements.resize(start, T::default());

@@ -1,72 +1,12 @@
 //! The buffers every peer works on: one input and one output, page-aligned, reused for all.
 
+use crate::buffer::Buffer;
 use crate::task::{Dtype, Place, Shape, Task};
 use half::{bf16, f16};
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::ops::{Deref, DerefMut};
 
-/// Bytes that may be read behind the last element: some peers load whole vectors.
-const SLACK: usize = 256;
-/// The output starts this far into its page, so that no store aliases a load modulo 4096.
-const STAGGER: usize = 2048;
 /// Elements below which an in-place buffer holds several matrices, so that a sample is not
 /// made of clock readings.
 const IN_PLACE_ELEMENTS: usize = 8192;
-
-/// Elements at a 64-byte boundary, followed by readable slack.
-pub struct Buffer<T> {
-    base: *mut u8,
-    layout: Layout,
-    offset: usize,
-    len: usize,
-    _elements: std::marker::PhantomData<T>,
-}
-
-impl<T: Copy> Buffer<T> {
-    /// `len` zeros, `offset` bytes behind a page boundary.
-    pub fn new(len: usize, offset: usize) -> Self {
-        const { assert!(size_of::<T>().is_power_of_two()) };
-        assert!(offset.is_multiple_of(64));
-        let layout = Layout::from_size_align(offset + len * size_of::<T>() + SLACK, 4096)
-            .expect("the size of a buffer fits the address space");
-        // SAFETY: the layout has a non-zero size.
-        let base = unsafe { alloc_zeroed(layout) };
-        if base.is_null() {
-            handle_alloc_error(layout);
-        }
-        Self {
-            base,
-            layout,
-            offset,
-            len,
-            _elements: std::marker::PhantomData,
-        }
-    }
-}
-
-impl<T> Deref for Buffer<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        // SAFETY: `offset + len * size_of::<T>()` bytes lie within the allocation, zeros are
-        // valid values of every element type used here, and the start is 64-byte aligned.
-        unsafe { std::slice::from_raw_parts(self.base.add(self.offset).cast(), self.len) }
-    }
-}
-
-impl<T> DerefMut for Buffer<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as in `deref`; `&mut self` makes the access exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.base.add(self.offset).cast(), self.len) }
-    }
-}
-
-impl<T> Drop for Buffer<T> {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.base, self.layout) }
-    }
-}
 
 /// The rows handed to a peer.
 pub enum Rows<'a, T> {
@@ -119,7 +59,7 @@ impl Io<'_> {
 }
 
 /// An element: what data and reference need to know about it.
-pub trait Number: Copy + Send + Sync + 'static {
+pub trait Number: Copy + Default + Send + Sync + 'static {
     /// Significant bits, the hidden one included.
     const PRECISION: i32;
     /// The exponent of the smallest normal number.
@@ -163,11 +103,12 @@ impl<T: Number> Pair<T> {
             Place::Out => 1,
             Place::In => IN_PLACE_ELEMENTS.div_ceil(shape.len()),
         };
-        let mut x = Buffer::new(shape.len(), 0);
-        let y = Buffer::new(shape.len() * copies, STAGGER);
         let mut normal = Normal::new(0x5eed ^ shape.cols as u64);
-        x.iter_mut().for_each(|x| *x = T::of(3.0 * normal.next()));
-        let mut pair = Self { x, y };
+        let x: Vec<T> = (0..shape.len()).map(|_| T::of(3.0 * normal.next())).collect();
+        let mut pair = Self {
+            x: Buffer::input(&x),
+            y: Buffer::output(&vec![T::default(); shape.len() * copies]),
+        };
         pair.refill(place);
         pair
     }

@@ -6,6 +6,8 @@
 //! as records ([`record`]), from which the tables ([`table`]), the CSV and the plot ([`plot`]) are
 //! made.
 
+#[path = "../../../benches/common/buffer.rs"]
+pub mod buffer;
 pub mod cli;
 pub mod clock;
 pub mod data;

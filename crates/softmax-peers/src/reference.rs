@@ -135,14 +135,18 @@ mod tests {
         assert_eq!(ulp::<bf16>(1.0), f64::from(bf16::EPSILON));
     }
 
-    #[test]
-    fn errors_are_seen() {
-        let task = Task {
-            op: Op::Softmax,
+    fn task(op: Op, shape: Shape) -> Task {
+        Task {
+            op,
             dtype: Dtype::F32,
             place: Place::Out,
-            shape: Shape::new(3, 5),
-        };
+            shape,
+        }
+    }
+
+    #[test]
+    fn errors_are_seen() {
+        let task = task(Op::Softmax, Shape::new(3, 5));
         let mut data = Data::new(&task);
         let reference = Reference::new(&task, &data);
         let rounded: Vec<f32> = reference.expected.iter().map(|&y| y as f32).collect();
@@ -165,12 +169,7 @@ mod tests {
     #[test]
     fn another_distribution_is_wrong() {
         for op in [Op::Softmax, Op::LogSoftmax] {
-            let task = Task {
-                op,
-                dtype: Dtype::F32,
-                place: Place::Out,
-                shape: Shape::new(2, 64),
-            };
+            let task = task(op, Shape::new(2, 64));
             let mut data = Data::new(&task);
             let reference = Reference::new(&task, &data);
             let right: Vec<f32> = reference.expected.iter().map(|&y| y as f32).collect();
