@@ -96,6 +96,11 @@ arm64_standard_library() {
     fi
 }
 
+# The tools of rustup's toolchain that are no part of every installation.
+rust_tools() {
+    cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || rustup component add rustfmt clippy
+}
+
 has_toolchain() {
     rustup toolchain list 2>/dev/null | grep -q "^$1"
 }
