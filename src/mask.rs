@@ -285,8 +285,8 @@ pub(crate) enum Keep<'a> {
 /// 4. a [sink](Self::with_sinks) joins the row: it takes probability and is not written.
 ///
 /// A masked place, one that is excluded or whose additive mask is −∞, is as if absent, whatever it holds, NaN included;
-/// so is a score of −∞, unless the mask that is added to it is +∞ or NaN (with a softcap, or a scale that is not
-/// positive, always). Row `r` is the query `r % queries`. [`Mask::new`] does nothing.
+/// so is a score of −∞, unless the mask that is added to it is +∞ or NaN. Row `r` is the query `r % queries`.
+/// [`Mask::new`] does nothing.
 ///
 /// z is rounded once where there is neither softcap nor slope (`fma(scale, x, mask)`; the `Portable` backend twice).
 /// The product of slope and mask is rounded before; the softcap is within 2 ULP (`Portable`: 3).

@@ -504,12 +504,24 @@ fn check_special<T: TestElement>() {
                 x[at] = T::from_f64(f64::NAN);
                 let mut additive = vec![0.0_f32; n];
                 additive[at] = f32::NAN;
+                let mut absent = ones.clone();
+                absent[at] = T::from_f64(-INF);
                 for log in [false, true] {
                     let what = format!("{isa}, n = {n}, NaN at {at}");
-                    for mask in [Mask::new(), Mask::new().with_softcap(number(5.0))] {
+                    for mask in [
+                        Mask::new(),
+                        Mask::new().with_softcap(number(5.0)),
+                        Mask::new().with_scale(number(-1.0)),
+                        Mask::new().with_alibi_slope(number(0.5)),
+                    ] {
                         assert_eq!(masked(isa, &x, &mask, log), nan, "{what}");
                         let mask = mask.with_additive(&additive, Broadcast::ONE);
                         assert_eq!(masked(isa, &ones, &mask, log), nan, "{what}, in the mask");
+                        assert_eq!(
+                            masked(isa, &absent, &mask, log),
+                            nan,
+                            "{what}, in the mask, beside -inf"
+                        );
                     }
                     for sink in [[f32::NAN], [f32::INFINITY]] {
                         let mask = Mask::new().with_sinks(&sink, Broadcast::ONE);
@@ -588,6 +600,44 @@ fn additive_mask_of_the_rows_own_type() {
         let wide = Mask::new().with_sinks(&[1.5_f32], Broadcast::ONE);
         assert_eq!(masked(isa, &x, &sink, true), masked(isa, &x, &wide, true), "{isa}");
     });
+}
+
+/// What a masked place holds does not show, whatever the sign of the slope: not in the shift either, which rounds
+/// logarithms.
+#[test]
+fn masked_places_never_show() {
+    for_f32_and_f64!(check_masked_places);
+}
+
+fn check_masked_places<T: TestElement>() {
+    for n in [20, 40, 300, 1000] {
+        let mut additive = vec![0.25_f32; n];
+        for at in [0, n / 2, n - 1] {
+            additive[at] = f32::NEG_INFINITY;
+        }
+        for_each_isa(|isa| {
+            for (slope, log) in [(-1.0, false), (-1.0, true), (0.0, true), (2.0, true)] {
+                let mask = Mask::new()
+                    .with_additive(&additive, Broadcast::ONE)
+                    .with_alibi_slope(T::Probability::from_f64(slope));
+                let with = |held: f64| {
+                    let value = |i: usize| {
+                        if additive[i] < 0.0 {
+                            held
+                        } else {
+                            100.0 - (i % 7) as f64
+                        }
+                    };
+                    let x: Vec<T> = (0..n).map(|i| T::from_f64(value(i))).collect();
+                    masked(isa, &x, &mask, log)
+                };
+                let want = with(0.0);
+                for held in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30] {
+                    assert_eq!(with(held), want, "{held} on {isa}, n = {n}, slope {slope}, log {log}");
+                }
+            }
+        });
+    }
 }
 
 /// In place nobody asks for the stride of results.

@@ -218,24 +218,30 @@ impl<T: Element> Logits<'_, '_, T> {
             #[inline(always)]
             |softcap| softcap.of(lanes, x),
         );
-        let mut z = match (capped, &self.additive) {
+        let mask = self.additive.as_ref().map(
+            #[inline(always)]
+            |mask| load::<T, L>(lanes, mask, at),
+        );
+        let added = match (mask, self.call.slope) {
+            (Some(mask), Some(slope)) => Some(lanes.mul(lanes.splat(slope), mask)),
+            (mask, _) => mask,
+        };
+        let mut z = match (capped, added) {
+            (Some(z), Some(added)) => lanes.add(z, added),
             (Some(z), None) => z,
+            (None, Some(added)) => lanes.mul_add(scale, x, added),
             (None, None) => lanes.mul(scale, x),
-            (capped, Some(mask)) => {
-                let mask = load::<T, L>(lanes, mask, at);
-                let product = match self.call.slope {
-                    Some(slope) => lanes.mul(lanes.splat(slope), mask),
-                    None => mask,
-                };
-                let z = match capped {
-                    Some(z) => lanes.add(z, product),
-                    None => lanes.mul_add(scale, x, product),
-                };
-                masked_where::<T, L>(lanes, z, mask)
-            }
         };
         if self.call.guarded {
-            z = masked_where::<T, L>(lanes, z, x);
+            // A score of −∞ stays −∞, unless +∞ or NaN is added to it.
+            let absent = match added {
+                Some(added) => lanes.add(x, added),
+                None => x,
+            };
+            z = lanes.select_below(z, absent, x, lanes.splat(T::Compute::LEAST));
+        }
+        if let Some(mask) = mask {
+            z = masked_where::<T, L>(lanes, z, mask);
         }
         let least = lanes.splat(-T::Compute::INFINITY);
         if !matches!(self.keep, Keep::All) {
@@ -289,6 +295,8 @@ impl<T: Element> Logits<'_, '_, T> {
             z = if z < -cap { -cap } else { z };
         }
         match &self.additive {
+            // Whatever the score is.
+            Some(mask) if mask.get(at) == -T::Compute::INFINITY => mask.get(at),
             Some(mask) => z + self.call.mask.slope * mask.get(at),
             None => z,
         }
