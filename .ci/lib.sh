@@ -105,26 +105,35 @@ has_toolchain() {
     rustup toolchain list 2>/dev/null | grep -q "^$1"
 }
 
-# emulate_x86 CPU ISA: the test programs of stage `native`, and the main job, which must run on ISA. Which rows a
-# thread takes does not depend on the CPU.
+# emulate_x86 CPU ISA [TEST]: the test programs of stage `native`, all or those of this name, and the main job, which must
+# run on ISA. Which rows a thread takes does not depend on the CPU.
 emulate_x86() {
     local emulator="qemu-x86_64-static -cpu $1"
     cargo build --quiet --locked --workspace --all-features --profile test --example classify
     SOFTMAX_REQUIRE_ISA=$2 SOFTMAX_TEST_SCALE=$emulated_scale \
         CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$emulator \
-        cargo test --locked --workspace --all-features --lib --test suite -- --skip parallel::
+        cargo test --locked --workspace --all-features --lib --test suite -- --skip parallel:: ${3:+"$3"}
     # shellcheck disable=SC2086 # two words and more
     main_job "$2" $emulator "$target_dir/debug/examples/classify"
 }
 
-# emulate_debian ISA OPTION...: the same for another architecture, by Debian's compiler and the runner that is set; the
-# caller runs the main job.
+# emulate_debian ISA OPTION...: the suite on another architecture, by Debian's compiler and the runner that is set; the
+# caller runs the main job. Not the library's own tests, for which all kernels would be compiled again.
 emulate_debian() {
     local isa=$1
     local -x CARGO_PROFILE_TEST_OVERFLOW_CHECKS=false # they lengthen the build by half; stage `native` has them
     shift
     "${debian[@]}" build "$@" --profile test --example classify
-    SOFTMAX_REQUIRE_ISA=$isa SOFTMAX_TEST_SCALE=$emulated_scale "${debian[@]}" test "$@" --lib --test suite
+    SOFTMAX_REQUIRE_ISA=$isa SOFTMAX_TEST_SCALE=$emulated_scale "${debian[@]}" test "$@" --test suite
+}
+
+# Sets the environment and the options `aarch64` with which Debian's Cargo builds and runs for AArch64.
+on_aarch64() {
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=-Dwarnings
+    aarch64=(--locked --package softmax --features half --target aarch64-unknown-linux-gnu)
+    aarch64+=(--target-dir "$target_dir/debian")
 }
 
 # main_job ISA COMMAND...: the command prints the digits, on that ISA and with the known accuracy.

@@ -84,7 +84,7 @@ const U: f32 = f32::EPSILON / 2.0;
 
 /// How far results may be from those of one process, since each is within the bound of the worst backend: probabilities
 /// in ULP, the loss in 2^−24·max(1, loss), the gradient in 2^−24·s·(softmax(x)_c + [c = t]).
-const BOUNDS: [(&str, i32); 3] = [("softmax", 32), ("loss", 48), ("gradient", 64)];
+const BOUNDS: [(&str, i32); 3] = [("softmax", 16), ("loss", 48), ("gradient", 64)];
 
 fn main() -> ExitCode {
     let universe = mpi::initialize().expect("MPI starts once");
