@@ -45,6 +45,9 @@ pub trait Element: Kernels + Sealed + Copy + PartialOrd + Send + Sync + 'static 
     /// Whether `Compute` is the type itself.
     #[doc(hidden)]
     const IS_COMPUTE: bool;
+    /// Whether it is f32.
+    #[doc(hidden)]
+    const IS_SINGLE: bool = Self::IS_COMPUTE && <Self::Compute as Float>::LANES == f32::LANES;
     /// `row` itself as a row of `Compute`, where that is the same type.
     #[doc(hidden)]
     fn as_compute(row: &mut [MaybeUninit<Self>]) -> Option<&mut [MaybeUninit<Self::Compute>]>;

@@ -25,6 +25,10 @@ pub trait Lanes<F: Float>: Copy {
     /// Whether the exp core is a function of its own: the portable backends, whose virtual vector is many instructions.
     const COMPACT: bool;
 
+    /// Whether masks of any type and slopes have passes of their own, in registers: long functions, which take a compiler for
+    /// NEON minutes, with 8 registers to a vector.
+    const ANY_MASK: bool;
+
     /// Whether the exps of several virtual vectors are computed side by side: where a vector is so few registers that the
     /// chain of its operations alone does not keep the CPU busy, and there are registers for more. So fast are they that they
     /// wait for what they read from beyond the L2 cache.
@@ -82,6 +86,15 @@ pub trait Lanes<F: Float>: Copy {
     #[inline(always)]
     fn mul_add_unmasked(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         self.select_below(self.mul_add(a, b, c), c, c, self.splat(F::LEAST))
+    }
+    /// A bit for each of the `bytes` (at most `LANES`): whether it is not 0.
+    #[inline(always)]
+    fn bits_of(self, bytes: &[u8]) -> u32 {
+        let mut bits = 0;
+        for (i, &byte) in bytes.iter().enumerate() {
+            bits |= u32::from(byte != 0) << i;
+        }
+        bits
     }
     /// The first `count` lanes of `v`, `+0` in the others.
     fn keep_first(self, v: Self::V, count: usize) -> Self::V;
@@ -201,6 +214,28 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     fn load_or(self, src: &[T], fill: T::Compute) -> Self::V;
     /// Stores all lanes to the first `LANES` elements of `dst`, rounding once to `T`.
     fn store(self, dst: &mut [MaybeUninit<T>], v: Self::V);
+    /// The elements of `src` (at most `LANES`), and 0 in the remaining lanes; of f32.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_f16(self, _src: &[half::f16]) -> Self::V {
+        unreachable!("a conversion to f32")
+    }
+    /// The same.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_bf16(self, _src: &[half::bf16]) -> Self::V {
+        unreachable!("a conversion to f32")
+    }
+    /// `v`, and −∞ in the lanes whose bit is not set.
+    #[inline(always)]
+    fn keep_bits(self, v: Self::V, bits: u32) -> Self::V {
+        let mut kept = [T::narrow(T::Compute::ZERO); WIDEST];
+        for (i, kept) in kept.iter_mut().enumerate() {
+            *kept = T::narrow(T::Compute::from_i32((bits >> i & 1) as i32));
+        }
+        let (least, half) = (-T::Compute::INFINITY, T::Compute::from_f64(0.5));
+        self.select_below(v, self.splat(least), self.load(&kept), self.splat(half))
+    }
     /// `rows[g]` (at most `LANES/P` elements) in the `g`-th of `P` equal parts, `fill` in the remaining lanes.
     #[inline(always)]
     fn load_groups<const P: usize>(self, rows: [&[T]; P], fill: T::Compute) -> Self::V {

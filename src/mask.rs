@@ -66,7 +66,8 @@ macro_rules! half_for_single {
 half_for_single!(half::f16: F16, half::bf16: Bf16);
 
 impl<'a, T: Element> MaskValues<'a, T> {
-    fn len(&self) -> usize {
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Single(values) => values.len(),
             Self::Own(values) => values.len(),

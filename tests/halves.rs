@@ -41,7 +41,8 @@ fn for_each_row<T: Half>(mut check: impl FnMut(Isa, &str, &[T], &[f32])) {
     });
 }
 
-/// A mask and sinks of halves do to f32 scores what their values in f32 do.
+/// A mask and sinks of halves do to f32 scores what their values in f32 do: to one row, and to so many that they are computed
+/// side by side.
 #[test]
 fn masks_of_halves_on_single_scores() {
     check_mask_on_single::<f16>();
@@ -50,7 +51,6 @@ fn masks_of_halves_on_single_scores() {
 
 fn check_mask_on_single<T: Half + MaskElement<f32>>() {
     for_each_row::<T>(|isa, what, x, wide_x| {
-        let rows = Rows::new(1, x.len());
         // Every finite value of the row, and −∞.
         let value = |(i, v): (usize, &T)| {
             if i % 5 == 3 || !v.to_f64().is_finite() {
@@ -60,26 +60,34 @@ fn check_mask_on_single<T: Half + MaskElement<f32>>() {
             }
         };
         let additive: Vec<T> = x.iter().enumerate().map(|at| T::from_f64(value(at))).collect();
-        let sinks = [T::from_f64(0.75)];
-        let (wide_additive, wide_sinks) = (wide(&additive), wide(&sinks));
-        for steps in [
-            Mask::<f32>::new().with_scale(0.125),
-            Mask::new().with_alibi_slope(-0.5).with_softcap(30.0),
-            Mask::new().with_causal(x.len() as isize / 2).with_window(70),
+        let (sinks, wide_additive) = ([T::from_f64(0.75)], wide(&additive));
+        let wide_sinks = wide(&sinks);
+        for (steps, has_sink) in [
+            (Mask::<f32>::new().with_scale(0.125), false),
+            (Mask::new().with_alibi_slope(-0.5), false),
+            (Mask::new().with_causal(x.len() as isize / 2), false),
+            (Mask::new().with_scale(0.125), true),
+            (Mask::new().with_alibi_slope(-0.5).with_softcap(30.0), true),
+            (Mask::new().with_causal(x.len() as isize / 2).with_window(70), true),
         ] {
-            let half = steps
-                .with_additive(&additive, Broadcast::ONE)
-                .with_sinks(&sinks, Broadcast::ONE);
-            let same = steps
-                .with_additive(&wide_additive, Broadcast::ONE)
-                .with_sinks(&wide_sinks, Broadcast::ONE);
-            let (mut y, mut want) = (vec![f32::canary(); x.len()], vec![0.0; x.len()]);
-            isa.masked_softmax(wide_x, &mut y, rows, &half).expect("valid");
-            isa.masked_softmax(wide_x, &mut want, rows, &same).expect("valid");
-            assert!(bits(&y) == bits(&want), "{what}");
-            isa.masked_log_softmax(wide_x, &mut y, rows, &half).expect("valid");
-            isa.masked_log_softmax(wide_x, &mut want, rows, &same).expect("valid");
-            assert!(bits(&y) == bits(&want), "log, {what}");
+            let (mut half, mut same) = (
+                steps.with_additive(&additive, Broadcast::ONE),
+                steps.with_additive(&wide_additive, Broadcast::ONE),
+            );
+            if has_sink {
+                half = half.with_sinks(&sinks, Broadcast::ONE);
+                same = same.with_sinks(&wide_sinks, Broadcast::ONE);
+            }
+            for rows in if x.len() <= 300 { &[1, 9][..] } else { &[1] } {
+                let (x, rows) = (wide_x.repeat(*rows), Rows::new(*rows, x.len()));
+                let (mut y, mut want) = (vec![f32::canary(); x.len()], vec![0.0; x.len()]);
+                isa.masked_softmax(&x, &mut y, rows, &half).expect("valid");
+                isa.masked_softmax(&x, &mut want, rows, &same).expect("valid");
+                assert!(bits(&y) == bits(&want), "{what}, {rows:?}");
+                isa.masked_log_softmax(&x, &mut y, rows, &half).expect("valid");
+                isa.masked_log_softmax(&x, &mut want, rows, &same).expect("valid");
+                assert!(bits(&y) == bits(&want), "log, {what}, {rows:?}");
+            }
         }
     });
 }

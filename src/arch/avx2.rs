@@ -1,6 +1,6 @@
 //! AVX2 + FMA + F16C: 4 ymm of f32, or 4 of f64, to a virtual vector.
 
-use super::{UNKNOWN, YMM, each, is_there};
+use super::{UNKNOWN, YMM, each, is_there, take};
 use crate::element::{DoubleDouble, Element, RAISE, THRESHOLD};
 use crate::kernel::Kernel;
 use crate::lanes::{Lanes, Memory};
@@ -24,13 +24,22 @@ impl Avx2 {
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
-#[inline(never)]
-fn enter<T: Element, K: Kernel<T>>(token: Avx2, kernel: K)
+/// [`Kernel::run_apart`] with the features enabled.
+trait Enter<T: Element>: Kernel<T> {
+    /// # Safety
+    /// The CPU has the features.
+    unsafe fn enter(self, token: Avx2);
+}
+
+impl<T: Element, K: Kernel<T>> Enter<T> for K
 where
     Avx2: Memory<T> + Memory<T::Compute>,
 {
-    kernel.run(token)
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+    #[inline(never)]
+    unsafe fn enter(self, token: Avx2) {
+        self.run(token)
+    }
 }
 
 /// Runs `kernel`, or gives it back where the CPU lacks the features.
@@ -43,7 +52,7 @@ where
         return Err(kernel);
     };
     // SAFETY: the token exists, so the CPU has every feature of `enter`.
-    unsafe { enter(token, kernel) };
+    unsafe { kernel.enter(token) };
     Ok(())
 }
 
@@ -60,6 +69,14 @@ static FIRST: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 
 pub(super) fn first8(count: usize) -> __m256i {
     // SAFETY: 8 − min(count, 8) is at most 8, and eight more elements follow.
     unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - count.min(8)).cast()) }
+}
+
+/// A bit for each of up to 32 bytes: whether it is not 0.
+#[inline(always)]
+pub(super) fn bits_of(cpu: V3, bytes: &[u8]) -> u32 {
+    let bytes = pulp::bytemuck::cast(take::<u8, 32>(bytes, 0, 0));
+    let zero = cpu.avx2._mm256_cmpeq_epi8(bytes, cpu.avx._mm256_setzero_si256());
+    !cpu.avx2._mm256_movemask_epi8(zero) as u32
 }
 
 /// The lanes from `by` on, moved to the front.
@@ -129,13 +146,14 @@ impl Lanes<f32> for Avx2 {
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    const ANY_MASK: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
     where
         Self: Memory<T>,
     {
         // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self, kernel) }
+        unsafe { Enter::<T>::enter(kernel, self) }
     }
     type V = [__m256; 4];
     type Half = [__m256; 2];
@@ -190,6 +208,10 @@ impl Lanes<f32> for Avx2 {
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         let f = self.0.avx;
         each!(0 1 2 3; I => f._mm256_blendv_ps(v[I], below[I], f._mm256_cmp_ps::<_CMP_LT_OQ>(key[I], limit[I])))
+    }
+    #[inline(always)]
+    fn bits_of(self, bytes: &[u8]) -> u32 {
+        bits_of(self.0, bytes)
     }
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
@@ -340,6 +362,19 @@ impl Lanes<f32> for Avx2 {
 
 impl Memory<f32> for Avx2 {
     #[inline(always)]
+    fn keep_bits(self, v: Self::V, bits: u32) -> Self::V {
+        let (avx, avx2) = (self.0.avx, self.0.avx2);
+        let least = avx._mm256_set1_ps(f32::NEG_INFINITY);
+        let places = avx._mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+        each!(0 1 2 3; I => {
+            let eight = avx2._mm256_and_si256(avx._mm256_set1_epi32((bits >> (8 * I)) as i32), places);
+            let kept = avx._mm256_castsi256_ps(avx2._mm256_cmpeq_epi32(eight, places));
+            avx._mm256_blendv_ps(least, v[I], kept)
+        })
+    }
+    #[cfg(feature = "half")]
+    super::half::load_halves!();
+    #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
         let src = &src[..32];
         // SAFETY: the slice has 32 elements, checked above; the loads may be unaligned.
@@ -406,13 +441,14 @@ impl Lanes<f64> for Avx2 {
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    const ANY_MASK: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
     where
         Self: Memory<T>,
     {
         // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self, kernel) }
+        unsafe { Enter::<T>::enter(kernel, self) }
     }
     type V = [__m256d; 4];
     type Half = [__m256d; 4];
@@ -467,6 +503,10 @@ impl Lanes<f64> for Avx2 {
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         let f = self.0.avx;
         each!(0 1 2 3; I => f._mm256_blendv_pd(v[I], below[I], f._mm256_cmp_pd::<_CMP_LT_OQ>(key[I], limit[I])))
+    }
+    #[inline(always)]
+    fn bits_of(self, bytes: &[u8]) -> u32 {
+        bits_of(self.0, bytes)
     }
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {

@@ -25,13 +25,22 @@ impl Avx512 {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
-#[inline(never)]
-fn enter<T: Element, K: Kernel<T>>(token: Avx512, kernel: K)
+/// [`Kernel::run_apart`] with the features enabled.
+trait Enter<T: Element>: Kernel<T> {
+    /// # Safety
+    /// The CPU has the features.
+    unsafe fn enter(self, token: Avx512);
+}
+
+impl<T: Element, K: Kernel<T>> Enter<T> for K
 where
     Avx512: Memory<T> + Memory<T::Compute>,
 {
-    kernel.run(token)
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+    #[inline(never)]
+    unsafe fn enter(self, token: Avx512) {
+        self.run(token)
+    }
 }
 
 /// Runs `kernel`, or gives it back where the CPU has no AVX-512.
@@ -44,7 +53,7 @@ where
         return Err(kernel);
     };
     // SAFETY: the token exists, so the CPU has every feature of `enter`.
-    unsafe { enter(token, kernel) };
+    unsafe { kernel.enter(token) };
     Ok(())
 }
 
@@ -146,6 +155,7 @@ impl Lanes<f32> for Avx512 {
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    const ANY_MASK: bool = true;
     const WIDE: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
@@ -153,7 +163,7 @@ impl Lanes<f32> for Avx512 {
         Self: Memory<T>,
     {
         // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self, kernel) }
+        unsafe { Enter::<T>::enter(kernel, self) }
     }
     type V = [__m512; 2];
     type Half = __m512;
@@ -223,6 +233,10 @@ impl Lanes<f32> for Avx512 {
         let f = self.0.avx512f;
         let least = f._mm512_set1_ps(f32::MIN);
         each!(0 1; I => f._mm512_mask3_fmadd_ps(a[I], b[I], c[I], f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(c[I], least)))
+    }
+    #[inline(always)]
+    fn bits_of(self, bytes: &[u8]) -> u32 {
+        super::avx2::bits_of(*self.0, bytes)
     }
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
@@ -351,6 +365,14 @@ impl Lanes<f32> for Avx512 {
 }
 
 impl Memory<f32> for Avx512 {
+    #[inline(always)]
+    fn keep_bits(self, v: Self::V, bits: u32) -> Self::V {
+        let f = self.0.avx512f;
+        let least = f._mm512_set1_ps(f32::NEG_INFINITY);
+        each!(0 1; I => f._mm512_mask_mov_ps(least, (bits >> (16 * I)) as __mmask16, v[I]))
+    }
+    #[cfg(feature = "half")]
+    super::half::load_halves!();
     const STREAMS: bool = true;
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
@@ -436,6 +458,7 @@ impl Lanes<f64> for Avx512 {
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    const ANY_MASK: bool = true;
     const WIDE: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
@@ -443,7 +466,7 @@ impl Lanes<f64> for Avx512 {
         Self: Memory<T>,
     {
         // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self, kernel) }
+        unsafe { Enter::<T>::enter(kernel, self) }
     }
     type V = [__m512d; 2];
     type Half = [__m512d; 2];
@@ -504,6 +527,10 @@ impl Lanes<f64> for Avx512 {
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         let f = self.0.avx512f;
         each!(0 1; I => f._mm512_mask_mov_pd(v[I], f._mm512_cmp_pd_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
+    }
+    #[inline(always)]
+    fn bits_of(self, bytes: &[u8]) -> u32 {
+        super::avx2::bits_of(*self.0, bytes)
     }
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {

@@ -3,6 +3,7 @@
 
 use super::{put, take};
 use crate::element::Element;
+use crate::kernel::passes;
 use crate::lanes::Memory;
 use core::mem::MaybeUninit;
 
@@ -10,6 +11,28 @@ use core::mem::MaybeUninit;
 pub trait Half: Element<Compute = f32> {}
 impl Half for half::f16 {}
 impl Half for half::bf16 {}
+
+/// The loads of halves of a `Memory<f32>`, which is a `Memory` of both.
+macro_rules! load_halves {
+    () => {
+        #[inline(always)]
+        fn load_f16(self, src: &[half::f16]) -> Self::V {
+            super::half::load(self, src)
+        }
+        #[inline(always)]
+        fn load_bf16(self, src: &[half::bf16]) -> Self::V {
+            super::half::load(self, src)
+        }
+    };
+}
+pub(super) use load_halves;
+
+/// A vector, 0 behind the end of `src`.
+#[inline(always)]
+pub fn load<T: Half, L: Memory<T>>(lanes: L, src: &[T]) -> L::V {
+    lanes.prefetch(src);
+    passes::load(lanes, src, 0.0)
+}
 
 #[inline(always)]
 fn widen<T: Half>(x: [T; 32]) -> [f32; 32] {

@@ -12,15 +12,6 @@ use pulp::aarch64::Neon as Token;
 #[derive(Clone, Copy)]
 pub struct Neon(Token);
 
-#[target_feature(enable = "neon")]
-#[inline(never)]
-fn enter<T: Element, K: Kernel<T>>(token: Token, kernel: K)
-where
-    Neon: Memory<T> + Memory<T::Compute>,
-{
-    kernel.run(Neon(token))
-}
-
 /// Runs `kernel`, or gives it back where the CPU has no NEON.
 #[inline(always)]
 pub fn run<T: Element, K: Kernel<T>>(kernel: K) -> Result<(), K>
@@ -30,8 +21,8 @@ where
     let Some(token) = Token::try_new() else {
         return Err(kernel);
     };
-    // SAFETY: the token exists, so the CPU has NEON.
-    unsafe { enter(token, kernel) };
+    // Every CPU of these targets has NEON: nothing is to be enabled.
+    kernel.run_apart(Neon(token));
     Ok(())
 }
 
@@ -65,13 +56,13 @@ fn first2(count: usize) -> uint64x2_t {
 impl Lanes<f32> for Neon {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
     where
         Self: Memory<T>,
     {
-        // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self.0, kernel) }
+        Kernel::<T>::run_apart(kernel, self)
     }
     type V = [float32x4_t; 8];
     type Half = [float32x4_t; 4];
@@ -243,6 +234,8 @@ impl Lanes<f32> for Neon {
 }
 
 impl Memory<f32> for Neon {
+    #[cfg(feature = "half")]
+    super::half::load_halves!();
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
         let src = &src[..32];
@@ -268,13 +261,13 @@ impl Memory<f32> for Neon {
 impl Lanes<f64> for Neon {
     const FUSED: bool = true;
     const COMPACT: bool = false;
+    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
     where
         Self: Memory<T>,
     {
-        // SAFETY: the token exists, so the CPU has every feature of `enter`.
-        unsafe { enter::<T, K>(self.0, kernel) }
+        Kernel::<T>::run_apart(kernel, self)
     }
     type V = [float64x2_t; 8];
     type Half = [float64x2_t; 8];

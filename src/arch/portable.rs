@@ -23,20 +23,13 @@ pub fn run<T: Element, K: Kernel<T>>(kernel: K)
 where
     Portable: Memory<T> + Memory<T::Compute>,
 {
-    enter(kernel)
-}
-
-#[inline(never)]
-fn enter<T: Element, K: Kernel<T>>(kernel: K)
-where
-    Portable: Memory<T> + Memory<T::Compute>,
-{
-    kernel.run(Portable)
+    kernel.run_apart(Portable);
 }
 
 impl Lanes<f32> for Portable {
     const FUSED: bool = false;
     const COMPACT: bool = true;
+    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
     where
@@ -164,6 +157,8 @@ impl Lanes<f32> for Portable {
 }
 
 impl Memory<f32> for Portable {
+    #[cfg(feature = "half")]
+    super::half::load_halves!();
     #[inline(always)]
     fn load(self, src: &[f32]) -> Self::V {
         let src = &src[..32];
@@ -187,6 +182,7 @@ impl Memory<f32> for Portable {
 impl Lanes<f64> for Portable {
     const FUSED: bool = false;
     const COMPACT: bool = true;
+    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
     where

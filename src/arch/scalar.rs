@@ -11,17 +11,18 @@ use core::mem::MaybeUninit;
 pub struct Scalar;
 
 /// Runs `kernel`.
-#[inline(never)]
+#[inline(always)]
 pub fn run<T: Element, K: Kernel<T>>(kernel: K)
 where
     Scalar: Memory<T> + Memory<T::Compute>,
 {
-    kernel.run(Scalar)
+    kernel.run_apart(Scalar);
 }
 
 impl Lanes<f32> for Scalar {
     const FUSED: bool = true;
     const COMPACT: bool = true;
+    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
     where
@@ -150,6 +151,8 @@ impl Lanes<f32> for Scalar {
 }
 
 impl Memory<f32> for Scalar {
+    #[cfg(feature = "half")]
+    super::half::load_halves!();
     #[inline(never)]
     fn load(self, src: &[f32]) -> Self::V {
         from_fn(|i| src[i])
@@ -171,6 +174,7 @@ impl Memory<f32> for Scalar {
 impl Lanes<f64> for Scalar {
     const FUSED: bool = true;
     const COMPACT: bool = true;
+    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
     where

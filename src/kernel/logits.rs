@@ -6,26 +6,24 @@
 use super::Kernel;
 use super::passes::{self, V};
 use super::row::{Chunk, LONGEST_BLOCK, Pair, Row, block};
-use super::softmax::guess_at;
+use super::softmax::{guess_at, largest_looked_at, largest_of};
 use crate::arch::memory::as_output;
-#[cfg(feature = "half")]
-use crate::arch::memory::copy_first;
 use crate::element::{Element, Float};
 use crate::lanes::{Memory, WIDEST};
-#[cfg(feature = "half")]
-use crate::mask::single;
-use crate::mask::{Broadcast, Keep, Mask, MaskValues};
+use crate::mask::{Keep, Mask, MaskValues};
 use crate::math::exp::Shift;
 use crate::math::tanh::Softcap;
 use core::ops::Range;
 
-/// Which steps rows need: a pass of its own for the two that most rows are. `M` is the additive mask.
+/// Which steps rows need: a pass of its own for those that most rows are.
 #[derive(Clone, Copy)]
-pub enum Steps<M> {
+pub enum Steps<'m, T: Element> {
     /// z = scale·x.
     Scale,
-    /// z = scale·x + mask.
-    Add(M),
+    /// z = scale·x + mask, of f32.
+    Add(&'m [f32]),
+    /// z = scale·x + slope·mask, where [`Lanes::ANY_MASK`](crate::lanes::Lanes::ANY_MASK).
+    AddSloped(Sloped<'m, T>),
     /// Any, chosen at run time.
     All,
 }
@@ -37,8 +35,8 @@ pub struct Call<'m, T: Element> {
     slope: Option<T::Compute>,
     /// Whether arithmetic on a score of −∞ can give anything but −∞.
     guarded: bool,
-    /// Those of rows whose visible places begin with a block.
-    pub steps: Steps<(&'m [f32], Broadcast)>,
+    /// Those of rows whose visible places begin with a block, and the whole mask.
+    pub steps: Steps<'m, T>,
 }
 
 impl<'m, T: Element> Call<'m, T> {
@@ -54,12 +52,23 @@ impl<'m, T: Element> Call<'m, T> {
             slope,
             guarded,
             steps: match mask.additive {
-                None if plain => Steps::Scale,
-                Some((MaskValues::Single(values), rows)) if plain && slope.is_none() => Steps::Add((values, rows)),
-                _ => Steps::All,
+                _ if !plain => Steps::All,
+                None => Steps::Scale,
+                Some((MaskValues::Single(mask), _)) if slope.is_none() => Steps::Add(mask),
+                Some((mask, _)) => Steps::AddSloped(Sloped { slope, mask }),
             },
             mask,
         }
+    }
+
+    /// Without [`Steps::AddSloped`].
+    #[inline(always)]
+    pub fn without_any(self) -> Self {
+        let steps = match self.steps {
+            Steps::AddSloped(_) => Steps::All,
+            steps => steps,
+        };
+        Self { steps, ..self }
     }
 
     /// The logits of the columns `visible` of row `r`.
@@ -71,9 +80,10 @@ impl<'m, T: Element> Call<'m, T> {
         let keep = self.mask.keep_of(r, start, visible.end);
         let hidden = visible.start - start;
         let steps = match (self.steps, additive) {
-            (Steps::Scale, _) if hidden == 0 => Steps::Scale,
-            (Steps::Add(_), Some(MaskValues::Single(mask))) if hidden == 0 => Steps::Add(mask),
-            _ => Steps::All,
+            _ if hidden > 0 => Steps::All,
+            (Steps::Add(_), Some(MaskValues::Single(mask))) => Steps::Add(mask),
+            (Steps::AddSloped(sloped), Some(mask)) => Steps::AddSloped(Sloped { mask, ..sloped }),
+            (steps, _) => steps,
         };
         Logits {
             call: self,
@@ -88,10 +98,137 @@ impl<'m, T: Element> Call<'m, T> {
     }
 }
 
-/// The logits of the vector `x` of scores, by [`Steps::Scale`].
+/// What is added to the scaled scores of a row, whose mask begins where it does.
+pub trait Addend<T: Element>: Copy {
+    /// Whether it can be −∞.
+    const MASKS: bool = true;
+    /// See [`Source::COMMON`](super::short_rows::Source::COMMON).
+    const COMMON: bool = true;
+
+    /// From column `start` to `end`.
+    fn part(self, start: usize, end: usize) -> Self;
+
+    /// About the largest logit of the scores `x`.
+    #[inline(always)]
+    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
+        largest_of(
+            x.len(),
+            #[inline(always)]
+            |at| self.near(scale * x[at].widen(), at),
+        )
+    }
+
+    /// About the logit of the scaled score `z` at `at`.
+    fn near(self, z: T::Compute, at: usize) -> T::Compute;
+
+    /// The logits of the vector `x` of scores at `at`.
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L>;
+}
+
+/// Nothing: [`Steps::Scale`].
+#[derive(Clone, Copy)]
+pub struct Nothing;
+
+impl<T: Element> Addend<T> for Nothing {
+    const MASKS: bool = false;
+    #[inline(always)]
+    fn part(self, _: usize, _: usize) -> Self {
+        self
+    }
+    #[inline(always)]
+    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
+        // The scale is positive.
+        scale * largest_looked_at(x)
+    }
+    #[inline(always)]
+    fn near(self, z: T::Compute, _: usize) -> T::Compute {
+        z
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, _: usize) -> V<T, L> {
+        lanes.mul(scale, x)
+    }
+}
+
+/// A mask of f32: [`Steps::Add`].
+impl<T: Element> Addend<T> for &[f32] {
+    #[inline(always)]
+    fn part(self, start: usize, end: usize) -> Self {
+        &self[start..end]
+    }
+    #[inline(always)]
+    fn near(self, z: T::Compute, at: usize) -> T::Compute {
+        z + T::Compute::from_f64(f64::from(self[at]))
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
+        lanes.mul_add_unmasked(scale, x, T::Compute::load_single(lanes, &self[at..], 0.0))
+    }
+}
+
+/// slope·mask, of a mask of any type: [`Steps::AddSloped`].
+#[derive(Clone, Copy)]
+pub struct Sloped<'m, T: Element> {
+    /// 1 if none.
+    slope: Option<T::Compute>,
+    mask: MaskValues<'m, T>,
+}
+
+impl<'m, T: Element> Sloped<'m, T> {
+    /// All of it.
+    #[inline(always)]
+    pub fn whole(&self) -> SlopedPart<'_, 'm, T> {
+        SlopedPart {
+            of: self,
+            start: 0,
+            end: self.mask.len(),
+        }
+    }
+}
+
+/// A part of it: words that stay in registers, while a copy of its mask and slope would go through memory for each block.
+#[derive(Clone, Copy)]
+pub struct SlopedPart<'a, 'm, T: Element> {
+    of: &'a Sloped<'m, T>,
+    start: usize,
+    end: usize,
+}
+
+impl<T: Element> Addend<T> for SlopedPart<'_, '_, T> {
+    const COMMON: bool = false;
+    #[inline(always)]
+    fn part(self, start: usize, end: usize) -> Self {
+        Self {
+            start: self.start + start,
+            end: self.start + end,
+            ..self
+        }
+    }
+    #[inline(always)]
+    fn near(self, z: T::Compute, at: usize) -> T::Compute {
+        near_with(z, self.of.slope, self.of.mask.get(self.start + at))
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
+        let mask = load::<T, L>(lanes, &self.of.mask, self.start + at, self.end);
+        match self.of.slope {
+            None => lanes.mul_add_unmasked(scale, x, mask),
+            Some(slope) => {
+                let product = lanes.mul(lanes.splat(slope), mask);
+                masked_where::<T, L>(lanes, lanes.mul_add(scale, x, product), mask)
+            }
+        }
+    }
+}
+
+/// About z + slope·mask: −∞ where the mask is, whatever z holds.
 #[inline(always)]
-pub fn scaled<T: Element, L: Memory<T>>(lanes: L, scale: T::Compute, x: V<T, L>) -> V<T, L> {
-    lanes.mul(lanes.splat(scale), x)
+fn near_with<F: Float>(z: F, slope: Option<F>, mask: F) -> F {
+    match slope {
+        _ if mask == -F::INFINITY => mask,
+        Some(slope) => z + slope * mask,
+        None => z + mask,
+    }
 }
 
 /// A score whose logit is about `near`; −∞ where there is none, or none in f16.
@@ -110,90 +247,61 @@ fn score_of<T: Element>(near: T::Compute, scale: T::Compute) -> T::Compute {
     }
 }
 
-/// Those by [`Steps::Add`], the mask beginning at the same place.
-#[inline(always)]
-pub fn added<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    scale: T::Compute,
-    x: V<T, L>,
-    mask: &[f32],
-) -> V<T, L> {
-    let mask = T::Compute::load_single(lanes, mask, 0.0);
-    lanes.mul_add_unmasked(lanes.splat(scale), x, mask)
-}
+/// A row of scores and the place of its exps; what is loaded are the logits, by a scale and what is added.
+pub struct Scaled<'a, T: Element, A>(pub Pair<'a, T, T::Compute>, pub T::Compute, pub A);
 
-/// A row of scores and the place of its exps; what is loaded are the logits of [`Steps::Scale`].
-pub struct Scaled<'a, T: Element>(pub Pair<'a, T, T::Compute>, pub T::Compute);
-
-/// The same with the logits of [`Steps::Add`].
-pub struct Added<'a, T: Element>(pub Pair<'a, T, T::Compute>, pub T::Compute, pub &'a [f32]);
-
-impl<T: Element> Row<T, T::Compute> for Scaled<'_, T> {
+impl<T: Element, A: Addend<T>> Row<T, T::Compute> for Scaled<'_, T, A> {
     type Chunk = Self;
     #[inline(always)]
     fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
-        let (pairs, tail) = self.0.blocks();
-        let scale = self.1;
-        (pairs.map(move |pair| Self(pair, scale)), Self(tail, scale))
+        let Self(row, scale, added) = self;
+        let len = row.0.len();
+        let tail = added.part(len - len % block::<T>(), len);
+        let (pairs, last) = row.blocks();
+        let mut at = 0;
+        let blocks = pairs.map(
+            #[inline(always)]
+            move |pair| {
+                let start = at;
+                at += block::<T>();
+                Self(pair, scale, added.part(start, at))
+            },
+        );
+        (blocks, Self(last, scale, tail))
     }
 }
 
-impl<T: Element> Row<T, T::Compute> for Added<'_, T> {
-    type Chunk = Self;
+impl<T: Element, A: Addend<T>> Chunk<T, T::Compute> for Scaled<'_, T, A> {
     #[inline(always)]
-    fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
-        let (pairs, tail) = self.0.blocks();
-        let (scale, mask) = (self.1, self.2.chunks_exact(block::<T>()));
-        let tail = Self(tail, scale, mask.remainder());
-        (pairs.zip(mask).map(move |(pair, mask)| Self(pair, scale, mask)), tail)
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    fn absent(&self, near: T::Compute) -> T::Compute {
+        score_of::<T>(near, self.1)
+    }
+    #[inline(always)]
+    fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
+        self.0.prefetch(lanes, at);
+    }
+    #[inline(always)]
+    fn load<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize) -> V<T, L> {
+        self.2.logits(lanes, lanes.splat(self.1), self.0.load(lanes, at), at)
+    }
+    #[inline(always)]
+    fn load_or<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize, fill: T::Compute) -> V<T, L> {
+        self.2
+            .logits(lanes, lanes.splat(self.1), self.0.load_or(lanes, at, fill), at)
+    }
+    #[inline(always)]
+    fn store<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+        self.0.store(lanes, at, v);
+    }
+    #[inline(always)]
+    fn store_partial<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+        self.0.store_partial(lanes, at, v);
     }
 }
-
-/// A chunk whose results go where those of its pair go.
-macro_rules! chunk_of_pair {
-    ($chunk:ident, |$this:ident, $lanes:ident, $at:ident, $x:ident| $logits:expr) => {
-        impl<T: Element> Chunk<T, T::Compute> for $chunk<'_, T> {
-            #[inline(always)]
-            fn len(&self) -> usize {
-                self.0.len()
-            }
-            #[inline(always)]
-            fn absent(&self, near: T::Compute) -> T::Compute {
-                score_of::<T>(near, self.1)
-            }
-            #[inline(always)]
-            fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
-                self.0.prefetch(lanes, at);
-            }
-            #[inline(always)]
-            fn load<L: Memory<T> + Memory<T::Compute>>(&self, $lanes: L, $at: usize) -> V<T, L> {
-                let ($this, $x) = (self, self.0.load($lanes, $at));
-                $logits
-            }
-            #[inline(always)]
-            fn load_or<L: Memory<T> + Memory<T::Compute>>(&self, $lanes: L, $at: usize, fill: T::Compute) -> V<T, L> {
-                let ($this, $x) = (self, self.0.load_or($lanes, $at, fill));
-                $logits
-            }
-            #[inline(always)]
-            fn store<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
-                self.0.store(lanes, at, v);
-            }
-            #[inline(always)]
-            fn store_partial<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
-                self.0.store_partial(lanes, at, v);
-            }
-        }
-    };
-}
-
-chunk_of_pair!(Scaled, |this, lanes, at, x| scaled::<T, L>(lanes, this.1, x));
-chunk_of_pair!(Added, |this, lanes, at, x| added::<T, L>(
-    lanes,
-    this.1,
-    x,
-    &this.2[at..]
-));
 
 /// The logits of one row: `at` counts from column `start`.
 pub struct Logits<'c, 'm, T: Element> {
@@ -204,7 +312,7 @@ pub struct Logits<'c, 'm, T: Element> {
     hidden: usize,
     additive: Option<MaskValues<'m, T>>,
     keep: Keep<'m>,
-    pub steps: Steps<&'m [f32]>,
+    pub steps: Steps<'m, T>,
     /// −∞ for none.
     pub sink: T::Compute,
 }
@@ -218,10 +326,10 @@ impl<T: Element> Logits<'_, '_, T> {
             #[inline(always)]
             |softcap| softcap.of(lanes, x),
         );
-        let mask = self.additive.as_ref().map(
-            #[inline(always)]
-            |mask| load::<T, L>(lanes, mask, at),
-        );
+        let mask = match &self.additive {
+            Some(mask) => Some(load::<T, L>(lanes, mask, at, usize::MAX)),
+            None => None,
+        };
         let added = match (mask, self.call.slope) {
             (Some(mask), Some(slope)) => Some(lanes.mul(lanes.splat(slope), mask)),
             (mask, _) => mask,
@@ -233,7 +341,7 @@ impl<T: Element> Logits<'_, '_, T> {
             (None, None) => lanes.mul(scale, x),
         };
         if self.call.guarded {
-            // A score of −∞ stays −∞, unless +∞ or NaN is added to it.
+            // What is −∞ stays so, but for +∞ and NaN that are added.
             let absent = match added {
                 Some(added) => lanes.add(x, added),
                 None => x,
@@ -243,13 +351,10 @@ impl<T: Element> Logits<'_, '_, T> {
         if let Some(mask) = mask {
             z = masked_where::<T, L>(lanes, z, mask);
         }
-        let least = lanes.splat(-T::Compute::INFINITY);
-        if !matches!(self.keep, Keep::All) {
-            let half = lanes.splat(T::Compute::from_f64(0.5));
-            z = lanes.select_below(z, least, kept::<T, L>(lanes, &self.keep, at), half);
-        }
+        z = kept::<T, L>(lanes, &self.keep, at, z);
         if at < self.hidden {
             let hidden = lanes.splat(T::Compute::from_i32((self.hidden - at) as i32));
+            let least = lanes.splat(-T::Compute::INFINITY);
             z = lanes.select_below(z, least, places::<T, L>(lanes), hidden);
         }
         z
@@ -295,9 +400,7 @@ impl<T: Element> Logits<'_, '_, T> {
             z = if z < -cap { -cap } else { z };
         }
         match &self.additive {
-            // Whatever the score is.
-            Some(mask) if mask.get(at) == -T::Compute::INFINITY => mask.get(at),
-            Some(mask) => z + self.call.mask.slope * mask.get(at),
+            Some(mask) => near_with(z, self.call.slope, mask.get(at)),
             None => z,
         }
     }
@@ -350,63 +453,47 @@ fn masked_where<T: Element, L: Memory<T>>(lanes: L, z: V<T, L>, key: V<T, L>) ->
     lanes.select_below(z, key, key, lanes.splat(T::Compute::LEAST))
 }
 
-/// The vector of an additive mask at `at`, 0 behind its end.
+/// The vector of an additive mask at `at`, 0 from `end` on and behind its end.
 #[inline(always)]
-fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mask: &MaskValues<'_, T>, at: usize) -> V<T, L> {
+fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    mask: &MaskValues<'_, T>,
+    at: usize,
+    end: usize,
+) -> V<T, L> {
+    let end = end.min(mask.len());
     match mask {
-        MaskValues::Single(mask) => T::Compute::load_single(lanes, &mask[at..], 0.0),
-        MaskValues::Own(mask) => passes::load(lanes, &mask[at..], T::Compute::ZERO),
-        // Beside logits of a half type they are `Own`.
+        MaskValues::Single(mask) => T::Compute::load_single(lanes, &mask[at..end], 0.0),
+        MaskValues::Own(mask) => {
+            Memory::<T>::prefetch(lanes, &mask[at..end]);
+            passes::load(lanes, &mask[at..end], T::Compute::ZERO)
+        }
         #[cfg(feature = "half")]
-        MaskValues::F16(_) | MaskValues::Bf16(_) if !T::IS_COMPUTE => lanes.splat(T::Compute::ZERO),
+        MaskValues::F16(mask) if T::IS_SINGLE => Memory::<T::Compute>::load_f16(lanes, &mask[at..end]),
         #[cfg(feature = "half")]
-        MaskValues::F16(mask) => widened::<T::Compute, L, _>(lanes, &mask[at..]),
+        MaskValues::Bf16(mask) if T::IS_SINGLE => Memory::<T::Compute>::load_bf16(lanes, &mask[at..end]),
+        // Beside f32 alone: see `MaskElement`.
         #[cfg(feature = "half")]
-        MaskValues::Bf16(mask) => widened::<T::Compute, L, _>(lanes, &mask[at..]),
+        MaskValues::F16(_) | MaskValues::Bf16(_) => lanes.splat(T::Compute::ZERO),
     }
 }
 
-/// The same of halves beside logits of another type: a loop over conversions, which the compiler turns into vector code.
-#[cfg(feature = "half")]
+/// `z`, and −∞ in the lanes that are not kept or behind the end.
 #[inline(always)]
-fn widened<F: Float, L: Memory<F>, H: Element<Compute = f32>>(lanes: L, mask: &[H]) -> L::V {
-    let (mut halves, mut values) = ([H::narrow(0.0); WIDEST], [F::ZERO; WIDEST]);
-    copy_first::<H, WIDEST>(&mask[..mask.len().min(F::LANES)], as_output(&mut halves));
-    for i in 0..F::LANES {
-        values[i] = single(halves[i]);
-    }
-    lanes.load(&values)
-}
-
-/// 1 in the lanes that are kept, 0 in the others and behind the end.
-#[inline(always)]
-fn kept<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, keep: &Keep<'_>, at: usize) -> V<T, L> {
+fn kept<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, keep: &Keep<'_>, at: usize, z: V<T, L>) -> V<T, L> {
     let n = T::Compute::LANES;
-    let mut flat = [T::Compute::ZERO; WIDEST];
-    match keep {
-        Keep::All => {}
-        Keep::Bytes(keep) if keep.len() - at >= n => {
-            let keep = &keep[at..at + n];
-            for i in 0..n {
-                flat[i] = T::Compute::from_i32(i32::from(keep[i] != 0));
-            }
-        }
-        Keep::Bytes(keep) => {
-            for i in at..keep.len() {
-                flat[i - at] = T::Compute::from_i32(i32::from(keep[i] != 0));
-            }
-        }
+    let bits = match keep {
+        Keep::All => return z,
+        Keep::Bytes(keep) => lanes.bits_of(&keep[at..keep.len().min(at + n)]),
         Keep::Bits(keep) => {
             let mut bits = 0;
             for i in (at / 8..keep.len().min((at + n) / 8)).rev() {
                 bits = bits << 8 | u32::from(keep[i]);
             }
-            for (i, lane) in flat.iter_mut().enumerate().take(n) {
-                *lane = T::Compute::from_i32((bits >> i & 1) as i32);
-            }
+            bits
         }
-    }
-    Memory::<T::Compute>::load(lanes, &flat)
+    };
+    Memory::<T::Compute>::keep_bits(lanes, z, bits)
 }
 
 /// Lane i holds i.

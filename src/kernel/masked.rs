@@ -13,14 +13,11 @@
 //! between them ([`decide`]) is the same code.
 
 use super::log_softmax::log_of;
-use super::logits::{Added, Call, Logits, Scaled, Steps, added, next_block, scaled};
-use super::passes::{Exps, Quotient, Sums, Total, V, exp_part, exp_sum_from, map};
-use super::row::{LONGEST_BLOCK, Pair};
+use super::logits::{Addend, Call, Logits, Nothing, Scaled, Steps, next_block};
+use super::passes::{Exps, Quotient, Sums, Total, V, exp_block, exp_part, exp_sum_from, map};
+use super::row::{LONGEST_BLOCK, Pair, block};
 use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, ending, one_by_one};
-use super::softmax::{
-    OVERLAPPED, SumOf, fill, guess, guess_for_quotients, largest_looked_at, largest_of, quotients, quotients_before,
-    shift_at,
-};
+use super::softmax::{OVERLAPPED, SumOf, fill, guess, guess_for_quotients, quotients, quotients_before, shift_at};
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::Scratch;
 use crate::element::{Element, Float, Sum};
@@ -41,7 +38,11 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { mut buffers, mask, log } = self;
-        let call = Call::new(mask);
+        let call = if L::ANY_MASK {
+            Call::new(mask)
+        } else {
+            Call::new(mask).without_any()
+        };
         let (rows, cols) = (buffers.rows.rows(), buffers.rows.len(0));
         let apart = matches!(buffers.place, Place::Apart(..));
         let keeps = buffers.output_holds_exps() || cols <= Scratch::capacity::<T::Compute>();
@@ -55,16 +56,9 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
             if !log && short.spot(r).is_some() {
                 let (place, start) = (&mut buffers.place, &mut r);
                 match call.steps {
-                    Steps::Add((values, _)) => lanes.call(Batches {
-                        place,
-                        source: ShortMasked::<T, true>(short, values),
-                        start,
-                    }),
-                    _ => lanes.call(Batches {
-                        place,
-                        source: ShortMasked::<T, false>(short, &[]),
-                        start,
-                    }),
+                    Steps::Add(added) => lanes.call(batches(place, short, added, start)),
+                    Steps::AddSloped(added) if L::ANY_MASK => lanes.call(batches(place, short, added.whole(), start)),
+                    _ => lanes.call(batches(place, short, Nothing, start)),
                 }
             } else if log || !keeps {
                 twice(lanes, &mut buffers, &call, r, log);
@@ -103,11 +97,9 @@ impl<T: Element> Short<'_, '_, T> {
         if r >= self.rows.rows() || mask.has_sinks() {
             return None;
         }
-        let aside = match self.call.steps {
-            Steps::Scale => 0,
-            Steps::Add((_, rows)) => rows.start(mask.first + r),
-            Steps::All => return None,
-        };
+        if matches!(self.call.steps, Steps::All) {
+            return None;
+        }
         let cols = self.rows.len(r);
         let visible = mask.visible(r, cols);
         if visible.start > 0 || visible.end > short_rows::longest::<T>() {
@@ -119,15 +111,33 @@ impl<T: Element> Short<'_, '_, T> {
             y: if self.apart { y } else { x },
             len: visible.end,
             rest: cols - visible.end,
-            aside,
+            aside: mask.additive.map_or(
+                0,
+                #[inline(always)]
+                |(_, rows)| rows.start(mask.first + r),
+            ),
         })
     }
 }
 
-/// Short rows of z = scale·x or, if `ADDED`, of z = scale·x + mask, and the values of the mask.
-struct ShortMasked<'c, 'm, T: Element, const ADDED: bool>(Short<'c, 'm, T>, &'m [f32]);
+/// Short rows of z = scale·x and what is added.
+struct ShortMasked<'c, 'm, T: Element, A>(Short<'c, 'm, T>, A);
 
-impl<T: Element, const ADDED: bool> Source<T> for ShortMasked<'_, '_, T, ADDED> {
+/// The kernel for them.
+#[inline(always)]
+fn batches<'b, 'a, 'c, 'm, T: Element, A>(
+    place: &'b mut Place<'a, T>,
+    short: Short<'c, 'm, T>,
+    added: A,
+    start: &'b mut usize,
+) -> Batches<'b, 'a, T, ShortMasked<'c, 'm, T, A>> {
+    let source = ShortMasked(short, added);
+    Batches { place, source, start }
+}
+
+impl<T: Element, A: Addend<T>> Source<T> for ShortMasked<'_, '_, T, A> {
+    const COMMON: bool = A::COMMON;
+
     #[inline(always)]
     fn has_rests(&self) -> bool {
         true
@@ -157,7 +167,7 @@ impl<T: Element, const ADDED: bool> Source<T> for ShortMasked<'_, '_, T, ADDED> 
                 );
             }
         };
-        if let (true, Steps::Add((_, masks))) = (ADDED, call.steps) {
+        if let Some((_, masks)) = call.mask.additive {
             for (i, spot) in spots.iter_mut().enumerate().take(extent.count) {
                 spot.aside = masks.start(call.mask.first + first + i);
             }
@@ -166,26 +176,13 @@ impl<T: Element, const ADDED: bool> Source<T> for ShortMasked<'_, '_, T, ADDED> 
     }
     #[inline(always)]
     fn near(&self, spot: &Spot, x: &[T]) -> T::Compute {
-        let scale = self.0.call.mask.scale;
-        if !ADDED {
-            // The scale is positive.
-            return scale * largest_looked_at(x);
-        }
-        let mask = &self.1[spot.aside..][..x.len()];
-        largest_of(
-            x.len(),
-            #[inline(always)]
-            |at| scale * x[at].widen() + T::Compute::from_f64(f64::from(mask[at])),
-        )
+        let added = self.1.part(spot.aside, spot.aside + x.len());
+        added.nearest(self.0.call.mask.scale, x)
     }
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, spot: &Spot, at: usize, x: V<T, L>) -> V<T, L> {
-        let scale = self.0.call.mask.scale;
-        if ADDED {
-            added::<T, L>(lanes, scale, x, &self.1[spot.aside..][..spot.len][at..])
-        } else {
-            scaled::<T, L>(lanes, scale, x)
-        }
+        let added = self.1.part(spot.aside, spot.aside + spot.len);
+        added.logits(lanes, lanes.splat(self.0.call.mask.scale), x, at)
     }
     #[inline(always)]
     fn redo<L: Memory<T> + Memory<T::Compute>>(
@@ -318,17 +315,10 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     e: Option<&mut [MaybeUninit<T::Compute>]>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
-    let scale = logits.call.mask.scale;
     match (logits.steps, e) {
-        (Steps::Scale, Some(e)) => {
-            exp_sum_from::<T, T::Compute, L, false, false>(lanes, Scaled(Pair(x, e), scale), logits.start, shift)
-        }
-        (Steps::Add(mask), Some(e)) => {
-            let row = Added(Pair(x, e), scale, mask);
-            let exps = exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, logits.start, shift);
-            // Most masks have −∞: it is not worth an instruction and a register to find one that has not.
-            Exps { large: false, ..exps }
-        }
+        (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
+        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), mask, shift),
+        (Steps::AddSloped(added), Some(e)) if L::ANY_MASK => exps_of(lanes, logits, Pair(x, e), added.whole(), shift),
         (_, e) => {
             let mut found = Exps::none();
             let exps = &mut found;
@@ -341,6 +331,24 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
             });
             found
         }
+    }
+}
+
+/// The pass of a row whose logits are in registers.
+#[inline(always)]
+fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    row: Pair<'_, T, T::Compute>,
+    added: A,
+    shift: &Shift<T::Compute>,
+) -> Exps<T::Compute> {
+    let row = Scaled(row, logits.call.mask.scale, added);
+    let exps = exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, logits.start, shift);
+    Exps {
+        // Most masks have −∞: it is not worth an instruction and a register to find one that has not.
+        large: exps.large && !A::MASKS,
+        ..exps
     }
 }
 
@@ -376,13 +384,12 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
                 Some(e) => &mut e[at..end],
                 None => &mut dropped[..end - at],
             };
-            let sum = exp_part::<T::Compute, T::Compute, L, _, true>(
-                lanes,
-                core,
-                (shift, &splat),
-                &mut Pair(&z[..end - at], e),
-                &mut seen,
-            );
+            let mut row = Pair(&z[..end - at], e);
+            let sum = if end - at == block::<T>() {
+                exp_block::<T::Compute, T::Compute, L, _, true>(lanes, core, (shift, &splat), &mut row, &mut seen)
+            } else {
+                exp_part::<T::Compute, T::Compute, L, _, true>(lanes, core, (shift, &splat), &mut row, &mut seen)
+            };
             sums.add(lanes, sum);
             at = end;
         }

@@ -148,8 +148,15 @@ impl<T: Element> Buffers<'_, T> {
 }
 
 /// A computation generic over the vector type; [`Kernels`] runs it on the backend of an [`Isa`].
-pub trait Kernel<T: Element> {
+pub trait Kernel<T: Element>: Sized {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L);
+
+    /// The same as a function of its own: how backends enter kernels for which the compiler need not enable features. It is a
+    /// method of the kernel, and so compiled beside it, while all kernels of a backend would be a single unit of compilation.
+    #[inline(never)]
+    fn run_apart<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        self.run(lanes);
+    }
 }
 
 /// Compiles each kernel for each element type here, once, instead of in every crate that calls it.

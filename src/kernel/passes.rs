@@ -175,7 +175,7 @@ where
 
 /// One whole block: its sixteen sums.
 #[inline(always)]
-fn exp_block<T, U, L, C, const OFFSET: bool>(
+pub fn exp_block<T, U, L, C, const OFFSET: bool>(
     lanes: L,
     core: &Core<T::Compute>,
     (shift, splat): (&Shift<T::Compute>, &Splat<V<T, L>>),

@@ -43,6 +43,9 @@ pub struct Extent {
 
 /// Rows, and what stands between their elements and exp.
 pub trait Source<T: Element> {
+    /// Whether these rows are so common that each number of vectors to a row is worth a pass of its own.
+    const COMMON: bool;
+
     /// Whether rows may have places behind their elements: a constant.
     fn has_rests(&self) -> bool;
 
@@ -153,6 +156,8 @@ pub struct Plain<'a> {
 }
 
 impl<T: Element> Source<T> for Plain<'_> {
+    const COMMON: bool = true;
+
     #[inline(always)]
     fn has_rests(&self) -> bool {
         false
@@ -208,11 +213,11 @@ impl<T: Element> Source<T> for Plain<'_> {
     }
 }
 
-/// Calls a method of a batch with its number of vectors as a constant; but where exp is a call anyway, and for types other
-/// than f32, the commonest one: each number is compiled on its own.
+/// Calls a method of a batch with its number of vectors as a constant; but where exp is a call anyway, for types other
+/// than f32, the commonest one, and for rows that are not common: each number is compiled on its own.
 macro_rules! by_vectors {
     ($batch:expr, $method:ident($($argument:expr),*)) => {
-        match if L::COMPACT || !T::IS_COMPUTE || T::Compute::LANES < 32 { 0 } else { $batch.vectors } {
+        match if L::COMPACT || !T::IS_SINGLE || !S::COMMON { 0 } else { $batch.vectors } {
             1 => $batch.$method::<L, 1>($($argument),*),
             2 => $batch.$method::<L, 2>($($argument),*),
             3 => $batch.$method::<L, 3>($($argument),*),
