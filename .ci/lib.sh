@@ -117,12 +117,12 @@ emulate_x86() {
     main_job "$2" $emulator "$target_dir/debug/examples/classify"
 }
 
-# emulate_debian ISA OPTION...: the suite on another architecture, by Debian's compiler and the runner that is set; the
-# caller runs the main job. Compiled with fewer passes, which take a third of the time: no bit depends on them.
+# emulate_debian ISA OPTION...: the same for another architecture, by Debian's compiler and the runner that is set; the
+# caller runs the main job.
 emulate_debian() {
     local isa=$1
     local -x CARGO_PROFILE_TEST_OVERFLOW_CHECKS=false # they lengthen the build by half; stage `native` has them
-    local -x CARGO_PROFILE_TEST_OPT_LEVEL=1
+    local -x CARGO_PROFILE_TEST_OPT_LEVEL=1                # so do the passes left out here; no bit depends on them
     shift
     "${debian[@]}" build "$@" --profile test --example classify
     SOFTMAX_REQUIRE_ISA=$isa SOFTMAX_TEST_SCALE=$emulated_scale "${debian[@]}" test "$@" --lib --test suite
