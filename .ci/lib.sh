@@ -122,7 +122,6 @@ emulate_x86() {
 emulate_debian() {
     local isa=$1
     local -x CARGO_PROFILE_TEST_OVERFLOW_CHECKS=false # they lengthen the build by half; stage `native` has them
-    local -x CARGO_PROFILE_TEST_OPT_LEVEL=1                # so do the passes left out here; no bit depends on them
     shift
     "${debian[@]}" build "$@" --profile test --example classify
     SOFTMAX_REQUIRE_ISA=$isa SOFTMAX_TEST_SCALE=$emulated_scale "${debian[@]}" test "$@" --lib --test suite

@@ -305,7 +305,7 @@ fn with_sink<F: Float, L: Lanes<F>>(lanes: L, exps: Exps<F>, shift: &Shift<F>, s
     sums
 }
 
-/// The pass over a row under a shift, its exps stored in `e` if there is one: the two commonest kinds of rows in
+/// The pass over a row under a shift, its exps stored in `e` if there is one: the commonest kinds of rows in
 /// registers, the others and what is not stored by blocks of logits.
 #[inline(always)]
 fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
