@@ -79,13 +79,14 @@ ALLOWED = [
     (r"kernel::masked::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
     (
         r"",
-        r"::enter$|::run_apart::<"
-        r"|^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite"
+        r"^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite"
         r"|Lowered|StoreOver|Overlapped|RowsAside|Stored|ShortRows|Find|FindByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or block of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
 ]
+# How backends enter a kernel.
+ENTRY = re.compile(r"^<(.*) as (arch::\w+::Enter<[\w:]+>>::enter|kernel::Kernel<[\w:]+>>::run_apart::<[\w:]+>)$")
 LEFT_OUT = re.compile(r"\barch::(scalar|portable)::")
 NOT_REFUSED = re.compile(r"<f64\b")
 NEVER_RETURNS = re.compile(r"core::panicking::|slice_index_fail|::panic_|_failed$|^abort$|_Unwind_Resume")
@@ -398,7 +399,7 @@ def short(symbol):
         return "::".join(parts[:-1])
     symbol = re.sub(r"\[[0-9a-f]{16}\]", "", symbol)
     symbol = re.sub(r"\bsoftmax::", "", symbol)
-    return re.sub(r"^<(.*) as (arch::\w+::Enter<[\w:]+>>::enter|kernel::Kernel<[\w:]+>>::run_apart::<[\w:]+>)$", r"\1", symbol)
+    return ENTRY.sub(r"\1", symbol)
 
 
 @functools.cache
