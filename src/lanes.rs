@@ -25,10 +25,6 @@ pub trait Lanes<F: Float>: Copy {
     /// Whether the exp core is a function of its own: the portable backends, whose virtual vector is many instructions.
     const COMPACT: bool;
 
-    /// Whether masks of any type and slopes have passes of their own, in registers: long functions, which take a compiler for
-    /// NEON minutes, with 8 registers to a vector.
-    const ANY_MASK: bool;
-
     /// Whether the exps of several virtual vectors are computed side by side: where a vector is so few registers that the
     /// chain of its operations alone does not keep the CPU busy, and there are registers for more. So fast are they that they
     /// wait for what they read from beyond the L2 cache.

@@ -42,9 +42,10 @@ MAX_SPILLS = {"avx512": 0, "neon": 11}
 
 # Loops of their own limit: the gradient of cross_entropy keeps logits, labels and weights beside the exp; log_softmax of
 # one short row keeps its elements; what threads share of a row is masked or not, in one function; bf16 has no conversion of
-# one instruction; the logits under a mask of any type are an array, since each vector of them asks for the type.
+# one instruction; a masked logit takes a scale, a slope and the bound of −∞ beside the constants of exp.
 SPILLS_OF = [
-    (r"kernel::masked::SumRow<f32>", 1.2),
+    (r"kernel::masked::SumRow<f32>", 1.4),
+    (r"kernel::masked::ExpsByBlock<", 1.2),
     (r"kernel::cross_entropy::", 1),
     (r"kernel::short_rows::single::SingleLog<", 1),
     (r"kernel::segments::Segment<", 1.1),
@@ -79,9 +80,9 @@ ALLOWED = [
     (r"kernel::masked::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
     (
         r"",
-        r"^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|Batches|Single|ExpSums|Overwrite"
-        r"|Lowered|StoreOver|Overlapped|RowsAside|Stored|ShortRows|Find|FindByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
-        "a pass of its own: once per row, batch of rows, tile, group of slices, or block of masked logits",
+        r"^kernel::([a-z_]+::)*(FindSum|StoreExps|Again|SumRow|Results|ExpsByBlock|LogitsOf|MaskOf|Take|Batches|Single|ExpSums|Overwrite"
+        r"|Lowered|StoreOver|Overlapped|RowsAside|Stored|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
+        "a pass of its own: once per row, batch of rows, tile, group of slices, or chunk of a mask or of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
 ]
@@ -417,9 +418,6 @@ def demangled(callee):
 
 
 def allowed(loop, callee):
-    # The logits of a block of a row that log_softmax goes through by blocks, whose loops over vectors LLVM unrolls.
-    if re.search(r"kernel::masked::Results<", loop.symbol) and re.search(r"^kernel::logits::LogitsOf<", callee):
-        return True
     return loop.around and any(re.search(by, loop.symbol) and re.search(what, callee) for by, what, _ in ALLOWED)
 
 

@@ -146,7 +146,6 @@ impl Lanes<f32> for Avx2 {
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
-    const ANY_MASK: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
     where
@@ -441,7 +440,6 @@ impl Lanes<f64> for Avx2 {
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
-    const ANY_MASK: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
     where

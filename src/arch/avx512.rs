@@ -155,7 +155,6 @@ impl Lanes<f32> for Avx512 {
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
-    const ANY_MASK: bool = true;
     const WIDE: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
@@ -458,7 +457,6 @@ impl Lanes<f64> for Avx512 {
     }
     const FUSED: bool = true;
     const COMPACT: bool = false;
-    const ANY_MASK: bool = true;
     const WIDE: bool = true;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)

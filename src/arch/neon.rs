@@ -56,7 +56,6 @@ fn first2(count: usize) -> uint64x2_t {
 impl Lanes<f32> for Neon {
     const FUSED: bool = true;
     const COMPACT: bool = false;
-    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
     where
@@ -261,7 +260,6 @@ impl Memory<f32> for Neon {
 impl Lanes<f64> for Neon {
     const FUSED: bool = true;
     const COMPACT: bool = false;
-    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
     where

@@ -29,7 +29,6 @@ where
 impl Lanes<f32> for Portable {
     const FUSED: bool = false;
     const COMPACT: bool = true;
-    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
     where
@@ -182,7 +181,6 @@ impl Memory<f32> for Portable {
 impl Lanes<f64> for Portable {
     const FUSED: bool = false;
     const COMPACT: bool = true;
-    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
     where

@@ -22,7 +22,6 @@ where
 impl Lanes<f32> for Scalar {
     const FUSED: bool = true;
     const COMPACT: bool = true;
-    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f32>, K: Kernel<T>>(self, kernel: K)
     where
@@ -174,7 +173,6 @@ impl Memory<f32> for Scalar {
 impl Lanes<f64> for Scalar {
     const FUSED: bool = true;
     const COMPACT: bool = true;
-    const ANY_MASK: bool = false;
     #[inline(always)]
     fn call<T: Element<Compute = f64>, K: Kernel<T>>(self, kernel: K)
     where

@@ -1,12 +1,15 @@
-//! From a score to its masked logit z, a vector at a time and in registers: what stands between load and exp.
+//! From a score to its masked logit z: which steps stand between load and exp.
 //!
-//! The order is that of [`Mask`]. Every step is a vector operation with one rounding, so that z has the same bits on
+//! The steps of most rows are an [`Addend`](super::addend::Addend) of the exp pass, which has z in registers alone. Of
+//! others the additive mask, with −∞ where a place is excluded, or z itself is computed a [`CHUNK`] at a time. The order
+//! is that of [`Mask`]. Every step is a vector operation with one rounding, so that z has the same bits on
 //! every ISA; −∞ comes from selections after the arithmetic, so that what a masked place holds does not matter.
 
 use super::Kernel;
+use super::addend::{Bits, Bytes, Kept, Values, masked_where, with_values};
 use super::passes::{self, V};
-use super::row::{Chunk, LONGEST_BLOCK, Pair, Row, block};
-use super::softmax::{guess_at, largest_looked_at, largest_of};
+use super::row::{LONGEST_BLOCK, block};
+use super::softmax::guess_at;
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float};
 use crate::lanes::{Memory, WIDEST};
@@ -17,14 +20,18 @@ use core::ops::Range;
 
 /// Which steps rows need: a pass of its own for those that most rows are.
 #[derive(Clone, Copy)]
-pub enum Steps<'m, T: Element> {
+pub enum Steps<'m> {
     /// z = scale·x.
     Scale,
     /// z = scale·x + mask, of f32.
     Add(&'m [f32]),
-    /// z = scale·x + slope·mask, where [`Lanes::ANY_MASK`](crate::lanes::Lanes::ANY_MASK).
-    AddSloped(Sloped<'m, T>),
-    /// Any, chosen at run time.
+    /// z = scale·x + slope·mask, of a mask of any type.
+    AddSloped,
+    /// z = scale·x, where the keep mask does not exclude it.
+    Keep,
+    /// z = scale·x + slope·mask, or scale·x, where some places are excluded.
+    Exclude,
+    /// Any.
     All,
 }
 
@@ -32,11 +39,8 @@ pub enum Steps<'m, T: Element> {
 pub struct Call<'m, T: Element> {
     pub mask: Mask<'m, T>,
     softcap: Option<Softcap<T::Compute>>,
-    slope: Option<T::Compute>,
-    /// Whether arithmetic on a score of −∞ can give anything but −∞.
-    guarded: bool,
     /// Those of rows whose visible places begin with a block, and the whole mask.
-    pub steps: Steps<'m, T>,
+    pub steps: Steps<'m>,
 }
 
 impl<'m, T: Element> Call<'m, T> {
@@ -44,31 +48,20 @@ impl<'m, T: Element> Call<'m, T> {
     pub fn new(mask: Mask<'m, T>) -> Self {
         let (zero, one) = (T::Compute::ZERO, T::Compute::from_i32(1));
         let softcap = (mask.softcap > zero).then(|| Softcap::new(mask.scale, mask.softcap));
-        let slope = (mask.slope != one).then_some(mask.slope);
+        // Whether arithmetic on a score of −∞ can give anything but −∞.
         let guarded = softcap.is_some() || mask.scale <= zero;
-        let plain = !guarded && mask.keeps_all();
         Self {
             softcap,
-            slope,
-            guarded,
             steps: match mask.additive {
-                _ if !plain => Steps::All,
+                _ if guarded => Steps::All,
+                None if !mask.keeps_all() => Steps::Keep,
+                _ if !mask.keeps_all() => Steps::Exclude,
                 None => Steps::Scale,
-                Some((MaskValues::Single(mask), _)) if slope.is_none() => Steps::Add(mask),
-                Some((mask, _)) => Steps::AddSloped(Sloped { slope, mask }),
+                Some((MaskValues::Single(values), _)) if mask.slope == one => Steps::Add(values),
+                Some(_) => Steps::AddSloped,
             },
             mask,
         }
-    }
-
-    /// Without [`Steps::AddSloped`].
-    #[inline(always)]
-    pub fn without_any(self) -> Self {
-        let steps = match self.steps {
-            Steps::AddSloped(_) => Steps::All,
-            steps => steps,
-        };
-        Self { steps, ..self }
     }
 
     /// The logits of the columns `visible` of row `r`.
@@ -80,9 +73,9 @@ impl<'m, T: Element> Call<'m, T> {
         let keep = self.mask.keep_of(r, start, visible.end);
         let hidden = visible.start - start;
         let steps = match (self.steps, additive) {
-            _ if hidden > 0 => Steps::All,
+            (Steps::All, _) => Steps::All,
+            _ if hidden > 0 => Steps::Exclude,
             (Steps::Add(_), Some(MaskValues::Single(mask))) => Steps::Add(mask),
-            (Steps::AddSloped(sloped), Some(mask)) => Steps::AddSloped(Sloped { mask, ..sloped }),
             (steps, _) => steps,
         };
         Logits {
@@ -98,211 +91,6 @@ impl<'m, T: Element> Call<'m, T> {
     }
 }
 
-/// What is added to the scaled scores of a row, whose mask begins where it does.
-pub trait Addend<T: Element>: Copy {
-    /// Whether it can be −∞.
-    const MASKS: bool = true;
-    /// See [`Source::COMMON`](super::short_rows::Source::COMMON).
-    const COMMON: bool = true;
-
-    /// From column `start` to `end`.
-    fn part(self, start: usize, end: usize) -> Self;
-
-    /// About the largest logit of the scores `x`.
-    #[inline(always)]
-    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
-        largest_of(
-            x.len(),
-            #[inline(always)]
-            |at| self.near(scale * x[at].widen(), at),
-        )
-    }
-
-    /// About the logit of the scaled score `z` at `at`.
-    fn near(self, z: T::Compute, at: usize) -> T::Compute;
-
-    /// The logits of the vector `x` of scores at `at`.
-    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L>;
-}
-
-/// Nothing: [`Steps::Scale`].
-#[derive(Clone, Copy)]
-pub struct Nothing;
-
-impl<T: Element> Addend<T> for Nothing {
-    const MASKS: bool = false;
-    #[inline(always)]
-    fn part(self, _: usize, _: usize) -> Self {
-        self
-    }
-    #[inline(always)]
-    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
-        // The scale is positive.
-        scale * largest_looked_at(x)
-    }
-    #[inline(always)]
-    fn near(self, z: T::Compute, _: usize) -> T::Compute {
-        z
-    }
-    #[inline(always)]
-    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, _: usize) -> V<T, L> {
-        lanes.mul(scale, x)
-    }
-}
-
-/// A mask of f32: [`Steps::Add`].
-impl<T: Element> Addend<T> for &[f32] {
-    #[inline(always)]
-    fn part(self, start: usize, end: usize) -> Self {
-        &self[start..end]
-    }
-    #[inline(always)]
-    fn near(self, z: T::Compute, at: usize) -> T::Compute {
-        z + T::Compute::from_f64(f64::from(self[at]))
-    }
-    #[inline(always)]
-    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
-        lanes.mul_add_unmasked(scale, x, T::Compute::load_single(lanes, &self[at..], 0.0))
-    }
-}
-
-/// slope·mask, of a mask of any type: [`Steps::AddSloped`].
-#[derive(Clone, Copy)]
-pub struct Sloped<'m, T: Element> {
-    /// 1 if none.
-    slope: Option<T::Compute>,
-    mask: MaskValues<'m, T>,
-}
-
-impl<'m, T: Element> Sloped<'m, T> {
-    /// All of it.
-    #[inline(always)]
-    pub fn whole(&self) -> SlopedPart<'_, 'm, T> {
-        SlopedPart {
-            of: self,
-            start: 0,
-            end: self.mask.len(),
-        }
-    }
-}
-
-/// A part of it: words that stay in registers, while a copy of its mask and slope would go through memory for each block.
-#[derive(Clone, Copy)]
-pub struct SlopedPart<'a, 'm, T: Element> {
-    of: &'a Sloped<'m, T>,
-    start: usize,
-    end: usize,
-}
-
-impl<T: Element> Addend<T> for SlopedPart<'_, '_, T> {
-    const COMMON: bool = false;
-    #[inline(always)]
-    fn part(self, start: usize, end: usize) -> Self {
-        Self {
-            start: self.start + start,
-            end: self.start + end,
-            ..self
-        }
-    }
-    #[inline(always)]
-    fn near(self, z: T::Compute, at: usize) -> T::Compute {
-        near_with(z, self.of.slope, self.of.mask.get(self.start + at))
-    }
-    #[inline(always)]
-    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
-        let mask = load::<T, L>(lanes, &self.of.mask, self.start + at, self.end);
-        match self.of.slope {
-            None => lanes.mul_add_unmasked(scale, x, mask),
-            Some(slope) => {
-                let product = lanes.mul(lanes.splat(slope), mask);
-                masked_where::<T, L>(lanes, lanes.mul_add(scale, x, product), mask)
-            }
-        }
-    }
-}
-
-/// About z + slope·mask: −∞ where the mask is, whatever z holds.
-#[inline(always)]
-fn near_with<F: Float>(z: F, slope: Option<F>, mask: F) -> F {
-    match slope {
-        _ if mask == -F::INFINITY => mask,
-        Some(slope) => z + slope * mask,
-        None => z + mask,
-    }
-}
-
-/// A score whose logit is about `near`; −∞ where there is none, or none in f16.
-#[inline(always)]
-fn score_of<T: Element>(near: T::Compute, scale: T::Compute) -> T::Compute {
-    let least = if T::IS_COMPUTE {
-        T::Compute::LEAST
-    } else {
-        T::Compute::from_i32(-(1 << 15))
-    };
-    let score = near / scale;
-    if score > least && score < -least {
-        score
-    } else {
-        -T::Compute::INFINITY
-    }
-}
-
-/// A row of scores and the place of its exps; what is loaded are the logits, by a scale and what is added.
-pub struct Scaled<'a, T: Element, A>(pub Pair<'a, T, T::Compute>, pub T::Compute, pub A);
-
-impl<T: Element, A: Addend<T>> Row<T, T::Compute> for Scaled<'_, T, A> {
-    type Chunk = Self;
-    #[inline(always)]
-    fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
-        let Self(row, scale, added) = self;
-        let len = row.0.len();
-        let tail = added.part(len - len % block::<T>(), len);
-        let (pairs, last) = row.blocks();
-        let mut at = 0;
-        let blocks = pairs.map(
-            #[inline(always)]
-            move |pair| {
-                let start = at;
-                at += block::<T>();
-                Self(pair, scale, added.part(start, at))
-            },
-        );
-        (blocks, Self(last, scale, tail))
-    }
-}
-
-impl<T: Element, A: Addend<T>> Chunk<T, T::Compute> for Scaled<'_, T, A> {
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-    #[inline(always)]
-    fn absent(&self, near: T::Compute) -> T::Compute {
-        score_of::<T>(near, self.1)
-    }
-    #[inline(always)]
-    fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
-        self.0.prefetch(lanes, at);
-    }
-    #[inline(always)]
-    fn load<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize) -> V<T, L> {
-        self.2.logits(lanes, lanes.splat(self.1), self.0.load(lanes, at), at)
-    }
-    #[inline(always)]
-    fn load_or<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize, fill: T::Compute) -> V<T, L> {
-        self.2
-            .logits(lanes, lanes.splat(self.1), self.0.load_or(lanes, at, fill), at)
-    }
-    #[inline(always)]
-    fn store<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
-        self.0.store(lanes, at, v);
-    }
-    #[inline(always)]
-    fn store_partial<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
-        self.0.store_partial(lanes, at, v);
-    }
-}
-
 /// The logits of one row: `at` counts from column `start`.
 pub struct Logits<'c, 'm, T: Element> {
     pub call: &'c Call<'m, T>,
@@ -310,56 +98,14 @@ pub struct Logits<'c, 'm, T: Element> {
     pub end: usize,
     /// Columns from `start` on that are not visible.
     hidden: usize,
-    additive: Option<MaskValues<'m, T>>,
-    keep: Keep<'m>,
-    pub steps: Steps<'m, T>,
+    pub additive: Option<MaskValues<'m, T>>,
+    pub(super) keep: Keep<'m>,
+    pub steps: Steps<'m>,
     /// −∞ for none.
     pub sink: T::Compute,
 }
 
 impl<T: Element> Logits<'_, '_, T> {
-    /// Those of the vector at `at`, by all steps.
-    #[inline(always)]
-    fn all<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, x: V<T, L>, at: usize) -> V<T, L> {
-        let scale = lanes.splat(self.call.mask.scale);
-        let capped = self.call.softcap.map(
-            #[inline(always)]
-            |softcap| softcap.of(lanes, x),
-        );
-        let mask = match &self.additive {
-            Some(mask) => Some(load::<T, L>(lanes, mask, at, usize::MAX)),
-            None => None,
-        };
-        let added = match (mask, self.call.slope) {
-            (Some(mask), Some(slope)) => Some(lanes.mul(lanes.splat(slope), mask)),
-            (mask, _) => mask,
-        };
-        let mut z = match (capped, added) {
-            (Some(z), Some(added)) => lanes.add(z, added),
-            (Some(z), None) => z,
-            (None, Some(added)) => lanes.mul_add(scale, x, added),
-            (None, None) => lanes.mul(scale, x),
-        };
-        if self.call.guarded {
-            // What is −∞ stays so, but for +∞ and NaN that are added.
-            let absent = match added {
-                Some(added) => lanes.add(x, added),
-                None => x,
-            };
-            z = lanes.select_below(z, absent, x, lanes.splat(T::Compute::LEAST));
-        }
-        if let Some(mask) = mask {
-            z = masked_where::<T, L>(lanes, z, mask);
-        }
-        z = kept::<T, L>(lanes, &self.keep, at, z);
-        if at < self.hidden {
-            let hidden = lanes.splat(T::Compute::from_i32((self.hidden - at) as i32));
-            let least = lanes.splat(-T::Compute::INFINITY);
-            z = lanes.select_below(z, least, places::<T, L>(lanes), hidden);
-        }
-        z
-    }
-
     /// The shift of the ordinary path, from the first, the middle and the last visible place, and the sink; 0 for up to
     /// 16 places, as in softmax.
     #[inline(always)]
@@ -400,100 +146,241 @@ impl<T: Element> Logits<'_, '_, T> {
             z = if z < -cap { -cap } else { z };
         }
         match &self.additive {
-            Some(mask) => near_with(z, self.call.slope, mask.get(at)),
+            Some(mask) => match mask.get(at) {
+                // Whatever z holds.
+                mask if mask == -T::Compute::INFINITY => mask,
+                mask => z + self.call.mask.slope * mask,
+            },
             None => z,
         }
     }
 }
 
-/// The logits of at most a block of a row by all steps, −∞ behind the last: their many instructions are compiled once, as
-/// a function that every pass calls for each block.
-struct LogitsOf<'a, 'c, 'm, T: Element> {
-    logits: &'a Logits<'c, 'm, T>,
-    x: &'a [T],
-    /// The first column, from the start of `logits`.
-    at: usize,
-    z: &'a mut Block<T>,
+/// Logits, or values of a mask, that are computed at once: whole blocks.
+pub const CHUNK: usize = 2 * LONGEST_BLOCK;
+
+/// Room for them.
+pub struct Room<T: Element>([T::Compute; CHUNK]);
+
+impl<T: Element> Room<T> {
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self([T::Compute::ZERO; CHUNK])
+    }
+
+    /// The logits from column `at` on, as many as there is room for; `x` is the whole row. Behind the last one the vector
+    /// that it is in is −∞.
+    #[inline(always)]
+    pub fn logits<L: Memory<T> + Memory<T::Compute>>(
+        &mut self,
+        lanes: L,
+        logits: &Logits<'_, '_, T>,
+        x: &[T],
+        at: usize,
+    ) -> &[T::Compute] {
+        let x = &x[at..x.len().min(at + CHUNK)];
+        let z = &mut self.0[..x.len().next_multiple_of(T::Compute::LANES)];
+        lanes.call(LogitsOf {
+            logits,
+            x,
+            at,
+            z: &mut *z,
+        });
+        z
+    }
+
+    /// The mask of `columns`.
+    #[inline(always)]
+    pub fn mask<L: Memory<T> + Memory<T::Compute>>(
+        &mut self,
+        lanes: L,
+        logits: &Logits<'_, '_, T>,
+        columns: Range<usize>,
+    ) -> &[T::Compute] {
+        let mask = &mut self.0[..columns.len().next_multiple_of(T::Compute::LANES)];
+        lanes.call(MaskOf {
+            logits,
+            at: columns.start,
+            mask: &mut *mask,
+        });
+        mask
+    }
 }
 
-/// Room for a block of logits.
-pub type Block<T> = [<T as Element>::Compute; LONGEST_BLOCK];
+/// The additive mask of some places of a row, −∞ where the keep mask or the beginning of the visible places excludes one.
+/// Each step is a loop over the places: what a row needs is asked once, not for each vector. A function of its own, and so
+/// compiled once.
+pub struct MaskOf<'a, 'c, 'm, T: Element> {
+    pub logits: &'a Logits<'c, 'm, T>,
+    /// The first column, from the start of `logits`.
+    pub at: usize,
+    /// Whole vectors.
+    pub mask: &'a mut [T::Compute],
+}
 
-/// The logits from column `at` on, at most a block of them, in `z`; `x` is the whole row. Where the next block begins.
-#[inline(always)]
-pub fn next_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    logits: &Logits<'_, '_, T>,
-    x: &[T],
-    at: usize,
-    z: &mut Block<T>,
-) -> usize {
-    let end = x.len().min(at + block::<T>());
-    let x = &x[at..end];
-    lanes.call(LogitsOf { logits, x, at, z });
-    end
+impl<T: Element> Kernel<T> for MaskOf<'_, '_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { logits, at, mask } = self;
+        logits.take_mask(lanes, at, mask);
+        logits.exclude(lanes, at, mask);
+    }
+}
+
+/// The logits of some places of a row, by all steps.
+pub struct LogitsOf<'a, 'c, 'm, T: Element> {
+    pub logits: &'a Logits<'c, 'm, T>,
+    pub x: &'a [T],
+    /// The first column, from the start of `logits`.
+    pub at: usize,
+    /// Whole vectors.
+    pub z: &'a mut [T::Compute],
 }
 
 impl<T: Element> Kernel<T> for LogitsOf<'_, '_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { logits, x, at, z } = self;
-        let mut i = 0;
-        while i < x.len() {
-            let v = passes::load(lanes, &x[i..], -T::Compute::INFINITY);
-            Memory::<T::Compute>::store(lanes, as_output(&mut z[i..]), logits.all(lanes, v, at + i));
-            i += T::Compute::LANES;
+        let Call {
+            mask: Mask { scale, slope, .. },
+            softcap,
+            ..
+        } = logits.call;
+        let (scale, slope) = (lanes.splat(*scale), lanes.splat(*slope));
+        let masks = logits.additive.is_some() || !matches!(logits.keep, Keep::All) || at < logits.hidden;
+        // What is −∞ stays so, but for +∞ and NaN that are added.
+        let least = lanes.splat(T::Compute::LEAST);
+        match softcap {
+            Some(softcap) => replace::<T, L>(
+                lanes,
+                z,
+                #[inline(always)]
+                |i, _| {
+                    let x = score(lanes, x, i);
+                    lanes.select_below(softcap.of(lanes, x), x, x, least)
+                },
+            ),
+            None if !masks => replace::<T, L>(
+                lanes,
+                z,
+                #[inline(always)]
+                |i, _| {
+                    let x = score(lanes, x, i);
+                    lanes.select_below(lanes.mul(scale, x), x, x, least)
+                },
+            ),
+            None => {}
+        }
+        if !masks {
+            return;
+        }
+        let mut room = Room::new();
+        let mask = room.mask(lanes, logits, at..at + x.len());
+        if softcap.is_some() {
+            replace::<T, L>(
+                lanes,
+                z,
+                #[inline(always)]
+                |i, z| {
+                    let mask = Memory::<T::Compute>::load(lanes, &mask[i..]);
+                    masked_where::<T, L>(lanes, lanes.add(z, lanes.mul(slope, mask)), mask)
+                },
+            );
+        } else {
+            replace::<T, L>(
+                lanes,
+                z,
+                #[inline(always)]
+                |i, _| {
+                    let (x, mask) = (score(lanes, x, i), Memory::<T::Compute>::load(lanes, &mask[i..]));
+                    let added = lanes.mul(slope, mask);
+                    let z = lanes.select_below(lanes.mul_add(scale, x, added), lanes.add(x, added), x, least);
+                    masked_where::<T, L>(lanes, z, mask)
+                },
+            );
         }
     }
 }
 
-/// −∞ where `key` is −∞, else `z`.
-#[inline(always)]
-fn masked_where<T: Element, L: Memory<T>>(lanes: L, z: V<T, L>, key: V<T, L>) -> V<T, L> {
-    lanes.select_below(z, key, key, lanes.splat(T::Compute::LEAST))
+impl<T: Element> Logits<'_, '_, T> {
+    /// The additive mask from column `at` on; 0 if there is none.
+    #[inline(always)]
+    fn take_mask<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize, taken: &mut [T::Compute]) {
+        let len = self.end - self.start;
+        with_values!(
+            T,
+            &self.additive,
+            values => take_values::<T, L>(lanes, Values::<T>::part(values, at, len), taken),
+            taken.fill(T::Compute::ZERO)
+        );
+    }
+
+    /// −∞ where the keep mask or the beginning of the visible places excludes one.
+    #[inline(always)]
+    fn exclude<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize, mask: &mut [T::Compute]) {
+        match self.keep {
+            Keep::All => {}
+            Keep::Bytes(keep) => replace::<T, L>(
+                lanes,
+                mask,
+                #[inline(always)]
+                |i, mask| Kept::<T>::keep(Bytes(keep), lanes, mask, at + i),
+            ),
+            Keep::Bits(keep) => replace::<T, L>(
+                lanes,
+                mask,
+                #[inline(always)]
+                |i, mask| Kept::<T>::keep(Bits(keep), lanes, mask, at + i),
+            ),
+        }
+        if at < self.hidden {
+            let (places, least) = (places::<T, L>(lanes), lanes.splat(-T::Compute::INFINITY));
+            replace::<T, L>(
+                lanes,
+                mask,
+                #[inline(always)]
+                |i, mask| {
+                    let hidden = T::Compute::from_i32(self.hidden as i32 - (at + i) as i32);
+                    lanes.select_below(mask, least, places, lanes.splat(hidden))
+                },
+            );
+        }
+    }
 }
 
-/// The vector of an additive mask at `at`, 0 from `end` on and behind its end.
+/// Takes the first values of a mask, 0 behind the last.
 #[inline(always)]
-fn load<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn take_values<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
-    mask: &MaskValues<'_, T>,
-    at: usize,
-    end: usize,
-) -> V<T, L> {
-    let end = end.min(mask.len());
-    match mask {
-        MaskValues::Single(mask) => T::Compute::load_single(lanes, &mask[at..end], 0.0),
-        MaskValues::Own(mask) => {
-            Memory::<T>::prefetch(lanes, &mask[at..end]);
-            passes::load(lanes, &mask[at..end], T::Compute::ZERO)
-        }
-        #[cfg(feature = "half")]
-        MaskValues::F16(mask) if T::IS_SINGLE => Memory::<T::Compute>::load_f16(lanes, &mask[at..end]),
-        #[cfg(feature = "half")]
-        MaskValues::Bf16(mask) if T::IS_SINGLE => Memory::<T::Compute>::load_bf16(lanes, &mask[at..end]),
-        // Beside f32 alone: see `MaskElement`.
-        #[cfg(feature = "half")]
-        MaskValues::F16(_) | MaskValues::Bf16(_) => lanes.splat(T::Compute::ZERO),
+    values: impl Values<T>,
+    taken: &mut [T::Compute],
+) {
+    replace::<T, L>(
+        lanes,
+        taken,
+        #[inline(always)]
+        |i, _| values.vector(lanes, i),
+    );
+}
+
+/// Replaces each vector v of `values` by `f(i, v)`, `i` being where it begins.
+#[inline(always)]
+fn replace<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    values: &mut [T::Compute],
+    f: impl Fn(usize, V<T, L>) -> V<T, L>,
+) {
+    for (i, values) in values.chunks_exact_mut(T::Compute::LANES).enumerate() {
+        let v = f(i * T::Compute::LANES, Memory::<T::Compute>::load(lanes, values));
+        Memory::<T::Compute>::store(lanes, as_output(values), v);
     }
 }
 
-/// `z`, and −∞ in the lanes that are not kept or behind the end.
+/// The vector of scores at `i`, −∞ behind the last.
 #[inline(always)]
-fn kept<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, keep: &Keep<'_>, at: usize, z: V<T, L>) -> V<T, L> {
-    let n = T::Compute::LANES;
-    let bits = match keep {
-        Keep::All => return z,
-        Keep::Bytes(keep) => lanes.bits_of(&keep[at..keep.len().min(at + n)]),
-        Keep::Bits(keep) => {
-            let mut bits = 0;
-            for i in (at / 8..keep.len().min((at + n) / 8)).rev() {
-                bits = bits << 8 | u32::from(keep[i]);
-            }
-            bits
-        }
-    };
-    Memory::<T::Compute>::keep_bits(lanes, z, bits)
+fn score<T: Element, L: Memory<T>>(lanes: L, x: &[T], i: usize) -> V<T, L> {
+    lanes.prefetch(&x[i..]);
+    passes::load(lanes, &x[i..], -T::Compute::INFINITY)
 }
 
 /// Lane i holds i.

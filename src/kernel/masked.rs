@@ -4,26 +4,25 @@
 //! i mod 32 wherever the range starts: computation starts with the whole block that holds a, and the guess of the shift
 //! looks at the ends and the middle of the range. So neither stride nor neighbours nor the kind of pass show in the bits.
 //!
-//! softmax of rows of few visible places, the first ones, and of the commonest steps runs side by side
-//! ([`short_rows`]). Of others it keeps the exps where they fit, in the output or in stack scratch, and multiplies them
+//! softmax of rows of few visible places, the first ones, runs side by side ([`Short`]). Of others it keeps the exps where they fit, in the output or in stack scratch, and multiplies them
 //! by the reciprocal of the sum, one row later; log_softmax, and rows whose exps fit nowhere, compute z twice. Where the
 //! guessed shift fails, z is computed once more for its maximum. A sink is one more term of the sum.
 //!
 //! Threads share a long row by the kernels of [`super::segments`], which are the passes of this file; what is decided
 //! between them ([`decide`]) is the same code.
 
+use super::addend::{Addend, Bits, Bytes, Excluded, Nothing, Scaled, Sloped, Taken, with_values};
 use super::log_softmax::log_of;
-use super::logits::{Addend, Call, Logits, Nothing, Scaled, Steps, next_block};
-use super::passes::{Exps, Quotient, Sums, Total, V, exp_block, exp_part, exp_sum_from, map};
-use super::row::{LONGEST_BLOCK, Pair, block};
-use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, ending, one_by_one};
+use super::logits::{CHUNK, Call, Logits, Room, Steps};
+use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
+use super::row::{Pair, Read};
+use super::short_masked::Short;
 use super::softmax::{OVERLAPPED, SumOf, fill, guess, guess_for_quotients, quotients, quotients_before, shift_at};
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::Scratch;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
-use crate::layout::Layout;
-use crate::mask::{FullyMasked, Mask};
+use crate::mask::{FullyMasked, Keep, Mask};
 use crate::math::exp::{Shift, exp};
 use core::mem::MaybeUninit;
 
@@ -38,11 +37,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { mut buffers, mask, log } = self;
-        let call = if L::ANY_MASK {
-            Call::new(mask)
-        } else {
-            Call::new(mask).without_any()
-        };
+        let call = Call::new(mask);
         let (rows, cols) = (buffers.rows.rows(), buffers.rows.len(0));
         let apart = matches!(buffers.place, Place::Apart(..));
         let keeps = buffers.output_holds_exps() || cols <= Scratch::capacity::<T::Compute>();
@@ -54,12 +49,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
         let mut r = 0;
         while r < rows {
             if !log && short.spot(r).is_some() {
-                let (place, start) = (&mut buffers.place, &mut r);
-                match call.steps {
-                    Steps::Add(added) => lanes.call(batches(place, short, added, start)),
-                    Steps::AddSloped(added) if L::ANY_MASK => lanes.call(batches(place, short, added.whole(), start)),
-                    _ => lanes.call(batches(place, short, Nothing, start)),
-                }
+                short.run(lanes, &mut buffers.place, &mut r);
             } else if log || !keeps {
                 twice(lanes, &mut buffers, &call, r, log);
                 r += 1;
@@ -72,151 +62,6 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 }
             }
         }
-    }
-}
-
-/// The rows of a call whose visible places are few and the first ones, and whose steps are the commonest.
-#[derive(Clone, Copy)]
-struct Short<'c, 'm, T: Element> {
-    call: &'c Call<'m, T>,
-    rows: Layout<'c>,
-    apart: bool,
-}
-
-impl<T: Element> Short<'_, '_, T> {
-    /// Whether row `r` is one of the call, but none of them.
-    #[inline(always)]
-    fn leaves(&self, r: usize) -> bool {
-        r < self.rows.rows() && self.spot(r).is_none()
-    }
-
-    /// Where row `r` lies, if it is one of them.
-    #[inline(always)]
-    fn spot(&self, r: usize) -> Option<Spot> {
-        let mask = &self.call.mask;
-        if r >= self.rows.rows() || mask.has_sinks() {
-            return None;
-        }
-        if matches!(self.call.steps, Steps::All) {
-            return None;
-        }
-        let cols = self.rows.len(r);
-        let visible = mask.visible(r, cols);
-        if visible.start > 0 || visible.end > short_rows::longest::<T>() {
-            return None;
-        }
-        let (x, y) = self.rows.starts(r);
-        Some(Spot {
-            x,
-            y: if self.apart { y } else { x },
-            len: visible.end,
-            rest: cols - visible.end,
-            aside: mask.additive.map_or(
-                0,
-                #[inline(always)]
-                |(_, rows)| rows.start(mask.first + r),
-            ),
-        })
-    }
-}
-
-/// Short rows of z = scale·x and what is added.
-struct ShortMasked<'c, 'm, T: Element, A>(Short<'c, 'm, T>, A);
-
-/// The kernel for them.
-#[inline(always)]
-fn batches<'b, 'a, 'c, 'm, T: Element, A>(
-    place: &'b mut Place<'a, T>,
-    short: Short<'c, 'm, T>,
-    added: A,
-    start: &'b mut usize,
-) -> Batches<'b, 'a, T, ShortMasked<'c, 'm, T, A>> {
-    let source = ShortMasked(short, added);
-    Batches { place, source, start }
-}
-
-impl<T: Element, A: Addend<T>> Source<T> for ShortMasked<'_, '_, T, A> {
-    const COMMON: bool = A::COMMON;
-
-    #[inline(always)]
-    fn has_rests(&self) -> bool {
-        true
-    }
-    #[inline(always)]
-    fn spot(&self, r: usize) -> Option<Spot> {
-        self.0.spot(r)
-    }
-    #[inline(always)]
-    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
-        let Short { call, rows, apart } = self.0;
-        let extent = match (rows, call.mask.causal_ends(first, rows.len(0))) {
-            (Layout::Strided(rows), Some(mut ends)) => ending::<T>(
-                spots,
-                rows,
-                !apart,
-                first,
-                #[inline(always)]
-                || ends.next(),
-            ),
-            (Layout::Strided(rows), None) if call.mask.sees_all() => alike(spots, rows, !apart, first, rows.rows()),
-            _ => {
-                return one_by_one(
-                    spots,
-                    #[inline(always)]
-                    |i| self.0.spot(first + i),
-                );
-            }
-        };
-        if let Some((_, masks)) = call.mask.additive {
-            for (i, spot) in spots.iter_mut().enumerate().take(extent.count) {
-                spot.aside = masks.start(call.mask.first + first + i);
-            }
-        }
-        extent
-    }
-    #[inline(always)]
-    fn near(&self, spot: &Spot, x: &[T]) -> T::Compute {
-        let added = self.1.part(spot.aside, spot.aside + x.len());
-        added.nearest(self.0.call.mask.scale, x)
-    }
-    #[inline(always)]
-    fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, spot: &Spot, at: usize, x: V<T, L>) -> V<T, L> {
-        let added = self.1.part(spot.aside, spot.aside + spot.len);
-        added.logits(lanes, lanes.splat(self.0.call.mask.scale), x, at)
-    }
-    #[inline(always)]
-    fn redo<L: Memory<T> + Memory<T::Compute>>(
-        &self,
-        lanes: L,
-        r: usize,
-        x: &[T],
-        e: &mut [MaybeUninit<T::Compute>],
-        shift: Shift<T::Compute>,
-        failed: Option<SumOf<T>>,
-    ) -> Result<SumOf<T>, T> {
-        let call = self.0.call;
-        let logits = call.logits(r, &(0..x.len()));
-        let sums = match failed {
-            Some(sum) => WithSink::none(Exps {
-                sum,
-                fits: false,
-                large: false,
-            }),
-            None => by_block(lanes, &logits, x, Some(&mut *e), &shift),
-        };
-        let outcome = decide(
-            &logits,
-            L::FUSED,
-            (shift, sums),
-            #[inline(always)]
-            || max(lanes, &logits, x),
-            #[inline(always)]
-            |shift| by_block(lanes, &logits, x, Some(e), shift),
-        );
-        outcome.sum.map_err(
-            #[inline(always)]
-            |special| special.value(&call.mask, T::narrow(T::Compute::ZERO)),
-        )
     }
 }
 
@@ -315,10 +160,23 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     e: Option<&mut [MaybeUninit<T::Compute>]>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
+    // Of the commonest type, where exp is no call anyway.
+    let apart = T::IS_SINGLE && !L::COMPACT;
     match (logits.steps, e) {
         (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
         (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), mask, shift),
-        (Steps::AddSloped(added), Some(e)) if L::ANY_MASK => exps_of(lanes, logits, Pair(x, e), added.whole(), shift),
+        (Steps::AddSloped, Some(e)) if apart => with_values!(
+            T,
+            logits.additive,
+            values => exps_of(lanes, logits, Pair(x, e), Sloped(logits.call.mask.slope, values), shift),
+            Exps::none()
+        ),
+        (Steps::Keep, Some(e)) if apart => match logits.keep {
+            Keep::Bytes(keep) => exps_of(lanes, logits, Pair(x, e), Excluded(Bytes(keep)), shift),
+            Keep::Bits(keep) => exps_of(lanes, logits, Pair(x, e), Excluded(Bits(keep)), shift),
+            Keep::All => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
+        },
+        (Steps::AddSloped | Steps::Keep | Steps::Exclude, Some(e)) => exps_by_mask(lanes, logits, x, e, shift),
         (_, e) => {
             let mut found = Exps::none();
             let exps = &mut found;
@@ -331,6 +189,32 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
             });
             found
         }
+    }
+}
+
+/// The pass of a row whose mask is taken a chunk at a time, and its logits in registers.
+#[inline(always)]
+fn exps_by_mask<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    e: &mut [MaybeUninit<T::Compute>],
+    shift: &Shift<T::Compute>,
+) -> Exps<T::Compute> {
+    let Mask { scale, slope, .. } = logits.call.mask;
+    let splat = (shift, &shift.splat(lanes));
+    let mut pass = ExpPass::new(lanes, logits.start);
+    let mut room = Room::new();
+    let mut at = 0;
+    for (x, e) in x.chunks(CHUNK).zip(e.chunks_mut(CHUNK)) {
+        let mask = room.mask(lanes, logits, at..at + x.len());
+        let row = Scaled(Pair(x, e), scale, Sloped(slope, Taken(mask)));
+        pass.add::<T, T::Compute, _, false, false>(splat, row);
+        at += CHUNK;
+    }
+    Exps {
+        large: false,
+        ..pass.exps()
     }
 }
 
@@ -367,55 +251,52 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
         let Self {
             logits,
             x,
-            mut e,
+            e,
             shift,
             exps,
         } = self;
-        let core = T::Compute::core(L::FUSED);
-        let splat = shift.splat(lanes);
-        let mut sums = Sums::new(lanes, logits.start);
-        let mut seen = lanes.seen_none();
-        let mut z = [T::Compute::ZERO; LONGEST_BLOCK];
-        let mut dropped = [MaybeUninit::uninit(); LONGEST_BLOCK];
-        let mut at = 0;
-        while at < x.len() {
-            let end = next_block(lanes, logits, x, at, &mut z);
-            let e = match &mut e {
-                Some(e) => &mut e[at..end],
-                None => &mut dropped[..end - at],
-            };
-            let mut row = Pair(&z[..end - at], e);
-            let sum = if end - at == block::<T>() {
-                exp_block::<T::Compute, T::Compute, L, _, true>(lanes, core, (shift, &splat), &mut row, &mut seen)
-            } else {
-                exp_part::<T::Compute, T::Compute, L, _, true>(lanes, core, (shift, &splat), &mut row, &mut seen)
-            };
-            sums.add(lanes, sum);
-            at = end;
-        }
-        *exps = Exps {
-            sum: sums.total(lanes),
-            fits: lanes.seen_none_of(seen, core.forbidden),
-            large: lanes.seen_all_with(seen, core.large),
-        };
+        *exps = exps_by_block(lanes, logits, x, e, shift);
     }
+}
+
+/// The same pass.
+#[inline(always)]
+fn exps_by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    mut e: Option<&mut [MaybeUninit<T::Compute>]>,
+    shift: &Shift<T::Compute>,
+) -> Exps<T::Compute> {
+    let splat = (shift, &shift.splat(lanes));
+    let mut pass = ExpPass::new(lanes, logits.start);
+    let mut room = Room::new();
+    let mut at = 0;
+    while at < x.len() {
+        let z = room.logits(lanes, logits, x, at);
+        let end = x.len().min(at + CHUNK);
+        let z = &z[..end - at];
+        match &mut e {
+            Some(e) => pass.add::<T::Compute, T::Compute, _, true, false>(splat, Pair(z, &mut e[at..end])),
+            None => pass.add::<T::Compute, T::Compute, _, true, false>(splat, Read(z)),
+        }
+        at = end;
+    }
+    pass.exps()
 }
 
 /// The largest logit of a row.
 #[inline(always)]
 pub fn max<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, logits: &Logits<'_, '_, T>, x: &[T]) -> T::Compute {
-    let mut z = [T::Compute::ZERO; LONGEST_BLOCK];
+    let mut room = Room::new();
     let mut m = lanes.splat(-T::Compute::INFINITY);
     let mut at = 0;
     while at < x.len() {
-        let end = next_block(lanes, logits, x, at, &mut z);
         // −∞ stands behind the end.
-        let mut i = 0;
-        while i < end - at {
-            m = lanes.max(m, Memory::<T::Compute>::load(lanes, &z[i..]));
-            i += T::Compute::LANES;
+        for z in room.logits(lanes, logits, x, at).chunks_exact(T::Compute::LANES) {
+            m = lanes.max(m, Memory::<T::Compute>::load(lanes, z));
+            at += T::Compute::LANES;
         }
-        at = end;
     }
     lanes.reduce_max(m)
 }
@@ -480,7 +361,7 @@ fn under_maximum<T: Element>(
 
 /// The pass over a row under any shift, and its sink.
 #[inline(always)]
-fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     x: &[T],
@@ -715,11 +596,13 @@ impl<T: Element> Kernel<T> for Results<'_, '_, T> {
         let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
         let (quotient, (high, low)) = (Quotient::new(lanes, sum), sum.log(shift.n));
         let terms = [lanes.splat(shift.offset), lanes.splat(high), lanes.splat(low)];
-        let mut z = [T::Compute::ZERO; LONGEST_BLOCK];
+        let mut room = Room::new();
         let (len, mut at) = (place.input().len(), 0);
         while at < len {
-            let end = next_block(lanes, logits, place.input(), at, &mut z);
-            let y = Pair(&z[..end - at], &mut place.output()[at..end]);
+            let z = room.logits(lanes, logits, place.input(), at);
+            let y = &mut place.output()[at..];
+            let end = z.len().min(y.len());
+            let y = Pair(&z[..end], &mut y[..end]);
             if log {
                 map(
                     lanes,
@@ -735,7 +618,7 @@ impl<T: Element> Kernel<T> for Results<'_, '_, T> {
                     |z| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [z]).0[0]),
                 );
             }
-            at = end;
+            at += end;
         }
     }
 }

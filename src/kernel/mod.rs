@@ -10,6 +10,7 @@ use crate::layout::Layout;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
+pub mod addend;
 pub mod argmax;
 pub mod axis;
 pub mod backward;
@@ -27,6 +28,7 @@ pub mod primitives;
 pub mod row;
 #[cfg(feature = "rayon")]
 pub mod segments;
+pub mod short_masked;
 pub mod short_rows;
 pub mod slices;
 pub mod softmax;

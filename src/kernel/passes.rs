@@ -140,36 +140,76 @@ where
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U>,
 {
-    let core = T::Compute::core(L::FUSED);
-    let splat = (shift, &shift.splat(lanes));
-    let (blocks, mut tail) = row.blocks();
-    let mut sums = Sums::new(lanes, start);
-    let mut seen = lanes.seen_none();
-    for mut chunk in blocks {
-        let sum = if ROLLED {
-            exp_part::<T, U, L, _, OFFSET>(lanes, core, splat, &mut chunk, &mut seen)
-        } else {
-            exp_block::<T, U, L, _, OFFSET>(lanes, core, splat, &mut chunk, &mut seen)
-        };
-        sums.add(lanes, sum);
+    let mut pass = ExpPass::new(lanes, start);
+    pass.add::<T, U, _, OFFSET, ROLLED>((shift, &shift.splat(lanes)), row);
+    pass.exps()
+}
+
+/// The exp pass over a row that comes in parts: whole blocks but for the last.
+pub struct ExpPass<F: Float, L: Lanes<F>> {
+    lanes: L,
+    sums: Sums<F, L>,
+    seen: L::Seen,
+}
+
+impl<F: Float, L: Lanes<F>> ExpPass<F, L> {
+    /// Nothing yet of a row that begins `start` elements (whole blocks) behind the beginning of the one it is part of.
+    #[inline(always)]
+    pub fn new(lanes: L, start: usize) -> Self {
+        Self {
+            lanes,
+            sums: Sums::new(lanes, start),
+            seen: lanes.seen_none(),
+        }
     }
-    if tail.len() > 0 {
-        let sum = if L::WIDE && !ROLLED {
-            match tail.len().div_ceil(T::Compute::LANES) {
-                1 => exp_abreast::<T, U, L, _, 1, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
-                2 => exp_abreast::<T, U, L, _, 2, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
-                3 => exp_abreast::<T, U, L, _, 3, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
-                _ => exp_abreast::<T, U, L, _, BLOCK, OFFSET, false>(lanes, core, splat, &mut tail, &mut seen),
-            }
-        } else {
-            exp_part::<T, U, L, _, OFFSET>(lanes, core, splat, &mut tail, &mut seen)
-        };
-        sums.add(lanes, sum);
+
+    /// Adds a part.
+    #[inline(always)]
+    pub fn add<T, U, R, const OFFSET: bool, const ROLLED: bool>(&mut self, splat: (&Shift<F>, &Splat<V<T, L>>), part: R)
+    where
+        T: Element<Compute = F>,
+        U: Element<Compute = F>,
+        L: Memory<T> + Memory<U>,
+        R: Row<T, U>,
+    {
+        let Self { lanes, sums, seen } = self;
+        let (lanes, core) = (*lanes, F::core(L::FUSED));
+        // Where exp is a call anyway, four copies of what is around it are only longer.
+        let rolled = ROLLED || L::COMPACT;
+        let (blocks, mut tail) = part.blocks();
+        for mut chunk in blocks {
+            let sum = if rolled {
+                exp_part::<T, U, L, _, OFFSET>(lanes, core, splat, &mut chunk, seen)
+            } else {
+                exp_block::<T, U, L, _, OFFSET>(lanes, core, splat, &mut chunk, seen)
+            };
+            sums.add(lanes, sum);
+        }
+        if tail.len() > 0 {
+            let sum = if L::WIDE && !ROLLED && R::Chunk::COMMON {
+                match tail.len().div_ceil(F::LANES) {
+                    1 => exp_abreast::<T, U, L, _, 1, OFFSET, false>(lanes, core, splat, &mut tail, seen),
+                    2 => exp_abreast::<T, U, L, _, 2, OFFSET, false>(lanes, core, splat, &mut tail, seen),
+                    3 => exp_abreast::<T, U, L, _, 3, OFFSET, false>(lanes, core, splat, &mut tail, seen),
+                    _ => exp_abreast::<T, U, L, _, BLOCK, OFFSET, false>(lanes, core, splat, &mut tail, seen),
+                }
+            } else {
+                exp_part::<T, U, L, _, OFFSET>(lanes, core, splat, &mut tail, seen)
+            };
+            sums.add(lanes, sum);
+        }
     }
-    Exps {
-        sum: sums.total(lanes),
-        fits: lanes.seen_none_of(seen, core.forbidden),
-        large: lanes.seen_all_with(seen, core.large),
+
+    /// What it learnt.
+    #[inline(always)]
+    pub fn exps(self) -> Exps<F> {
+        let Self { lanes, sums, seen } = self;
+        let core = F::core(L::FUSED);
+        Exps {
+            sum: sums.total(lanes),
+            fits: lanes.seen_none_of(seen, core.forbidden),
+            large: lanes.seen_all_with(seen, core.large),
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub trait Row<T: Element, U: Element> {
 pub trait Chunk<T: Element, U: Element> {
     /// Whether results are stored.
     const STORES: bool = true;
+    /// Whether such rows are so common that each number of vectors behind the last block is worth a pass of its own.
+    const COMMON: bool = true;
     fn len(&self) -> usize;
     /// What absent elements are taken for where logits near `near` are expected: nothing is said of them then.
     #[inline(always)]

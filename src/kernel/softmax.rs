@@ -150,23 +150,12 @@ impl<T: Element> Kernel<T> for FindSum<'_, T> {
         *self.found = if accepts(&exps) {
             Some((shift, exps.sum))
         } else {
-            sum_by_maximum(lanes, self.x)
+            sum_after_guess(lanes, self.x)
         };
     }
 }
 
-/// The three-pass form: [`sum`] of a row whose guess failed.
-#[inline(always)]
-fn sum_by_maximum<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    x: &[T],
-) -> Option<(Shift<T::Compute>, SumOf<T>)> {
-    let shift = shift_of_max(lanes, x)?;
-    let exps = exp_sum::<T, T, L, true, true>(lanes, Read(x), &shift);
-    (!exps.sum.is_nan()).then_some((shift, exps.sum))
-}
-
-/// [`sum`] of a row whose guess failed, as a function of its own.
+/// The three-pass form: [`sum`] of a row whose guess failed. A function of its own, for rows that are seldom.
 #[inline(always)]
 pub fn sum_after_guess<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
@@ -185,7 +174,14 @@ struct FindByMaximum<'a, T: Element> {
 impl<T: Element> Kernel<T> for FindByMaximum<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        *self.found = sum_by_maximum(lanes, self.x);
+        let Self { x, found } = self;
+        *found = match shift_of_max(lanes, x) {
+            Some(shift) => {
+                let exps = exp_sum::<T, T, L, true, true>(lanes, Read(x), &shift);
+                (!exps.sum.is_nan()).then_some((shift, exps.sum))
+            }
+            None => None,
+        };
     }
 }
 
@@ -226,16 +222,40 @@ impl<T: Element> Kernel<T> for StoreExps<'_, T> {
     }
 }
 
-/// The three-pass form: [`sum_storing`] of a row `x` whose guess failed.
+/// The three-pass form: [`sum_storing`] of a row `x` whose guess failed. A function of its own, for rows that are seldom.
 #[inline(always)]
 pub fn sum_under_maximum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &[T],
     e: &mut [MaybeUninit<T::Compute>],
 ) -> Option<TotalOf<T>> {
-    let shift = shift_of_max(lanes, x)?;
-    let exps = exp_sum::<T, T::Compute, L, true, true>(lanes, Pair(x, e), &shift);
-    (!exps.sum.is_nan()).then_some(exps.total())
+    let mut found = None;
+    lanes.call(StoreByMaximum {
+        x,
+        e,
+        found: &mut found,
+    });
+    found
+}
+
+struct StoreByMaximum<'a, T: Element> {
+    x: &'a [T],
+    e: &'a mut [MaybeUninit<T::Compute>],
+    found: &'a mut Option<TotalOf<T>>,
+}
+
+impl<T: Element> Kernel<T> for StoreByMaximum<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { x, e, found } = self;
+        *found = match shift_of_max(lanes, x) {
+            Some(shift) => {
+                let exps = exp_sum::<T, T::Compute, L, true, true>(lanes, Pair(x, e), &shift);
+                (!exps.sum.is_nan()).then_some(exps.total())
+            }
+            None => None,
+        };
+    }
 }
 
 /// The quotients of a row whose sum is known, every exp computed once more.

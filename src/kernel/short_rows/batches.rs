@@ -4,18 +4,19 @@
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
 use super::pass::{Pass, Quotients};
-use super::{BATCH, BothBatches, EIGHT, ROOM, WRITTEN_AHEAD, longest, read_ahead};
-use crate::arch::memory::assume_written;
+use super::{BATCH, BothBatches, EIGHT, ROOM, Taken, WRITTEN_AHEAD, longest, read_ahead};
+use crate::arch::memory::{as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::kernel::passes::{Quotient, V, store};
 use crate::kernel::row::BLOCK;
 use crate::kernel::softmax::{SumOf, fill, guess_at, largest_looked_at, sum_storing, sum_under_maximum};
 use crate::kernel::{Kernel, Place};
-use crate::lanes::{Lanes, Memory};
+use crate::lanes::{Lanes, Memory, WIDEST};
 use crate::layout::Layout;
-use crate::math::exp::Shift;
+use crate::math::exp::{Shift, Splat, exp};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
+use core::slice::ChunksExactMut;
 
 /// Where a short row lies.
 #[derive(Clone, Copy)]
@@ -46,8 +47,23 @@ pub trait Source<T: Element> {
     /// Whether these rows are so common that each number of vectors to a row is worth a pass of its own.
     const COMMON: bool;
 
+    /// Whether something is taken for each row before its exps.
+    const TAKES: bool = false;
+
     /// Whether rows may have places behind their elements: a constant.
     fn has_rests(&self) -> bool;
+
+    /// Whether rows may have sinks.
+    #[inline(always)]
+    fn has_sinks(&self) -> bool {
+        false
+    }
+
+    /// One more logit of row `r`; −∞ for none.
+    #[inline(always)]
+    fn sink(&self, _r: usize) -> T::Compute {
+        -T::Compute::INFINITY
+    }
 
     /// Where row `r` lies, if there is one and it is short.
     fn spot(&self, r: usize) -> Option<Spot>;
@@ -62,11 +78,31 @@ pub trait Source<T: Element> {
         )
     }
 
-    /// About the largest logit of the elements `x`.
-    fn near(&self, spot: &Spot, x: &[T]) -> T::Compute;
+    /// About the largest logit of the elements `x` of row `r`.
+    fn near(&self, r: usize, spot: &Spot, x: &[T]) -> T::Compute;
 
-    /// The logits of the vector `x` at `at`; −∞ of −∞.
-    fn logits<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, spot: &Spot, at: usize, x: V<T, L>) -> V<T, L>;
+    /// What belongs to the elements of the rows `x` at `spots`, the first of which is row `first`: for each row as many
+    /// elements, whole vectors, as there are `taken` for it.
+    #[inline(always)]
+    fn take<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        _: L,
+        _first: usize,
+        _spots: &[Spot],
+        _x: &[T],
+        _taken: ChunksExactMut<'_, T::Compute>,
+    ) {
+    }
+
+    /// The logits of the vector `x` at `at`, of a row for which this was `taken`; −∞ of −∞.
+    fn logits<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        spot: &Spot,
+        at: usize,
+        x: V<T, L>,
+        taken: &[T::Compute],
+    ) -> V<T, L>;
 
     /// The sum of row `r`, every e stored in `e`, or what the row is filled with. The guessed `shift` failed with the sum
     /// `failed`; without one, the exponent that did not fit may be that of another row.
@@ -188,11 +224,11 @@ impl<T: Element> Source<T> for Plain<'_> {
         alike(spots, rows, self.in_place, first, self.end)
     }
     #[inline(always)]
-    fn near(&self, _: &Spot, x: &[T]) -> T::Compute {
+    fn near(&self, _: usize, _: &Spot, x: &[T]) -> T::Compute {
         largest_looked_at(x)
     }
     #[inline(always)]
-    fn logits<L: Memory<T>>(&self, _: L, _: &Spot, _: usize, x: V<T, L>) -> V<T, L> {
+    fn logits<L: Memory<T>>(&self, _: L, _: &Spot, _: usize, x: V<T, L>, _: &[T::Compute]) -> V<T, L> {
         x
     }
     #[inline(always)]
@@ -216,13 +252,13 @@ impl<T: Element> Source<T> for Plain<'_> {
 /// Calls a method of a batch with its number of vectors as a constant; but where exp is a call anyway, for types other
 /// than f32, the commonest one, and for rows that are not common: each number is compiled on its own.
 macro_rules! by_vectors {
-    ($batch:expr, $method:ident($($argument:expr),*)) => {
+    ($batch:expr, $method:ident::<$($of:ident),*>($($argument:expr),*)) => {
         match if L::COMPACT || !T::IS_SINGLE || !S::COMMON { 0 } else { $batch.vectors } {
-            1 => $batch.$method::<L, 1>($($argument),*),
-            2 => $batch.$method::<L, 2>($($argument),*),
-            3 => $batch.$method::<L, 3>($($argument),*),
-            4 => $batch.$method::<L, 4>($($argument),*),
-            _ => $batch.$method::<L, 0>($($argument),*),
+            1 => $batch.$method::<$($of,)* 1>($($argument),*),
+            2 => $batch.$method::<$($of,)* 2>($($argument),*),
+            3 => $batch.$method::<$($of,)* 3>($($argument),*),
+            4 => $batch.$method::<$($of,)* 4>($($argument),*),
+            _ => $batch.$method::<$($of,)* 0>($($argument),*),
         }
     };
 }
@@ -248,10 +284,10 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
         now.look::<L>(&source, place.input(), *start);
         loop {
             let mut pass = Pass::telling(lanes, read_ahead(now.vectors));
-            by_vectors!(now, exps(&mut pass, &source, place, e_now, &mut accs));
+            by_vectors!(now, exps::<L, S>(&mut pass, &source, place, e_now, &mut accs));
             next.look::<L>(&source, place.input(), now.first + now.count);
             now.settle(lanes, &source, place.input(), e_now, &accs, pass.fits());
-            by_vectors!(before, divide(lanes, place.output(), e_before));
+            by_vectors!(before, divide::<L>(lanes, place.output(), e_before));
             if now.count == 0 {
                 *start = now.first;
                 return;
@@ -316,7 +352,7 @@ impl<T: Element> Batch<T> {
         let extent = source.spots(first, &mut self.spots);
         (self.first, self.count) = (first, extent.count);
         for i in 0..if L::FUSED { extent.count.min(1) } else { extent.count } {
-            self.near[i] = source.near(&self.spots[i], self.input(x, i));
+            self.near[i] = source.near(first + i, &self.spots[i], self.input(x, i));
         }
         let vectors = extent.longest.div_ceil(T::Compute::LANES);
         self.pitch = vectors * T::Compute::LANES;
@@ -340,10 +376,10 @@ impl<T: Element> Batch<T> {
 
     /// Stores the exps of every row in `e`, and their sums.
     #[inline(always)]
-    fn exps<L: Memory<T> + Memory<T::Compute>, const N: usize>(
+    fn exps<L: Memory<T> + Memory<T::Compute>, S: Source<T>, const N: usize>(
         &self,
         pass: &mut Pass<T::Compute, L>,
-        source: &impl Source<T>,
+        source: &S,
         place: &mut Place<'_, T>,
         e: &mut [MaybeUninit<T::Compute>],
         accs: &mut [<L as Lanes<T::Compute>>::Acc; ROOM],
@@ -352,7 +388,7 @@ impl<T: Element> Batch<T> {
         let e = &mut e[..count * pitch];
         let mut splat = self.shift::<L>(0).splat(lanes);
         let mut i = 0;
-        if L::WIDE && N == 1 {
+        if L::WIDE && N == 1 && !S::TAKES {
             // Rows of one vector two by two: the chain of one does not keep the CPU busy.
             while i + 1 < count {
                 let x = place.input();
@@ -361,7 +397,7 @@ impl<T: Element> Batch<T> {
                     &splat,
                     rows,
                     #[inline(always)]
-                    |j, x| source.logits(lanes, &self.spots[i + j], 0, x),
+                    |j, x| source.logits(lanes, &self.spots[i + j], 0, x, &[]),
                 );
                 for j in 0..2 {
                     Memory::<T::Compute>::store(lanes, &mut e[(i + j) * pitch..], v[j]);
@@ -374,22 +410,39 @@ impl<T: Element> Batch<T> {
                 i += 2;
             }
         }
+        let mut stack = Taken::new();
+        // Rows of nothing take nothing.
+        let room = pitch.max(1);
+        let at_once = Taken::capacity::<T::Compute>() / room;
         while i < count {
-            if !L::FUSED {
-                splat = self.shift::<L>(i).splat(lanes);
+            let first = i;
+            let end = if S::TAKES { count.min(i + at_once) } else { count };
+            let taken: &[T::Compute] = if S::TAKES {
+                let taken = stack.filled((end - first) * pitch, T::Compute::ZERO);
+                let rows = taken.chunks_exact_mut(room);
+                source.take(lanes, self.first + i, &self.spots[first..end], place.input(), rows);
+                taken
+            } else {
+                &[]
+            };
+            while i < end {
+                if !L::FUSED {
+                    splat = self.shift::<L>(i).splat(lanes);
+                }
+                let spot = &self.spots[i];
+                let taken = if S::TAKES { &taken[(i - first) * pitch..] } else { taken };
+                accs[i] = pass.row::<T, N>(
+                    &splat,
+                    self.input(place.input(), i),
+                    &mut e[i * pitch..][..pitch],
+                    #[inline(always)]
+                    |at, x| source.logits(lanes, spot, at, x, taken),
+                );
+                if source.has_rests() {
+                    self.zero_rest(lanes, place, i);
+                }
+                i += 1;
             }
-            let spot = &self.spots[i];
-            accs[i] = pass.row::<T, N>(
-                &splat,
-                self.input(place.input(), i),
-                &mut e[i * pitch..][..pitch],
-                #[inline(always)]
-                |at, x| source.logits(lanes, spot, at, x),
-            );
-            if source.has_rests() {
-                self.zero_rest(lanes, place, i);
-            }
-            i += 1;
         }
     }
 
@@ -421,18 +474,26 @@ impl<T: Element> Batch<T> {
         for (sums, accs) in sums.chunks_exact_mut(EIGHT).zip(groups) {
             sums.copy_from_slice(&lanes.acc_sums(accs));
         }
-        let mut accepted = fits;
+        let mut fits = fits;
+        let mut in_range = [false; ROOM];
         for i in 0..ROOM {
-            accepted &= sums[i].in_range() | (i >= self.count);
+            in_range[i] = sums[i].in_range() | (i >= self.count);
         }
-        if !accepted {
+        if source.has_sinks() {
+            fits &= self.join_sinks(lanes, source, &mut sums);
+            for i in 0..ROOM {
+                in_range[i] &= sums[i].in_range() | (i >= self.count);
+            }
+        }
+        if !(fits & in_range.iter().all(|in_range| *in_range)) {
             self.fills = true;
             for i in 0..self.count {
-                if fits && sums[i].in_range() {
+                if fits && in_range[i] {
                     continue;
                 }
                 let e = &mut e[i * self.pitch..][..self.spots[i].len];
-                let (shift, failed) = (self.shift::<L>(i), fits.then_some(sums[i]));
+                let failed = (fits && !source.has_sinks()).then_some(sums[i]);
+                let shift = self.shift::<L>(i);
                 match source.redo(lanes, self.first + i, self.input(x, i), e, shift, failed) {
                     Ok(sum) => sums[i] = sum,
                     Err(value) => self.filled[i] = Some(value),
@@ -443,6 +504,47 @@ impl<T: Element> Batch<T> {
         for (quotients, &sums) in self.quotients.iter_mut().zip(groups) {
             *quotients = Quotients(lanes.divisors(sums));
         }
+    }
+
+    /// Adds the sinks to the sums of their rows. Whether the exponents fitted their fields.
+    #[inline(always)]
+    fn join_sinks<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        source: &impl Source<T>,
+        sums: &mut [SumOf<T>; ROOM],
+    ) -> bool {
+        let core = T::Compute::core(L::FUSED);
+        let Shift { base, low, offset, .. } = self.shift::<L>(0);
+        let (mut start, mut seen) = (0, lanes.seen_none());
+        while start < self.count.min(ROOM) {
+            // A lane to each row.
+            let rows = start..self.count.min(ROOM).min(start + T::Compute::LANES);
+            let (mut bases, mut lows, mut sinks) = ([base; WIDEST], [low; WIDEST], [-T::Compute::INFINITY; WIDEST]);
+            for i in rows.clone() {
+                sinks[i - start] = source.sink(self.first + i);
+                if !L::FUSED {
+                    let shift = self.shift::<L>(i);
+                    (bases[i - start], lows[i - start]) = (shift.base, shift.low);
+                }
+            }
+            let bases = Memory::<T::Compute>::load(lanes, &bases);
+            let lows = Memory::<T::Compute>::load(lanes, &lows);
+            let splat = Splat::by_lane([bases, lows, lanes.splat(offset)]);
+            let x = Memory::<T::Compute>::load(lanes, &sinks);
+            let ([e], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [x]);
+            seen = lanes.seen(seen, t);
+            let mut exps = [T::Compute::ZERO; WIDEST];
+            Memory::<T::Compute>::store(lanes, as_output(&mut exps), e);
+            for i in rows.clone() {
+                // Not equal, so that NaN joins.
+                if sinks[i - start] != -T::Compute::INFINITY {
+                    sums[i] = sums[i].add(SumOf::<T>::of(exps[i - start]));
+                }
+            }
+            start = rows.end;
+        }
+        lanes.seen_none_of(seen, core.forbidden)
     }
 
     /// y = e/S of every row.

@@ -5,7 +5,7 @@
 
 use super::EIGHT;
 use crate::element::{Element, Float};
-use crate::kernel::passes::{Quotient, V, fold_block};
+use crate::kernel::passes::{Quotient, V, fold_block, load};
 use crate::kernel::row::{BLOCK, block};
 use crate::lanes::{Lanes, Memory};
 use crate::math::exp::{Core, Splat, exp};
@@ -102,6 +102,9 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         L: Memory<T> + Memory<F>,
     {
         let lanes = self.lanes;
+        if L::COMPACT {
+            return self.rolled(splat, x, e, z);
+        }
         if N > 0 {
             return lanes.acc_of(self.vectors::<T, N>(splat, x, e, 0, &z));
         }
@@ -122,6 +125,36 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             _ => self.vectors::<T, BLOCK>(splat, tail, e, at, &z),
         };
         lanes.acc_add(acc, sum)
+    }
+
+    /// [`row`](Self::row) in one loop over the vectors, of which a copy is many instructions.
+    #[inline(always)]
+    fn rolled<T>(
+        &mut self,
+        splat: &Splat<V<T, L>>,
+        x: &[T],
+        e: &mut [MaybeUninit<F>],
+        z: impl Fn(usize, V<T, L>) -> V<T, L>,
+    ) -> <L as Lanes<F>>::Acc
+    where
+        T: Element<Compute = F>,
+        L: Memory<T> + Memory<F>,
+    {
+        let lanes = self.lanes;
+        let (mut acc, mut at) = (lanes.acc_zero(), 0);
+        while at < x.len() {
+            let mut halves = [lanes.fold(lanes.splat(F::ZERO)); BLOCK];
+            let mut j = 0;
+            while j < BLOCK && at < x.len() {
+                let v = self.exp(splat, z(at, load(lanes, &x[at..], -F::INFINITY)));
+                let v = lanes.keep_first(v, F::LANES.min(x.len() - at));
+                Memory::<F>::store(lanes, &mut e[at..], v);
+                halves[j] = lanes.fold(v);
+                (j, at) = (j + 1, at + F::LANES);
+            }
+            acc = lanes.acc_add(acc, fold_block::<T, L, BLOCK>(lanes, halves));
+        }
+        acc
     }
 
     /// The sums of `N` vectors from column `start` on, the last of which may lack lanes: those of a block whose other

@@ -1,0 +1,322 @@
+//! What is added to scaled scores, a vector at a time and in registers: masks of every type.
+
+use super::passes::{self, V};
+use super::row::{Chunk, Pair, Row, block};
+use super::softmax::{largest_looked_at, largest_of};
+use crate::element::{Element, Float};
+use crate::lanes::Memory;
+
+/// What is added to the scaled scores of a row, whose mask begins where it does.
+pub trait Addend<T: Element>: Copy {
+    /// Whether it can be −∞.
+    const MASKS: bool = true;
+    /// See [`Chunk::COMMON`].
+    const COMMON: bool = true;
+
+    /// From column `start` to `end`.
+    fn part(self, start: usize, end: usize) -> Self;
+
+    /// The logits of the vector `x` of scores at `at`.
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L>;
+}
+
+/// What is added to the commonest rows.
+pub trait CommonAddend<T: Element>: Addend<T> {
+    /// About the largest logit of the scores `x`.
+    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute;
+}
+
+/// Nothing.
+#[derive(Clone, Copy)]
+pub struct Nothing;
+
+impl<T: Element> Addend<T> for Nothing {
+    const MASKS: bool = false;
+    #[inline(always)]
+    fn part(self, _: usize, _: usize) -> Self {
+        self
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, _: usize) -> V<T, L> {
+        lanes.mul(scale, x)
+    }
+}
+
+impl<T: Element> CommonAddend<T> for Nothing {
+    #[inline(always)]
+    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
+        // The scale is positive.
+        scale * largest_looked_at(x)
+    }
+}
+
+/// A mask of f32.
+impl<T: Element> Addend<T> for &[f32] {
+    #[inline(always)]
+    fn part(self, start: usize, end: usize) -> Self {
+        &self[start..end]
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
+        lanes.mul_add_unmasked(scale, x, T::Compute::load_single(lanes, &self[at..], 0.0))
+    }
+}
+
+impl<T: Element> CommonAddend<T> for &[f32] {
+    #[inline(always)]
+    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
+        largest_of(
+            x.len(),
+            #[inline(always)]
+            |at| scale * x[at].widen() + T::Compute::from_f64(f64::from(self[at])),
+        )
+    }
+}
+
+/// Values of an additive mask, of some type.
+pub trait Values<T: Element>: Copy {
+    /// From column `start` to `end`.
+    fn part(self, start: usize, end: usize) -> Self;
+    /// The vector at `at`, 0 behind the end.
+    fn vector<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, at: usize) -> V<T, L>;
+}
+
+/// Those of [`MaskValues::Single`].
+#[derive(Clone, Copy)]
+pub struct Single<'a>(pub &'a [f32]);
+/// Those of [`MaskValues::Own`].
+#[derive(Clone, Copy)]
+pub struct Own<'a, T>(pub &'a [T]);
+/// Those of another type that a computation in f32 reads.
+#[cfg(feature = "half")]
+#[derive(Clone, Copy)]
+pub struct Narrow<'a, H>(pub &'a [H]);
+/// What [`MaskOf`](super::logits::MaskOf) took.
+#[derive(Clone, Copy)]
+pub struct Taken<'a, F>(pub &'a [F]);
+
+macro_rules! values {
+    ($($mask:ty: |$lanes:ident, $values:ident| $vector:expr;)*) => {$(
+        impl<T: Element> Values<T> for $mask {
+            #[inline(always)]
+            fn part(self, start: usize, end: usize) -> Self {
+                Self(&self.0[start..end])
+            }
+            #[inline(always)]
+            fn vector<L: Memory<T> + Memory<T::Compute>>(self, $lanes: L, at: usize) -> V<T, L> {
+                let $values = &self.0[at..];
+                $vector
+            }
+        }
+    )*};
+}
+values! {
+    Single<'_>: |lanes, values| T::Compute::load_single(lanes, values, 0.0);
+    Own<'_, T>: |lanes, values| {
+        Memory::<T>::prefetch(lanes, values);
+        passes::load(lanes, values, T::Compute::ZERO)
+    };
+    Taken<'_, T::Compute>: |lanes, values| passes::load::<T::Compute, L>(lanes, values, T::Compute::ZERO);
+}
+#[cfg(feature = "half")]
+values! {
+    Narrow<'_, half::f16>: |lanes, values| Memory::<T::Compute>::load_f16(lanes, values);
+    Narrow<'_, half::bf16>: |lanes, values| Memory::<T::Compute>::load_bf16(lanes, values);
+}
+
+/// Evaluates an expression with the [`Values`] of an additive mask, or another if there is none; `$t` is the type of the
+/// scores.
+macro_rules! with_values {
+    ($t:ty, $mask:expr, $values:ident => $with:expr, $without:expr) => {
+        match $mask {
+            None => $without,
+            Some($crate::mask::MaskValues::Single(values)) => {
+                let $values = $crate::kernel::addend::Single(values);
+                $with
+            }
+            Some($crate::mask::MaskValues::Own(values)) => {
+                let $values = $crate::kernel::addend::Own(values);
+                $with
+            }
+            #[cfg(feature = "half")]
+            Some($crate::mask::MaskValues::F16(values)) if <$t>::IS_SINGLE => {
+                let $values = $crate::kernel::addend::Narrow(values);
+                $with
+            }
+            #[cfg(feature = "half")]
+            Some($crate::mask::MaskValues::Bf16(values)) if <$t>::IS_SINGLE => {
+                let $values = $crate::kernel::addend::Narrow(values);
+                $with
+            }
+            // Beside f32 alone: see `MaskElement`.
+            #[cfg(feature = "half")]
+            Some($crate::mask::MaskValues::F16(_) | $crate::mask::MaskValues::Bf16(_)) => $without,
+        }
+    };
+}
+pub(super) use with_values;
+
+/// slope·mask.
+#[derive(Clone, Copy)]
+pub struct Sloped<F, M>(pub F, pub M);
+
+impl<T: Element, M: Values<T>> Addend<T> for Sloped<T::Compute, M> {
+    const COMMON: bool = false;
+    #[inline(always)]
+    fn part(self, start: usize, end: usize) -> Self {
+        Self(self.0, self.1.part(start, end))
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
+        let mask = self.1.vector(lanes, at);
+        let z = lanes.mul_add(scale, x, lanes.mul(lanes.splat(self.0), mask));
+        masked_where::<T, L>(lanes, z, mask)
+    }
+}
+
+/// A keep mask, of some type.
+pub trait Kept<T: Element>: Copy {
+    /// From column `start` to `end`; `start` is a multiple of 8.
+    fn part(self, start: usize, end: usize) -> Self;
+    /// The vector `z` at `at`, −∞ where it is not kept.
+    fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L>;
+}
+
+/// [`Keep::Bytes`]
+#[derive(Clone, Copy)]
+pub struct Bytes<'a>(pub &'a [u8]);
+
+impl<T: Element> Kept<T> for Bytes<'_> {
+    #[inline(always)]
+    fn part(self, start: usize, end: usize) -> Self {
+        Self(&self.0[start..end])
+    }
+    #[inline(always)]
+    fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L> {
+        let end = self.0.len().min(at + T::Compute::LANES);
+        Memory::<T::Compute>::keep_bits(lanes, z, lanes.bits_of(&self.0[at..end]))
+    }
+}
+
+/// [`Keep::Bits`]
+#[derive(Clone, Copy)]
+pub struct Bits<'a>(pub &'a [u8]);
+
+impl<T: Element> Kept<T> for Bits<'_> {
+    #[inline(always)]
+    fn part(self, start: usize, end: usize) -> Self {
+        Self(&self.0[start / 8..end.div_ceil(8)])
+    }
+    #[inline(always)]
+    fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L> {
+        Memory::<T::Compute>::keep_bits(lanes, z, bits_from(&self.0[at / 8..]))
+    }
+}
+
+/// Nothing, but −∞ where a mask does not keep.
+#[derive(Clone, Copy)]
+pub struct Excluded<K>(pub K);
+
+impl<T: Element, K: Kept<T>> Addend<T> for Excluded<K> {
+    const COMMON: bool = false;
+    #[inline(always)]
+    fn part(self, start: usize, end: usize) -> Self {
+        Self(self.0.part(start, end))
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
+        self.0.keep(lanes, lanes.mul(scale, x), at)
+    }
+}
+
+/// A score whose logit is about `near`; −∞ where there is none, or none in f16.
+#[inline(always)]
+fn score_of<T: Element>(near: T::Compute, scale: T::Compute) -> T::Compute {
+    let least = if T::IS_COMPUTE {
+        T::Compute::LEAST
+    } else {
+        T::Compute::from_i32(-(1 << 15))
+    };
+    let score = near / scale;
+    if score > least && score < -least {
+        score
+    } else {
+        -T::Compute::INFINITY
+    }
+}
+
+/// A row of scores and the place of its exps; what is loaded are the logits, by a scale and what is added.
+pub struct Scaled<'a, T: Element, A>(pub Pair<'a, T, T::Compute>, pub T::Compute, pub A);
+
+impl<T: Element, A: Addend<T>> Row<T, T::Compute> for Scaled<'_, T, A> {
+    type Chunk = Self;
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
+        let Self(row, scale, added) = self;
+        let len = row.0.len();
+        let tail = added.part(len - len % block::<T>(), len);
+        let (pairs, last) = row.blocks();
+        let mut at = 0;
+        let blocks = pairs.map(
+            #[inline(always)]
+            move |pair| {
+                let start = at;
+                at += block::<T>();
+                Self(pair, scale, added.part(start, at))
+            },
+        );
+        (blocks, Self(last, scale, tail))
+    }
+}
+
+impl<T: Element, A: Addend<T>> Chunk<T, T::Compute> for Scaled<'_, T, A> {
+    const COMMON: bool = A::COMMON;
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    fn absent(&self, near: T::Compute) -> T::Compute {
+        score_of::<T>(near, self.1)
+    }
+    #[inline(always)]
+    fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
+        self.0.prefetch(lanes, at);
+    }
+    #[inline(always)]
+    fn load<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize) -> V<T, L> {
+        self.2.logits(lanes, lanes.splat(self.1), self.0.load(lanes, at), at)
+    }
+    #[inline(always)]
+    fn load_or<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize, fill: T::Compute) -> V<T, L> {
+        self.2
+            .logits(lanes, lanes.splat(self.1), self.0.load_or(lanes, at, fill), at)
+    }
+    #[inline(always)]
+    fn store<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+        self.0.store(lanes, at, v);
+    }
+    #[inline(always)]
+    fn store_partial<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+        self.0.store_partial(lanes, at, v);
+    }
+}
+
+/// The bits of the first four bytes, those that are missing 0.
+#[inline(always)]
+fn bits_from(bytes: &[u8]) -> u32 {
+    if let Some(four) = bytes.first_chunk() {
+        return u32::from_le_bytes(*four);
+    }
+    let mut bits = 0;
+    for &byte in bytes.iter().rev() {
+        bits = bits << 8 | u32::from(byte);
+    }
+    bits
+}
+
+/// −∞ where `key` is −∞, else `z`.
+#[inline(always)]
+pub fn masked_where<T: Element, L: Memory<T>>(lanes: L, z: V<T, L>, key: V<T, L>) -> V<T, L> {
+    lanes.select_below(z, key, key, lanes.splat(T::Compute::LEAST))
+}

@@ -1,0 +1,380 @@
+//! Masked rows of few visible places, the first ones, side by side ([`short_rows`]).
+//!
+//! What is added to the commonest rows is an [`Addend`]. For others the mask, or the logits where a softcap or a scale of 0
+//! or less asks for more steps, is computed for some rows of a batch at once, before their exps.
+
+use super::addend::{Addend, CommonAddend, Nothing, Sloped, Taken, Values, with_values};
+use super::logits::{CHUNK, Call, LogitsOf, MaskOf, Steps, take_values};
+use super::masked::{WithSink, by_block, decide, max};
+use super::passes::{Exps, V};
+use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, ending, one_by_one};
+use super::softmax::SumOf;
+use super::{Kernel, Place};
+use crate::element::{Element, Float};
+use crate::lanes::Memory;
+use crate::layout::Layout;
+use crate::math::exp::Shift;
+use core::mem::MaybeUninit;
+use core::slice::ChunksExactMut;
+
+/// The rows of a call whose visible places are few and the first ones.
+#[derive(Clone, Copy)]
+pub struct Short<'c, 'm, T: Element> {
+    pub call: &'c Call<'m, T>,
+    pub rows: Layout<'c>,
+    /// Whether the results lie apart from the scores.
+    pub apart: bool,
+}
+
+impl<'c, 'm, T: Element> Short<'c, 'm, T> {
+    /// softmax of these rows from `start` on, until one is not short: which that is.
+    #[inline(always)]
+    pub fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, place: &mut Place<'_, T>, start: &mut usize) {
+        match self.call.steps {
+            Steps::Scale => self.batches(lanes, Common(Nothing), place, start),
+            Steps::Add(added) => self.batches(lanes, Common(added), place, start),
+            _ => self.batches(lanes, Any, place, start),
+        }
+    }
+
+    #[inline(always)]
+    fn batches<L: Memory<T> + Memory<T::Compute>, K: Kind<T>>(
+        self,
+        lanes: L,
+        kind: K,
+        place: &mut Place<'_, T>,
+        start: &mut usize,
+    ) {
+        let source = ShortMasked(self, kind);
+        lanes.call(Batches { place, source, start });
+    }
+
+    /// Whether row `r` is one of the call, but none of them.
+    #[inline(always)]
+    pub fn leaves(&self, r: usize) -> bool {
+        r < self.rows.rows() && self.spot(r).is_none()
+    }
+
+    /// Where row `r` lies, if it is one of them.
+    #[inline(always)]
+    pub fn spot(&self, r: usize) -> Option<Spot> {
+        let mask = &self.call.mask;
+        if r >= self.rows.rows() {
+            return None;
+        }
+        let cols = self.rows.len(r);
+        let visible = mask.visible(r, cols);
+        if visible.start > 0 || visible.end > short_rows::longest::<T>() {
+            return None;
+        }
+        let (x, y) = self.rows.starts(r);
+        Some(Spot {
+            x,
+            y: if self.apart { y } else { x },
+            len: visible.end,
+            rest: cols - visible.end,
+            aside: mask.additive.map_or(
+                0,
+                #[inline(always)]
+                |(_, rows)| rows.start(mask.first + r),
+            ),
+        })
+    }
+
+    /// Where the rows from `first` on lie, until one is not short.
+    #[inline(always)]
+    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+        let Short { call, rows, apart } = *self;
+        let extent = match (rows, call.mask.causal_ends(first, rows.len(0))) {
+            (Layout::Strided(rows), Some(mut ends)) => ending::<T>(
+                spots,
+                rows,
+                !apart,
+                first,
+                #[inline(always)]
+                || ends.next(),
+            ),
+            (Layout::Strided(rows), None) if call.mask.sees_all() => alike(spots, rows, !apart, first, rows.rows()),
+            _ => {
+                return one_by_one(
+                    spots,
+                    #[inline(always)]
+                    |i| self.spot(first + i),
+                );
+            }
+        };
+        if let Some((_, masks)) = call.mask.additive {
+            for (i, spot) in spots.iter_mut().enumerate().take(extent.count) {
+                spot.aside = masks.start(call.mask.first + first + i);
+            }
+        }
+        extent
+    }
+}
+
+/// What short rows are computed from.
+trait Kind<T: Element>: Copy {
+    /// See [`Source`].
+    const COMMON: bool;
+    /// See [`Source`].
+    const TAKES: bool = false;
+
+    /// [`Source::near`]
+    fn near(&self, short: &Short<'_, '_, T>, r: usize, spot: &Spot, x: &[T]) -> T::Compute;
+
+    /// [`Source::logits`]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        short: &Short<'_, '_, T>,
+        spot: &Spot,
+        at: usize,
+        x: V<T, L>,
+        taken: &[T::Compute],
+    ) -> V<T, L>;
+}
+
+/// Scaled scores and what is added.
+#[derive(Clone, Copy)]
+struct Common<A>(A);
+
+impl<T: Element, A: CommonAddend<T>> Kind<T> for Common<A> {
+    const COMMON: bool = true;
+
+    #[inline(always)]
+    fn near(&self, short: &Short<'_, '_, T>, _: usize, spot: &Spot, x: &[T]) -> T::Compute {
+        let added = self.0.part(spot.aside, spot.aside + x.len());
+        added.nearest(short.call.mask.scale, x)
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        short: &Short<'_, '_, T>,
+        spot: &Spot,
+        at: usize,
+        x: V<T, L>,
+        _: &[T::Compute],
+    ) -> V<T, L> {
+        let added = self.0.part(spot.aside, spot.aside + spot.len);
+        added.logits(lanes, lanes.splat(short.call.mask.scale), x, at)
+    }
+}
+
+/// Any steps, by what [`Take`] takes.
+#[derive(Clone, Copy)]
+struct Any;
+
+impl<T: Element> Kind<T> for Any {
+    const COMMON: bool = false;
+    const TAKES: bool = true;
+
+    #[inline(always)]
+    fn near(&self, short: &Short<'_, '_, T>, r: usize, _: &Spot, x: &[T]) -> T::Compute {
+        short.call.logits(r, &(0..x.len())).nearest(x)
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        short: &Short<'_, '_, T>,
+        _: &Spot,
+        at: usize,
+        x: V<T, L>,
+        taken: &[T::Compute],
+    ) -> V<T, L> {
+        let Call { mask, steps, .. } = short.call;
+        if let Steps::All = steps {
+            Memory::<T::Compute>::load(lanes, &taken[at..])
+        } else {
+            let added = Sloped(mask.slope, Taken(taken));
+            Addend::<T>::logits(added, lanes, lanes.splat(mask.scale), x, at)
+        }
+    }
+}
+
+/// Short rows of some kind.
+struct ShortMasked<'c, 'm, T: Element, K>(Short<'c, 'm, T>, K);
+
+impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
+    const COMMON: bool = K::COMMON;
+    const TAKES: bool = K::TAKES;
+
+    #[inline(always)]
+    fn has_rests(&self) -> bool {
+        true
+    }
+    #[inline(always)]
+    fn has_sinks(&self) -> bool {
+        self.0.call.mask.has_sinks()
+    }
+    #[inline(always)]
+    fn sink(&self, r: usize) -> T::Compute {
+        self.0.call.mask.sink_of(r)
+    }
+    #[inline(always)]
+    fn spot(&self, r: usize) -> Option<Spot> {
+        self.0.spot(r)
+    }
+    #[inline(always)]
+    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+        self.0.spots(first, spots)
+    }
+    #[inline(always)]
+    fn near(&self, r: usize, spot: &Spot, x: &[T]) -> T::Compute {
+        self.1.near(&self.0, r, spot, x)
+    }
+    #[inline(always)]
+    fn take<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        first: usize,
+        spots: &[Spot],
+        x: &[T],
+        taken: ChunksExactMut<'_, T::Compute>,
+    ) {
+        let call = self.0.call;
+        lanes.call(Take {
+            call,
+            first,
+            spots,
+            x,
+            taken,
+        });
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        spot: &Spot,
+        at: usize,
+        x: V<T, L>,
+        taken: &[T::Compute],
+    ) -> V<T, L> {
+        self.1.logits(lanes, &self.0, spot, at, x, taken)
+    }
+    #[inline(always)]
+    fn redo<L: Memory<T> + Memory<T::Compute>>(
+        &self,
+        lanes: L,
+        r: usize,
+        x: &[T],
+        e: &mut [MaybeUninit<T::Compute>],
+        shift: Shift<T::Compute>,
+        failed: Option<SumOf<T>>,
+    ) -> Result<SumOf<T>, T> {
+        let mut found = Err(T::NAN);
+        lanes.call(Redo {
+            call: self.0.call,
+            r,
+            x,
+            e,
+            shift,
+            failed,
+            found: &mut found,
+        });
+        found
+    }
+}
+
+/// For short rows of any steps: the logits where these take many, else the mask. A function of its own.
+struct Take<'a, 'm, T: Element> {
+    call: &'a Call<'m, T>,
+    first: usize,
+    spots: &'a [Spot],
+    x: &'a [T],
+    taken: ChunksExactMut<'a, T::Compute>,
+}
+
+impl<T: Element> Kernel<T> for Take<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self {
+            call,
+            first,
+            spots,
+            x,
+            taken,
+        } = self;
+        let rows = spots.iter().zip(taken).map(
+            #[inline(always)]
+            |(spot, taken)| (spot, &mut taken[..spot.len.next_multiple_of(T::Compute::LANES)]),
+        );
+        match call.steps {
+            Steps::AddSloped if !L::COMPACT => with_values!(
+                T,
+                call.mask.additive.map(|(mask, _)| mask),
+                values => for (spot, taken) in rows {
+                    let values = Values::<T>::part(values, spot.aside, spot.aside + spot.len);
+                    take_values::<T, L>(lanes, values, taken);
+                },
+                ()
+            ),
+            Steps::All => {
+                for (i, (spot, z)) in rows.enumerate() {
+                    let logits = &call.logits(first + i, &(0..spot.len));
+                    let x = x[spot.x..][..spot.len].chunks(CHUNK);
+                    for (i, (x, z)) in x.zip(z.chunks_mut(CHUNK)).enumerate() {
+                        let at = i * CHUNK;
+                        lanes.call(LogitsOf { logits, x, at, z });
+                    }
+                }
+            }
+            _ => {
+                for (i, (spot, mask)) in rows.enumerate() {
+                    let logits = &call.logits(first + i, &(0..spot.len));
+                    let mask = MaskOf { logits, at: 0, mask };
+                    if L::COMPACT { lanes.call(mask) } else { mask.run(lanes) }
+                }
+            }
+        }
+    }
+}
+
+/// [`Source::redo`], as a function of its own.
+struct Redo<'a, 'm, T: Element> {
+    call: &'a Call<'m, T>,
+    r: usize,
+    x: &'a [T],
+    e: &'a mut [MaybeUninit<T::Compute>],
+    shift: Shift<T::Compute>,
+    failed: Option<SumOf<T>>,
+    found: &'a mut Result<SumOf<T>, T>,
+}
+
+impl<T: Element> Kernel<T> for Redo<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self {
+            call,
+            r,
+            x,
+            e,
+            shift,
+            failed,
+            found,
+        } = self;
+        let logits = call.logits(r, &(0..x.len()));
+        let sums = match failed {
+            Some(sum) => WithSink::none(Exps {
+                sum,
+                fits: false,
+                large: false,
+            }),
+            None => by_block(lanes, &logits, x, Some(&mut *e), &shift),
+        };
+        let outcome = decide(
+            &logits,
+            L::FUSED,
+            (shift, sums),
+            #[inline(always)]
+            || max(lanes, &logits, x),
+            #[inline(always)]
+            |shift| by_block(lanes, &logits, x, Some(e), shift),
+        );
+        *found = outcome.sum.map_err(
+            #[inline(always)]
+            |special| special.value(&call.mask, T::narrow(T::Compute::ZERO)),
+        );
+    }
+}
