@@ -78,11 +78,6 @@ pub trait Lanes<F: Float>: Copy {
     }
     /// `below` where `key < limit`, else `v`; false on NaN.
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V;
-    /// [`mul_add`](Self::mul_add), and `c` itself where that is −∞.
-    #[inline(always)]
-    fn mul_add_unmasked(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        self.select_below(self.mul_add(a, b, c), c, c, self.splat(F::LEAST))
-    }
     /// A bit for each of the `bytes` (at most `LANES`): whether it is not 0.
     #[inline(always)]
     fn bits_of(self, bytes: &[u8]) -> u32 {

@@ -13,7 +13,7 @@
 //! * **Reproducible**: the bits of a row depend on its values and its length, and on nothing else: not on the CPU (but see
 //!   below of [`Isa::Portable`]), alignment, stride, in place or not, neighbours, or FTZ/DAZ ([`masked_softmax`] says which
 //!   parameters those must not meet).
-//! * **No surprises**: no allocation, no thread, no panic, at most 32 KiB of scratch on the stack (with all frames, in
+//! * **No surprises**: no allocation, no thread, no panic, at most 32 KiB of the stack for exps (with all frames, in
 //!   release builds for x86-64, 56 KiB); errors are values that name the numbers. (Features `rayon` and `ndarray` use
 //!   threads and allocate where their functions say so.)
 //!

@@ -577,6 +577,68 @@ fn check_beyond<T: TestElement>() {
     }
 }
 
+/// Rows that are computed side by side are each as if alone, whatever the sinks and the lengths of their neighbours, and
+/// what a masked place holds.
+#[test]
+fn sinks_of_neighbours_do_not_show() {
+    for_f32_and_f64!(check_neighbours);
+}
+
+fn check_neighbours<T: TestElement>() {
+    const ROWS: usize = 20;
+    let rng = &mut inputs::rng(75);
+    for cols in [9, 40, 130, 250] {
+        let mut x: Vec<T> = (0..ROWS * cols).map(|_| T::from_f64(inputs::normal(rng))).collect();
+        // ln 2/2, which the shift may round up or down.
+        x[13 * cols + 1] = T::from_f64(std::f64::consts::LN_2 / 2.0);
+        let mut sinks = [1.0_f32; ROWS];
+        (sinks[3], sinks[7], sinks[9], sinks[11]) = (f32::NAN, f32::INFINITY, 1e30, 200.0);
+        (sinks[12], sinks[14]) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+        let mut lengths = [cols; ROWS];
+        (lengths[2], lengths[5], lengths[12]) = (0, cols / 2, 0);
+        let mut additive = vec![0.25_f32; cols];
+        additive[cols / 3] = f32::NEG_INFINITY;
+        let keep: Vec<bool> = (0..cols).map(|i| i != cols / 3).collect();
+        let one = Broadcast::ONE;
+        let number = T::Probability::from_f64;
+        for (i, fully_masked) in [FullyMasked::Zero, FullyMasked::Nan].into_iter().enumerate() {
+            let mask = Mask::new().with_fully_masked(fully_masked);
+            let kinds = [
+                mask,
+                mask.with_additive(&additive, one),
+                mask.with_additive(&additive, one).with_alibi_slope(number(0.5)),
+                mask.with_keep(&keep, one),
+                mask.with_softcap(number(30.0)),
+            ];
+            for (kind, mask) in kinds.iter().enumerate() {
+                let masks = (1..4).contains(&kind);
+                for_each_isa(|isa| {
+                    let whole = mask
+                        .with_sinks(&sinks, Broadcast::rows(1))
+                        .with_lengths(&lengths, Broadcast::rows(1));
+                    let mut scores = x.clone();
+                    if masks {
+                        for (r, row) in scores.chunks_exact_mut(cols).enumerate() {
+                            row[cols / 3] = T::from_f64([0.0, f64::NAN, f64::INFINITY][r % 3]);
+                        }
+                    }
+                    let mut y = scores.clone();
+                    isa.masked_softmax(&scores, &mut y, Rows::new(ROWS, cols), &whole)
+                        .unwrap();
+                    for r in 0..ROWS {
+                        let own = mask.with_sinks(&sinks[r..], one).with_lengths(&lengths[r..], one);
+                        let mut alone = x[r * cols..][..cols].to_vec();
+                        isa.masked_softmax_in_place(&mut alone, Rows::new(1, cols), &own)
+                            .unwrap();
+                        let row = &y[r * cols..][..cols];
+                        assert_eq!(bits(row), bits(&alone), "{isa} kind {kind}.{i} row {r} of {cols}");
+                    }
+                });
+            }
+        }
+    }
+}
+
 /// An additive mask of f64 for rows of f64.
 #[test]
 fn additive_mask_of_the_rows_own_type() {

@@ -42,9 +42,8 @@ MAX_SPILLS = {"avx512": 0, "neon": 11}
 
 # Loops of their own limit: the gradient of cross_entropy keeps logits, labels and weights beside the exp; log_softmax of
 # one short row keeps its elements; what threads share of a row is masked or not, in one function; bf16 has no conversion of
-# one instruction; a masked logit takes a scale, a slope and the bound of −∞ beside the constants of exp.
+# one instruction; masked logits that were computed before take an offset beside the constants of exp.
 SPILLS_OF = [
-    (r"kernel::masked::SumRow<f32>", 1.4),
     (r"kernel::masked::ExpsByBlock<", 1.2),
     (r"kernel::cross_entropy::", 1),
     (r"kernel::short_rows::single::SingleLog<", 1),

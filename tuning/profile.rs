@@ -93,7 +93,7 @@ const VECTOR_BYTES: u64 = 128;
 /// Stack that all scratch of a path may take.
 const PATH_BYTES: u64 = 32_768;
 
-/// Stack for the small slices of a tensor, whose rows are computed in batches.
+/// Stack for the small slices of a tensor, whose rows are computed in batches, or for the masks of some rows of one.
 const SLICES_BYTES: u64 = 8192;
 
 /// A value of a profile.

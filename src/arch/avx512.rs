@@ -228,12 +228,6 @@ impl Lanes<f32> for Avx512 {
         each!(0 1; I => f._mm512_mask_mov_ps(v[I], f._mm512_cmp_ps_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
     }
     #[inline(always)]
-    fn mul_add_unmasked(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        let f = self.0.avx512f;
-        let least = f._mm512_set1_ps(f32::MIN);
-        each!(0 1; I => f._mm512_mask3_fmadd_ps(a[I], b[I], c[I], f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(c[I], least)))
-    }
-    #[inline(always)]
     fn bits_of(self, bytes: &[u8]) -> u32 {
         super::avx2::bits_of(*self.0, bytes)
     }

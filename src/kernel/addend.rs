@@ -1,4 +1,7 @@
 //! What is added to scaled scores, a vector at a time and in registers: masks of every type.
+//!
+//! −∞ that is added to a finite score gives −∞, and to +∞ or NaN gives NaN: nothing is selected here. A row whose sum is NaN
+//! is computed once more by [`LogitsOf`](super::logits::LogitsOf), which knows a masked place by its mask.
 
 use super::passes::{self, V};
 use super::row::{Chunk, Pair, Row, block};
@@ -58,7 +61,7 @@ impl<T: Element> Addend<T> for &[f32] {
     }
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
-        lanes.mul_add_unmasked(scale, x, T::Compute::load_single(lanes, &self[at..], 0.0))
+        lanes.mul_add(scale, x, T::Compute::load_single(lanes, &self[at..], 0.0))
     }
 }
 
@@ -81,10 +84,10 @@ pub trait Values<T: Element>: Copy {
     fn vector<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, at: usize) -> V<T, L>;
 }
 
-/// Those of [`MaskValues::Single`].
+/// Those of [`MaskValues::Single`](crate::mask::MaskValues::Single).
 #[derive(Clone, Copy)]
 pub struct Single<'a>(pub &'a [f32]);
-/// Those of [`MaskValues::Own`].
+/// Those of [`MaskValues::Own`](crate::mask::MaskValues::Own).
 #[derive(Clone, Copy)]
 pub struct Own<'a, T>(pub &'a [T]);
 /// Those of another type that a computation in f32 reads.
@@ -156,7 +159,7 @@ macro_rules! with_values {
 }
 pub(super) use with_values;
 
-/// slope·mask.
+/// slope·mask; the slope is positive.
 #[derive(Clone, Copy)]
 pub struct Sloped<F, M>(pub F, pub M);
 
@@ -169,8 +172,7 @@ impl<T: Element, M: Values<T>> Addend<T> for Sloped<T::Compute, M> {
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
         let mask = self.1.vector(lanes, at);
-        let z = lanes.mul_add(scale, x, lanes.mul(lanes.splat(self.0), mask));
-        masked_where::<T, L>(lanes, z, mask)
+        lanes.mul_add(scale, x, lanes.mul(lanes.splat(self.0), mask))
     }
 }
 
@@ -182,7 +184,7 @@ pub trait Kept<T: Element>: Copy {
     fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L>;
 }
 
-/// [`Keep::Bytes`]
+/// [`Keep::Bytes`](crate::mask::Keep::Bytes)
 #[derive(Clone, Copy)]
 pub struct Bytes<'a>(pub &'a [u8]);
 
@@ -198,7 +200,7 @@ impl<T: Element> Kept<T> for Bytes<'_> {
     }
 }
 
-/// [`Keep::Bits`]
+/// [`Keep::Bits`](crate::mask::Keep::Bits)
 #[derive(Clone, Copy)]
 pub struct Bits<'a>(pub &'a [u8]);
 
@@ -313,10 +315,4 @@ fn bits_from(bytes: &[u8]) -> u32 {
         bits = bits << 8 | u32::from(byte);
     }
     bits
-}
-
-/// −∞ where `key` is −∞, else `z`.
-#[inline(always)]
-pub fn masked_where<T: Element, L: Memory<T>>(lanes: L, z: V<T, L>, key: V<T, L>) -> V<T, L> {
-    lanes.select_below(z, key, key, lanes.splat(T::Compute::LEAST))
 }

@@ -2,11 +2,11 @@
 //!
 //! The steps of most rows are an [`Addend`](super::addend::Addend) of the exp pass, which has z in registers alone. Of
 //! others the additive mask, with −∞ where a place is excluded, or z itself is computed a [`CHUNK`] at a time. The order
-//! is that of [`Mask`]. Every step is a vector operation with one rounding, so that z has the same bits on
-//! every ISA; −∞ comes from selections after the arithmetic, so that what a masked place holds does not matter.
+//! is that of [`Mask`]. Every step is a vector operation with one rounding, so that z has the same bits on every ISA. In
+//! [`LogitsOf`] −∞ comes from selections after the arithmetic, so that what a masked place holds does not matter.
 
 use super::Kernel;
-use super::addend::{Bits, Bytes, Kept, Values, masked_where, with_values};
+use super::addend::{Bits, Bytes, Kept, Values, with_values};
 use super::passes::{self, V};
 use super::row::{LONGEST_BLOCK, block};
 use super::softmax::guess_at;
@@ -25,7 +25,7 @@ pub enum Steps<'m> {
     Scale,
     /// z = scale·x + mask, of f32.
     Add(&'m [f32]),
-    /// z = scale·x + slope·mask, of a mask of any type.
+    /// z = scale·x + slope·mask, of a mask of any type; the slope is positive.
     AddSloped,
     /// z = scale·x, where the keep mask does not exclude it.
     Keep,
@@ -45,15 +45,20 @@ pub struct Call<'m, T: Element> {
 
 impl<'m, T: Element> Call<'m, T> {
     #[inline(always)]
-    pub fn new(mask: Mask<'m, T>) -> Self {
+    pub fn new(mut mask: Mask<'m, T>) -> Self {
         let (zero, one) = (T::Compute::ZERO, T::Compute::from_i32(1));
+        if mask.additive.is_none() {
+            mask.slope = one;
+        }
         let softcap = (mask.softcap > zero).then(|| Softcap::new(mask.scale, mask.softcap));
         // Whether arithmetic on a score of −∞ can give anything but −∞.
         let guarded = softcap.is_some() || mask.scale <= zero;
+        // Whether the slope keeps −∞.
+        let keeps = mask.slope > zero;
         Self {
             softcap,
             steps: match mask.additive {
-                _ if guarded => Steps::All,
+                _ if guarded || !keeps => Steps::All,
                 None if !mask.keeps_all() => Steps::Keep,
                 _ if !mask.keeps_all() => Steps::Exclude,
                 None => Steps::Scale,
@@ -381,6 +386,12 @@ fn replace<T: Element, L: Memory<T> + Memory<T::Compute>>(
 fn score<T: Element, L: Memory<T>>(lanes: L, x: &[T], i: usize) -> V<T, L> {
     lanes.prefetch(&x[i..]);
     passes::load(lanes, &x[i..], -T::Compute::INFINITY)
+}
+
+/// −∞ where `key` is −∞, else `z`.
+#[inline(always)]
+fn masked_where<T: Element, L: Memory<T>>(lanes: L, z: V<T, L>, key: V<T, L>) -> V<T, L> {
+    lanes.select_below(z, key, key, lanes.splat(T::Compute::LEAST))
 }
 
 /// Lane i holds i.

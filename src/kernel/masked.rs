@@ -1,11 +1,11 @@
-//! masked_softmax and masked_log_softmax: softmax of the masked logits z, which exist in registers only.
+//! masked_softmax and masked_log_softmax: softmax of the masked logits z, which no row is stored for.
 //!
 //! Only the visible range [a, b) of a row is read; the rest of the result is filled. Element i of the row adds into lane
 //! i mod 32 wherever the range starts: computation starts with the whole block that holds a, and the guess of the shift
 //! looks at the ends and the middle of the range. So neither stride nor neighbours nor the kind of pass show in the bits.
 //!
-//! softmax of rows of few visible places, the first ones, runs side by side ([`Short`]). Of others it keeps the exps where they fit, in the output or in stack scratch, and multiplies them
-//! by the reciprocal of the sum, one row later; log_softmax, and rows whose exps fit nowhere, compute z twice. Where the
+//! softmax of rows of few visible places, the first ones, runs side by side ([`Short`]). Of others it keeps the exps
+//! where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of the sum, one row later; log_softmax, and rows whose exps fit nowhere, compute z twice. Where the
 //! guessed shift fails, z is computed once more for its maximum. A sink is one more term of the sum.
 //!
 //! Threads share a long row by the kernels of [`super::segments`], which are the passes of this file; what is decided
@@ -151,7 +151,7 @@ fn with_sink<F: Float, L: Lanes<F>>(lanes: L, exps: Exps<F>, shift: &Shift<F>, s
 }
 
 /// The pass over a row under a shift, its exps stored in `e` if there is one: the commonest kinds of rows in
-/// registers, the others and what is not stored by blocks of logits.
+/// registers, others with their mask a chunk at a time, and the rest, and what is not stored, with their logits so.
 #[inline(always)]
 fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
@@ -251,38 +251,25 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
         let Self {
             logits,
             x,
-            e,
+            mut e,
             shift,
             exps,
         } = self;
-        *exps = exps_by_block(lanes, logits, x, e, shift);
-    }
-}
-
-/// The same pass.
-#[inline(always)]
-fn exps_by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    logits: &Logits<'_, '_, T>,
-    x: &[T],
-    mut e: Option<&mut [MaybeUninit<T::Compute>]>,
-    shift: &Shift<T::Compute>,
-) -> Exps<T::Compute> {
-    let splat = (shift, &shift.splat(lanes));
-    let mut pass = ExpPass::new(lanes, logits.start);
-    let mut room = Room::new();
-    let mut at = 0;
-    while at < x.len() {
-        let z = room.logits(lanes, logits, x, at);
-        let end = x.len().min(at + CHUNK);
-        let z = &z[..end - at];
-        match &mut e {
-            Some(e) => pass.add::<T::Compute, T::Compute, _, true, false>(splat, Pair(z, &mut e[at..end])),
-            None => pass.add::<T::Compute, T::Compute, _, true, false>(splat, Read(z)),
+        let splat = (shift, &shift.splat(lanes));
+        let mut pass = ExpPass::new(lanes, logits.start);
+        let mut room = Room::new();
+        let mut at = 0;
+        while at < x.len() {
+            let end = x.len().min(at + CHUNK);
+            let z = &room.logits(lanes, logits, x, at)[..end - at];
+            match &mut e {
+                Some(e) => pass.add::<T::Compute, T::Compute, _, true, false>(splat, Pair(z, &mut e[at..end])),
+                None => pass.add::<T::Compute, T::Compute, _, true, false>(splat, Read(z)),
+            }
+            at = end;
         }
-        at = end;
+        *exps = pass.exps();
     }
-    pass.exps()
 }
 
 /// The largest logit of a row.
@@ -504,7 +491,19 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
             #[cfg(feature = "rayon")]
             Found::Part(shift, _) => **shift,
         };
-        let exps = exps(lanes, logits, x, e.as_deref_mut(), &shift);
+        let adds = e.is_some() && !matches!(logits.steps, Steps::All);
+        let mut exps = exps(lanes, logits, x, e.as_deref_mut(), &shift);
+        if adds && exps.sum.is_nan() {
+            // It may stand in a masked place: see `addend`.
+            let (e, shift, exps) = (e.as_deref_mut(), &shift, &mut exps);
+            lanes.call(ExpsByBlock {
+                logits,
+                x,
+                e,
+                shift,
+                exps,
+            });
+        }
         match found {
             Found::Row(outcome) => {
                 let sums = with_sink(lanes, exps, &shift, logits.sink);

@@ -10,9 +10,10 @@ use super::passes::{Exps, V};
 use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, ending, one_by_one};
 use super::softmax::SumOf;
 use super::{Kernel, Place};
-use crate::element::{Element, Float};
+use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::layout::Layout;
+use crate::mask::FullyMasked;
 use crate::math::exp::Shift;
 use core::mem::MaybeUninit;
 use core::slice::ChunksExactMut;
@@ -213,6 +214,10 @@ impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
         self.0.call.mask.sink_of(r)
     }
     #[inline(always)]
+    fn sink_suffices(&self) -> bool {
+        matches!(self.0.call.mask.fully_masked, FullyMasked::Zero)
+    }
+    #[inline(always)]
     fn spot(&self, r: usize) -> Option<Spot> {
         self.0.spot(r)
     }
@@ -222,7 +227,14 @@ impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
     }
     #[inline(always)]
     fn near(&self, r: usize, spot: &Spot, x: &[T]) -> T::Compute {
-        self.1.near(&self.0, r, spot, x)
+        let near = self.1.near(&self.0, r, spot, x);
+        // As the guess of a row that is no part of a batch.
+        let sink = if x.len() > 16 {
+            self.sink(r)
+        } else {
+            -T::Compute::INFINITY
+        };
+        if sink > near { sink } else { near }
     }
     #[inline(always)]
     fn take<L: Memory<T> + Memory<T::Compute>>(
@@ -355,7 +367,8 @@ impl<T: Element> Kernel<T> for Redo<'_, '_, T> {
             found,
         } = self;
         let logits = call.logits(r, &(0..x.len()));
-        let sums = match failed {
+        // NaN may stand in a masked place: see `addend`.
+        let sums = match failed.filter(|sum| !sum.is_nan()) {
             Some(sum) => WithSink::none(Exps {
                 sum,
                 fits: false,

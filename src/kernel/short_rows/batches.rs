@@ -4,7 +4,7 @@
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
 use super::pass::{Pass, Quotients};
-use super::{BATCH, BothBatches, EIGHT, ROOM, Taken, WRITTEN_AHEAD, longest, read_ahead};
+use super::{BATCH, BothBatches, EIGHT, ROOM, TakenRows, WRITTEN_AHEAD, longest, read_ahead};
 use crate::arch::memory::{as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::kernel::passes::{Quotient, V, store};
@@ -65,6 +65,12 @@ pub trait Source<T: Element> {
         -T::Compute::INFINITY
     }
 
+    /// Whether a row beside whose sink its elements vanish is like any other.
+    #[inline(always)]
+    fn sink_suffices(&self) -> bool {
+        true
+    }
+
     /// Where row `r` lies, if there is one and it is short.
     fn spot(&self, r: usize) -> Option<Spot>;
 
@@ -105,7 +111,7 @@ pub trait Source<T: Element> {
     ) -> V<T, L>;
 
     /// The sum of row `r`, every e stored in `e`, or what the row is filled with. The guessed `shift` failed with the sum
-    /// `failed`; without one, the exponent that did not fit may be that of another row.
+    /// `failed`; without one, the exponent that did not fit may be that of another row, or of its sink.
     fn redo<L: Memory<T> + Memory<T::Compute>>(
         &self,
         lanes: L,
@@ -410,10 +416,10 @@ impl<T: Element> Batch<T> {
                 i += 2;
             }
         }
-        let mut stack = Taken::new();
+        let mut stack = TakenRows::new();
         // Rows of nothing take nothing.
         let room = pitch.max(1);
-        let at_once = Taken::capacity::<T::Compute>() / room;
+        let at_once = TakenRows::capacity::<T::Compute>() / room;
         while i < count {
             let first = i;
             let end = if S::TAKES { count.min(i + at_once) } else { count };
@@ -475,15 +481,17 @@ impl<T: Element> Batch<T> {
             sums.copy_from_slice(&lanes.acc_sums(accs));
         }
         let mut fits = fits;
-        let mut in_range = [false; ROOM];
-        for i in 0..ROOM {
-            in_range[i] = sums[i].in_range() | (i >= self.count);
-        }
+        let mut in_range = [true; ROOM];
         if source.has_sinks() {
-            fits &= self.join_sinks(lanes, source, &mut sums);
-            for i in 0..ROOM {
-                in_range[i] &= sums[i].in_range() | (i >= self.count);
+            if !source.sink_suffices() {
+                for i in 0..ROOM {
+                    in_range[i] = sums[i].in_range() | (i >= self.count);
+                }
             }
+            fits &= self.join_sinks(lanes, source, &mut sums);
+        }
+        for i in 0..ROOM {
+            in_range[i] &= sums[i].in_range() | (i >= self.count);
         }
         if !(fits & in_range.iter().all(|in_range| *in_range)) {
             self.fills = true;

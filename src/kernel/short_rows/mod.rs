@@ -72,8 +72,9 @@ pub const ROOM: usize = BATCH.next_multiple_of(EIGHT);
 /// The exps of a batch, and of the one before it. A vector has 128 bytes.
 pub type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
 
-/// What is taken for rows of a batch before their exps: of one that is as long as `tuning/profile.rs` allows, at least.
-type Taken = Stack<8192>;
+/// What is taken for rows of a batch before their exps: of one at least.
+type TakenRows = Stack<8192>;
+const _: () = assert!(size_of::<TakenRows>() >= VECTORS * 128);
 
 impl Rows {
     /// As they lie at a place: in place, results have the stride of the input.
