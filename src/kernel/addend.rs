@@ -53,29 +53,6 @@ impl<T: Element> CommonAddend<T> for Nothing {
     }
 }
 
-/// A mask of f32.
-impl<T: Element> Addend<T> for &[f32] {
-    #[inline(always)]
-    fn part(self, start: usize, end: usize) -> Self {
-        &self[start..end]
-    }
-    #[inline(always)]
-    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
-        lanes.mul_add(scale, x, T::Compute::load_single(lanes, &self[at..], 0.0))
-    }
-}
-
-impl<T: Element> CommonAddend<T> for &[f32] {
-    #[inline(always)]
-    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
-        largest_of(
-            x.len(),
-            #[inline(always)]
-            |at| scale * x[at].widen() + T::Compute::from_f64(f64::from(self[at])),
-        )
-    }
-}
-
 /// Values of an additive mask, of some type.
 pub trait Values<T: Element>: Copy {
     /// From column `start` to `end`.
@@ -158,6 +135,28 @@ macro_rules! with_values {
     };
 }
 pub(super) use with_values;
+
+impl<T: Element> Addend<T> for Single<'_> {
+    #[inline(always)]
+    fn part(self, start: usize, end: usize) -> Self {
+        Values::<T>::part(self, start, end)
+    }
+    #[inline(always)]
+    fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
+        lanes.mul_add(scale, x, Values::<T>::vector(self, lanes, at))
+    }
+}
+
+impl<T: Element> CommonAddend<T> for Single<'_> {
+    #[inline(always)]
+    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
+        largest_of(
+            x.len(),
+            #[inline(always)]
+            |at| scale * x[at].widen() + T::Compute::from_f64(f64::from(self.0[at])),
+        )
+    }
+}
 
 /// slope·mask; the slope is positive.
 #[derive(Clone, Copy)]

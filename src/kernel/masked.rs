@@ -11,7 +11,7 @@
 //! Threads share a long row by the kernels of [`super::segments`], which are the passes of this file; what is decided
 //! between them ([`decide`]) is the same code.
 
-use super::addend::{Addend, Bits, Bytes, Excluded, Nothing, Scaled, Sloped, Taken, with_values};
+use super::addend::{Addend, Bits, Bytes, Excluded, Nothing, Scaled, Single, Sloped, Taken, with_values};
 use super::log_softmax::log_of;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
 use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
@@ -164,7 +164,7 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let apart = T::IS_SINGLE && !L::COMPACT;
     match (logits.steps, e) {
         (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
-        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), mask, shift),
+        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), Single(mask), shift),
         (Steps::AddSloped, Some(e)) if apart => with_values!(
             T,
             logits.additive,
@@ -177,18 +177,7 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
             Keep::All => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
         },
         (Steps::AddSloped | Steps::Keep | Steps::Exclude, Some(e)) => exps_by_mask(lanes, logits, x, e, shift),
-        (_, e) => {
-            let mut found = Exps::none();
-            let exps = &mut found;
-            lanes.call(ExpsByBlock {
-                logits,
-                x,
-                e,
-                shift,
-                exps,
-            });
-            found
-        }
+        (_, e) => exps_by_block(lanes, logits, x, e, shift),
     }
 }
 
@@ -272,6 +261,26 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
     }
 }
 
+/// The exps of a row by that pass.
+#[inline(always)]
+fn exps_by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    shift: &Shift<T::Compute>,
+) -> Exps<T::Compute> {
+    let mut found = Exps::none();
+    lanes.call(ExpsByBlock {
+        logits,
+        x,
+        e,
+        shift,
+        exps: &mut found,
+    });
+    found
+}
+
 /// The largest logit of a row.
 #[inline(always)]
 pub fn max<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, logits: &Logits<'_, '_, T>, x: &[T]) -> T::Compute {
@@ -346,6 +355,26 @@ fn under_maximum<T: Element>(
     }
 }
 
+/// [`decide`] for a row that nobody shares.
+#[inline(always)]
+pub fn decide_row<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    guessed: (Shift<T::Compute>, WithSink<T::Compute>),
+) -> Outcome<T> {
+    decide(
+        logits,
+        L::FUSED,
+        guessed,
+        #[inline(always)]
+        || max(lanes, logits, x),
+        #[inline(always)]
+        |shift| by_block(lanes, logits, x, e, shift),
+    )
+}
+
 /// The pass over a row under any shift, and its sink.
 #[inline(always)]
 pub fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
@@ -355,14 +384,7 @@ pub fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
     e: Option<&mut [MaybeUninit<T::Compute>]>,
     shift: &Shift<T::Compute>,
 ) -> WithSink<T::Compute> {
-    let mut exps = Exps::none();
-    lanes.call(ExpsByBlock {
-        logits,
-        x,
-        e,
-        shift,
-        exps: &mut exps,
-    });
+    let exps = exps_by_block(lanes, logits, x, e, shift);
     with_sink(lanes, exps, shift, logits.sink)
 }
 
@@ -495,27 +517,12 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
         let mut exps = exps(lanes, logits, x, e.as_deref_mut(), &shift);
         if adds && exps.sum.is_nan() {
             // It may stand in a masked place: see `addend`.
-            let (e, shift, exps) = (e.as_deref_mut(), &shift, &mut exps);
-            lanes.call(ExpsByBlock {
-                logits,
-                x,
-                e,
-                shift,
-                exps,
-            });
+            exps = exps_by_block(lanes, logits, x, e.as_deref_mut(), &shift);
         }
         match found {
             Found::Row(outcome) => {
                 let sums = with_sink(lanes, exps, &shift, logits.sink);
-                *outcome = decide(
-                    logits,
-                    L::FUSED,
-                    (shift, sums),
-                    #[inline(always)]
-                    || max(lanes, logits, x),
-                    #[inline(always)]
-                    |shift| by_block(lanes, logits, x, e, shift),
-                );
+                *outcome = decide_row(lanes, logits, x, e, (shift, sums));
             }
             #[cfg(feature = "rayon")]
             Found::Part(_, part) => *part = exps,

@@ -3,9 +3,9 @@
 //! What is added to the commonest rows is an [`Addend`]. For others the mask, or the logits where a softcap or a scale of 0
 //! or less asks for more steps, is computed for some rows of a batch at once, before their exps.
 
-use super::addend::{Addend, CommonAddend, Nothing, Sloped, Taken, Values, with_values};
+use super::addend::{Addend, CommonAddend, Nothing, Single, Sloped, Taken, Values, with_values};
 use super::logits::{CHUNK, Call, LogitsOf, MaskOf, Steps, take_values};
-use super::masked::{WithSink, by_block, decide, max};
+use super::masked::{WithSink, by_block, decide_row};
 use super::passes::{Exps, V};
 use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, ending, one_by_one};
 use super::softmax::SumOf;
@@ -33,7 +33,7 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
     pub fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, place: &mut Place<'_, T>, start: &mut usize) {
         match self.call.steps {
             Steps::Scale => self.batches(lanes, Common(Nothing), place, start),
-            Steps::Add(added) => self.batches(lanes, Common(added), place, start),
+            Steps::Add(mask) => self.batches(lanes, Common(Single(mask)), place, start),
             _ => self.batches(lanes, Any, place, start),
         }
     }
@@ -376,15 +376,7 @@ impl<T: Element> Kernel<T> for Redo<'_, '_, T> {
             }),
             None => by_block(lanes, &logits, x, Some(&mut *e), &shift),
         };
-        let outcome = decide(
-            &logits,
-            L::FUSED,
-            (shift, sums),
-            #[inline(always)]
-            || max(lanes, &logits, x),
-            #[inline(always)]
-            |shift| by_block(lanes, &logits, x, Some(e), shift),
-        );
+        let outcome = decide_row(lanes, &logits, x, Some(e), (shift, sums));
         *found = outcome.sum.map_err(
             #[inline(always)]
             |special| special.value(&call.mask, T::narrow(T::Compute::ZERO)),
