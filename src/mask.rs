@@ -651,6 +651,25 @@ impl<'a, T: Element> Mask<'a, T> {
         }
     }
 
+    /// All values of the additive mask.
+    #[inline(always)]
+    pub(crate) fn values(&self) -> Option<MaskValues<'a, T>> {
+        self.additive.map(|(values, _)| values)
+    }
+
+    /// The whole keep mask.
+    #[inline(always)]
+    pub(crate) fn kept(&self) -> Keep<'a> {
+        self.keep
+    }
+
+    /// Where the additive mask of row `r` begins, or its keep mask if there is no other.
+    #[inline(always)]
+    pub(crate) fn start(&self, r: usize) -> usize {
+        let rows = self.additive.map_or(self.keep_rows, |(_, rows)| rows);
+        rows.start(self.first + r)
+    }
+
     /// Whether there is no keep mask.
     pub(crate) fn keeps_all(&self) -> bool {
         matches!(self.keep, Keep::All)

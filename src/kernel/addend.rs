@@ -19,14 +19,22 @@ pub trait Addend<T: Element>: Copy {
     /// From column `start` to `end`.
     fn part(self, start: usize, end: usize) -> Self;
 
+    /// Of all masks those of the row of `len` columns whose first is at `start`.
+    #[inline(always)]
+    fn row(self, start: usize, len: usize) -> Self {
+        self.part(start, start + len)
+    }
+
+    /// About the largest logit of the scores `x`, where that is sooner found from what is added than from [`Logits`].
+    ///
+    /// [`Logits`]: super::logits::Logits
+    #[inline(always)]
+    fn nearest(self, _scale: T::Compute, _x: &[T]) -> Option<T::Compute> {
+        None
+    }
+
     /// The logits of the vector `x` of scores at `at`.
     fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L>;
-}
-
-/// What is added to the commonest rows.
-pub trait CommonAddend<T: Element>: Addend<T> {
-    /// About the largest logit of the scores `x`.
-    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute;
 }
 
 /// Nothing.
@@ -43,20 +51,24 @@ impl<T: Element> Addend<T> for Nothing {
     fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, _: usize) -> V<T, L> {
         lanes.mul(scale, x)
     }
-}
-
-impl<T: Element> CommonAddend<T> for Nothing {
     #[inline(always)]
-    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
+    fn nearest(self, scale: T::Compute, x: &[T]) -> Option<T::Compute> {
         // The scale is positive.
-        scale * largest_looked_at(x)
+        Some(scale * largest_looked_at(x))
     }
 }
 
 /// Values of an additive mask, of some type.
 pub trait Values<T: Element>: Copy {
+    /// See [`Chunk::COMMON`].
+    const COMMON: bool = false;
     /// From column `start` to `end`.
     fn part(self, start: usize, end: usize) -> Self;
+    /// The values themselves, if they are of f32.
+    #[inline(always)]
+    fn singles(&self) -> Option<&[f32]> {
+        None
+    }
     /// The vector at `at`, 0 behind the end.
     fn vector<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, at: usize) -> V<T, L>;
 }
@@ -76,8 +88,9 @@ pub struct Narrow<'a, H>(pub &'a [H]);
 pub struct Taken<'a, F>(pub &'a [F]);
 
 macro_rules! values {
-    ($($mask:ty: |$lanes:ident, $values:ident| $vector:expr;)*) => {$(
+    ($($mask:ty $({$($more:tt)*})?: |$lanes:ident, $values:ident| $vector:expr;)*) => {$(
         impl<T: Element> Values<T> for $mask {
+            $($($more)*)?
             #[inline(always)]
             fn part(self, start: usize, end: usize) -> Self {
                 Self(&self.0[start..end])
@@ -91,7 +104,13 @@ macro_rules! values {
     )*};
 }
 values! {
-    Single<'_>: |lanes, values| T::Compute::load_single(lanes, values, 0.0);
+    Single<'_> {
+        const COMMON: bool = true;
+        #[inline(always)]
+        fn singles(&self) -> Option<&[f32]> {
+            Some(self.0)
+        }
+    }: |lanes, values| T::Compute::load_single(lanes, values, 0.0);
     Own<'_, T>: |lanes, values| {
         Memory::<T>::prefetch(lanes, values);
         passes::load(lanes, values, T::Compute::ZERO)
@@ -136,25 +155,68 @@ macro_rules! with_values {
 }
 pub(super) use with_values;
 
-impl<T: Element> Addend<T> for Single<'_> {
+/// Evaluates an expression with the [`Addend`] of an additive mask beside its slope, or of a keep mask, where there is a pass
+/// for it in registers, or another; `$t` is the type of the scores.
+macro_rules! with_addend {
+    ($t:ty, ($additive:expr, $slope:expr, $keep:expr), $added:ident => $with:expr, $without:expr) => {
+        match $additive {
+            Some($crate::mask::MaskValues::Single(values)) => {
+                let $added = $crate::kernel::addend::Sloped($slope, $crate::kernel::addend::Single(values));
+                $with
+            }
+            #[cfg(feature = "half")]
+            Some($crate::mask::MaskValues::F16(values))
+                if <$t>::IS_SINGLE && $slope == <$t as Element>::Compute::from_i32(1) =>
+            {
+                let $added = $crate::kernel::addend::Added($crate::kernel::addend::Narrow(values));
+                $with
+            }
+            #[cfg(feature = "half")]
+            Some($crate::mask::MaskValues::Bf16(values))
+                if <$t>::IS_SINGLE && $slope == <$t as Element>::Compute::from_i32(1) =>
+            {
+                let $added = $crate::kernel::addend::Added($crate::kernel::addend::Narrow(values));
+                $with
+            }
+            Some(_) => $without,
+            None => match $keep {
+                $crate::mask::Keep::Bytes(keep) => {
+                    let $added = $crate::kernel::addend::Excluded($crate::kernel::addend::Bytes(keep));
+                    $with
+                }
+                $crate::mask::Keep::Bits(keep) => {
+                    let $added = $crate::kernel::addend::Excluded($crate::kernel::addend::Bits(keep));
+                    $with
+                }
+                $crate::mask::Keep::All => $without,
+            },
+        }
+    };
+}
+pub(super) use with_addend;
+
+/// A mask.
+#[derive(Clone, Copy)]
+pub struct Added<M>(pub M);
+
+impl<T: Element, M: Values<T>> Addend<T> for Added<M> {
+    const COMMON: bool = M::COMMON;
     #[inline(always)]
     fn part(self, start: usize, end: usize) -> Self {
-        Values::<T>::part(self, start, end)
+        Self(self.0.part(start, end))
     }
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
-        lanes.mul_add(scale, x, Values::<T>::vector(self, lanes, at))
+        lanes.mul_add(scale, x, self.0.vector(lanes, at))
     }
-}
-
-impl<T: Element> CommonAddend<T> for Single<'_> {
     #[inline(always)]
-    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
-        largest_of(
+    fn nearest(self, scale: T::Compute, x: &[T]) -> Option<T::Compute> {
+        let mask = self.0.singles()?;
+        Some(largest_of(
             x.len(),
             #[inline(always)]
-            |at| scale * x[at].widen() + T::Compute::from_f64(f64::from(self.0[at])),
-        )
+            |at| scale * x[at].widen() + T::Compute::from_f64(f64::from(mask[at])),
+        ))
     }
 }
 
@@ -179,6 +241,8 @@ impl<T: Element, M: Values<T>> Addend<T> for Sloped<T::Compute, M> {
 pub trait Kept<T: Element>: Copy {
     /// From column `start` to `end`; `start` is a multiple of 8.
     fn part(self, start: usize, end: usize) -> Self;
+    /// See [`Addend::row`].
+    fn row(self, start: usize, len: usize) -> Self;
     /// The vector `z` at `at`, −∞ where it is not kept.
     fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L>;
 }
@@ -191,6 +255,10 @@ impl<T: Element> Kept<T> for Bytes<'_> {
     #[inline(always)]
     fn part(self, start: usize, end: usize) -> Self {
         Self(&self.0[start..end])
+    }
+    #[inline(always)]
+    fn row(self, start: usize, len: usize) -> Self {
+        Self(&self.0[start..][..len])
     }
     #[inline(always)]
     fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L> {
@@ -209,6 +277,10 @@ impl<T: Element> Kept<T> for Bits<'_> {
         Self(&self.0[start / 8..end.div_ceil(8)])
     }
     #[inline(always)]
+    fn row(self, start: usize, len: usize) -> Self {
+        Self(&self.0[start..][..len.div_ceil(8)])
+    }
+    #[inline(always)]
     fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L> {
         Memory::<T::Compute>::keep_bits(lanes, z, bits_from(&self.0[at / 8..]))
     }
@@ -223,6 +295,10 @@ impl<T: Element, K: Kept<T>> Addend<T> for Excluded<K> {
     #[inline(always)]
     fn part(self, start: usize, end: usize) -> Self {
         Self(self.0.part(start, end))
+    }
+    #[inline(always)]
+    fn row(self, start: usize, len: usize) -> Self {
+        Self(self.0.row(start, len))
     }
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {

@@ -11,7 +11,9 @@
 //! Threads share a long row by the kernels of [`super::segments`], which are the passes of this file; what is decided
 //! between them ([`decide`]) is the same code.
 
-use super::addend::{Addend, Bits, Bytes, Excluded, Nothing, Scaled, Single, Sloped, Taken, with_values};
+#[cfg(feature = "half")]
+use super::addend::Narrow;
+use super::addend::{Added, Addend, Nothing, Scaled, Single, Sloped, Taken, with_addend};
 use super::log_softmax::log_of;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
 use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
@@ -22,7 +24,9 @@ use super::{Buffers, Kernel, Place};
 use crate::arch::memory::Scratch;
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
-use crate::mask::{FullyMasked, Keep, Mask};
+#[cfg(feature = "half")]
+use crate::mask::MaskValues;
+use crate::mask::{FullyMasked, Mask};
 use crate::math::exp::{Shift, exp};
 use core::mem::MaybeUninit;
 
@@ -164,20 +168,83 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let apart = T::IS_SINGLE && !L::COMPACT;
     match (logits.steps, e) {
         (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
-        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), Single(mask), shift),
-        (Steps::AddSloped, Some(e)) if apart => with_values!(
+        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), Added(Single(mask)), shift),
+        (Steps::AddSloped | Steps::Keep, Some(e)) if apart => with_addend!(
             T,
-            logits.additive,
-            values => exps_of(lanes, logits, Pair(x, e), Sloped(logits.call.mask.slope, values), shift),
-            Exps::none()
+            (logits.additive, logits.call.mask.slope, logits.keep),
+            added => exps_apart(lanes, logits, x, e, shift, added),
+            exps_of_sloped(lanes, logits, x, e, shift)
         ),
-        (Steps::Keep, Some(e)) if apart => match logits.keep {
-            Keep::Bytes(keep) => exps_of(lanes, logits, Pair(x, e), Excluded(Bytes(keep)), shift),
-            Keep::Bits(keep) => exps_of(lanes, logits, Pair(x, e), Excluded(Bits(keep)), shift),
-            Keep::All => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
-        },
         (Steps::AddSloped | Steps::Keep | Steps::Exclude, Some(e)) => exps_by_mask(lanes, logits, x, e, shift),
         (_, e) => exps_by_block(lanes, logits, x, e, shift),
+    }
+}
+
+/// The pass of a row whose logits are in registers, as a function of its own: with one kind of mask to a function, each has
+/// the registers that it needs.
+struct ExpsApart<'a, 'c, 'm, T: Element, A> {
+    logits: &'a Logits<'c, 'm, T>,
+    x: &'a [T],
+    e: &'a mut [MaybeUninit<T::Compute>],
+    shift: &'a Shift<T::Compute>,
+    added: A,
+    exps: &'a mut Exps<T::Compute>,
+}
+
+impl<T: Element, A: Addend<T>> Kernel<T> for ExpsApart<'_, '_, '_, T, A> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self {
+            logits,
+            x,
+            e,
+            shift,
+            added,
+            exps,
+        } = self;
+        *exps = exps_of(lanes, logits, Pair(x, e), added, shift);
+    }
+}
+
+/// The exps of a row by that pass.
+#[inline(always)]
+fn exps_apart<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    e: &mut [MaybeUninit<T::Compute>],
+    shift: &Shift<T::Compute>,
+    added: A,
+) -> Exps<T::Compute> {
+    let mut found = Exps::none();
+    lanes.call(ExpsApart {
+        logits,
+        x,
+        e,
+        shift,
+        added,
+        exps: &mut found,
+    });
+    found
+}
+
+/// The pass of a row under a mask of halves that has a slope.
+#[inline(always)]
+fn exps_of_sloped<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    e: &mut [MaybeUninit<T::Compute>],
+    shift: &Shift<T::Compute>,
+) -> Exps<T::Compute> {
+    #[cfg(feature = "half")]
+    let slope = logits.call.mask.slope;
+    match logits.additive {
+        #[cfg(feature = "half")]
+        Some(MaskValues::F16(mask)) => exps_apart(lanes, logits, x, e, shift, Sloped(slope, Narrow(mask))),
+        #[cfg(feature = "half")]
+        Some(MaskValues::Bf16(mask)) => exps_apart(lanes, logits, x, e, shift, Sloped(slope, Narrow(mask))),
+        _ => exps_by_mask(lanes, logits, x, e, shift),
     }
 }
 

@@ -3,7 +3,7 @@
 //! What is added to the commonest rows is an [`Addend`]. For others the mask, or the logits where a softcap or a scale of 0
 //! or less asks for more steps, is computed for some rows of a batch at once, before their exps.
 
-use super::addend::{Addend, CommonAddend, Nothing, Single, Sloped, Taken, Values, with_values};
+use super::addend::{Added, Addend, Nothing, Single, Sloped, Taken, Values, with_addend, with_values};
 use super::logits::{CHUNK, Call, LogitsOf, MaskOf, Steps, take_values};
 use super::masked::{WithSink, by_block, decide_row};
 use super::passes::{Exps, V};
@@ -32,8 +32,14 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
     #[inline(always)]
     pub fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, place: &mut Place<'_, T>, start: &mut usize) {
         match self.call.steps {
-            Steps::Scale => self.batches(lanes, Common(Nothing), place, start),
-            Steps::Add(mask) => self.batches(lanes, Common(Single(mask)), place, start),
+            Steps::Scale => self.batches(lanes, InRegisters(Nothing), place, start),
+            Steps::Add(mask) => self.batches(lanes, InRegisters(Added(Single(mask))), place, start),
+            Steps::AddSloped | Steps::Keep if T::IS_SINGLE && !L::COMPACT => with_addend!(
+                T,
+                (self.call.mask.values(), self.call.mask.slope, self.call.mask.kept()),
+                added => self.batches(lanes, InRegisters(added), place, start),
+                self.batches(lanes, Any, place, start)
+            ),
             _ => self.batches(lanes, Any, place, start),
         }
     }
@@ -74,11 +80,7 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
             y: if self.apart { y } else { x },
             len: visible.end,
             rest: cols - visible.end,
-            aside: mask.additive.map_or(
-                0,
-                #[inline(always)]
-                |(_, rows)| rows.start(mask.first + r),
-            ),
+            aside: mask.start(r),
         })
     }
 
@@ -104,9 +106,9 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
                 );
             }
         };
-        if let Some((_, masks)) = call.mask.additive {
+        if !matches!(call.steps, Steps::Scale) {
             for (i, spot) in spots.iter_mut().enumerate().take(extent.count) {
-                spot.aside = masks.start(call.mask.first + first + i);
+                spot.aside = call.mask.start(first + i);
             }
         }
         extent
@@ -115,8 +117,6 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
 
 /// What short rows are computed from.
 trait Kind<T: Element>: Copy {
-    /// See [`Source`].
-    const COMMON: bool;
     /// See [`Source`].
     const TAKES: bool = false;
 
@@ -137,15 +137,15 @@ trait Kind<T: Element>: Copy {
 
 /// Scaled scores and what is added.
 #[derive(Clone, Copy)]
-struct Common<A>(A);
+struct InRegisters<A>(A);
 
-impl<T: Element, A: CommonAddend<T>> Kind<T> for Common<A> {
-    const COMMON: bool = true;
-
+impl<T: Element, A: Addend<T>> Kind<T> for InRegisters<A> {
     #[inline(always)]
-    fn near(&self, short: &Short<'_, '_, T>, _: usize, spot: &Spot, x: &[T]) -> T::Compute {
-        let added = self.0.part(spot.aside, spot.aside + x.len());
-        added.nearest(short.call.mask.scale, x)
+    fn near(&self, short: &Short<'_, '_, T>, r: usize, spot: &Spot, x: &[T]) -> T::Compute {
+        match self.0.row(spot.aside, x.len()).nearest(short.call.mask.scale, x) {
+            Some(near) => near,
+            None => short.call.logits(r, &(0..x.len())).nearest(x),
+        }
     }
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(
@@ -157,7 +157,7 @@ impl<T: Element, A: CommonAddend<T>> Kind<T> for Common<A> {
         x: V<T, L>,
         _: &[T::Compute],
     ) -> V<T, L> {
-        let added = self.0.part(spot.aside, spot.aside + spot.len);
+        let added = self.0.row(spot.aside, spot.len);
         added.logits(lanes, lanes.splat(short.call.mask.scale), x, at)
     }
 }
@@ -167,7 +167,6 @@ impl<T: Element, A: CommonAddend<T>> Kind<T> for Common<A> {
 struct Any;
 
 impl<T: Element> Kind<T> for Any {
-    const COMMON: bool = false;
     const TAKES: bool = true;
 
     #[inline(always)]
@@ -198,7 +197,6 @@ impl<T: Element> Kind<T> for Any {
 struct ShortMasked<'c, 'm, T: Element, K>(Short<'c, 'm, T>, K);
 
 impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
-    const COMMON: bool = K::COMMON;
     const TAKES: bool = K::TAKES;
 
     #[inline(always)]

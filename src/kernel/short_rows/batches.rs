@@ -44,9 +44,6 @@ pub struct Extent {
 
 /// Rows, and what stands between their elements and exp.
 pub trait Source<T: Element> {
-    /// Whether these rows are so common that each number of vectors to a row is worth a pass of its own.
-    const COMMON: bool;
-
     /// Whether something is taken for each row before its exps.
     const TAKES: bool = false;
 
@@ -198,8 +195,6 @@ pub struct Plain<'a> {
 }
 
 impl<T: Element> Source<T> for Plain<'_> {
-    const COMMON: bool = true;
-
     #[inline(always)]
     fn has_rests(&self) -> bool {
         false
@@ -255,15 +250,15 @@ impl<T: Element> Source<T> for Plain<'_> {
     }
 }
 
-/// Calls a method of a batch with its number of vectors as a constant; but where exp is a call anyway, for types other
-/// than f32, the commonest one, and for rows that are not common: each number is compiled on its own.
+/// Calls a method of a batch with its number of vectors as a constant; but where exp is a call anyway, and for types other
+/// than f32, the commonest one: each number is compiled on its own. Of rows for which something is taken, 1 is.
 macro_rules! by_vectors {
     ($batch:expr, $method:ident::<$($of:ident),*>($($argument:expr),*)) => {
-        match if L::COMPACT || !T::IS_SINGLE || !S::COMMON { 0 } else { $batch.vectors } {
+        match if L::COMPACT || !T::IS_SINGLE { 0 } else { $batch.vectors } {
             1 => $batch.$method::<$($of,)* 1>($($argument),*),
-            2 => $batch.$method::<$($of,)* 2>($($argument),*),
-            3 => $batch.$method::<$($of,)* 3>($($argument),*),
-            4 => $batch.$method::<$($of,)* 4>($($argument),*),
+            2 if !S::TAKES => $batch.$method::<$($of,)* 2>($($argument),*),
+            3 if !S::TAKES => $batch.$method::<$($of,)* 3>($($argument),*),
+            4 if !S::TAKES => $batch.$method::<$($of,)* 4>($($argument),*),
             _ => $batch.$method::<$($of,)* 0>($($argument),*),
         }
     };
