@@ -580,7 +580,7 @@ fn check_beyond<T: TestElement>() {
 /// Rows that are computed side by side are each as if alone, whatever the sinks and the lengths of their neighbours, and
 /// what a masked place holds.
 #[test]
-fn sinks_of_neighbours_do_not_show() {
+fn neighbours_do_not_show() {
     for_f32_and_f64!(check_neighbours);
 }
 
@@ -591,6 +591,9 @@ fn check_neighbours<T: TestElement>() {
         let mut x: Vec<T> = (0..ROWS * cols).map(|_| T::from_f64(inputs::normal(rng))).collect();
         // ln 2/2, which the shift may round up or down.
         x[13 * cols + 1] = T::from_f64(std::f64::consts::LN_2 / 2.0);
+        (x[15 * cols + 2], x[16 * cols + 3]) = (T::from_f64(f64::NAN), T::from_f64(1e30));
+        x[17 * cols..][..cols].fill(T::from_f64(f64::NEG_INFINITY));
+        x[18 * cols + 4] = T::from_f64(f64::INFINITY);
         let mut sinks = [1.0_f32; ROWS];
         (sinks[3], sinks[7], sinks[9], sinks[11]) = (f32::NAN, f32::INFINITY, 1e30, 200.0);
         (sinks[12], sinks[14]) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
@@ -613,25 +616,30 @@ fn check_neighbours<T: TestElement>() {
             for (kind, mask) in kinds.iter().enumerate() {
                 let masks = (1..4).contains(&kind);
                 for_each_isa(|isa| {
-                    let whole = mask
-                        .with_sinks(&sinks, Broadcast::rows(1))
-                        .with_lengths(&lengths, Broadcast::rows(1));
                     let mut scores = x.clone();
                     if masks {
                         for (r, row) in scores.chunks_exact_mut(cols).enumerate() {
                             row[cols / 3] = T::from_f64([0.0, f64::NAN, f64::INFINITY][r % 3]);
                         }
                     }
-                    let mut y = scores.clone();
-                    isa.masked_softmax(&scores, &mut y, Rows::new(ROWS, cols), &whole)
+                    for (log, sunk) in [(false, false), (false, true), (true, false), (true, true)] {
+                        let of_row = |r: usize, rows| {
+                            let mask = mask.with_lengths(&lengths[r..], rows);
+                            if sunk { mask.with_sinks(&sinks[r..], rows) } else { mask }
+                        };
+                        let (mut y, shape) = (scores.clone(), Rows::new(ROWS, cols));
+                        let whole = of_row(0, Broadcast::rows(1));
+                        match log {
+                            true => isa.masked_log_softmax(&scores, &mut y, shape, &whole),
+                            false => isa.masked_softmax(&scores, &mut y, shape, &whole),
+                        }
                         .unwrap();
-                    for r in 0..ROWS {
-                        let own = mask.with_sinks(&sinks[r..], one).with_lengths(&lengths[r..], one);
-                        let mut alone = x[r * cols..][..cols].to_vec();
-                        isa.masked_softmax_in_place(&mut alone, Rows::new(1, cols), &own)
-                            .unwrap();
-                        let row = &y[r * cols..][..cols];
-                        assert_eq!(bits(row), bits(&alone), "{isa} kind {kind}.{i} row {r} of {cols}");
+                        for r in 0..ROWS {
+                            let alone = masked(isa, &x[r * cols..][..cols], &of_row(r, one), log);
+                            let row = &y[r * cols..][..cols];
+                            let what = format!("{isa} kind {kind}.{i} log {log} sinks {sunk} row {r} of {cols}");
+                            assert_eq!(bits(row), alone, "{what}");
+                        }
                     }
                 });
             }

@@ -5,8 +5,9 @@
 //! looks at the ends and the middle of the range. So neither stride nor neighbours nor the kind of pass show in the bits.
 //!
 //! softmax of rows of few visible places, the first ones, runs side by side ([`Short`]). Of others it keeps the exps
-//! where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of the sum, one row later; log_softmax, and rows whose exps fit nowhere, compute z twice. Where the
-//! guessed shift fails, z is computed once more for its maximum. A sink is one more term of the sum.
+//! where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of the sum, one row later.
+//! log_softmax keeps z there ([`MaskedLog`]). Rows that fit nowhere have z computed twice. Where the guessed shift fails, z is
+//! computed once more for its maximum. A sink is one more term of the sum.
 //!
 //! Threads share a long row by the kernels of [`super::segments`], which are the passes of this file; what is decided
 //! between them ([`decide`]) is the same code.
@@ -16,6 +17,7 @@ use super::addend::Narrow;
 use super::addend::{Added, Addend, Nothing, Scaled, Single, Sloped, Taken, with_addend};
 use super::log_softmax::log_of;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
+use super::masked_log::MaskedLog;
 use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
 use super::row::{Pair, Read};
 use super::short_masked::Short;
@@ -45,6 +47,10 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
         let (rows, cols) = (buffers.rows.rows(), buffers.rows.len(0));
         let apart = matches!(buffers.place, Place::Apart(..));
         let keeps = buffers.output_holds_exps() || cols <= Scratch::capacity::<T::Compute>();
+        if log && keeps {
+            let (buffers, call) = (&mut buffers, &call);
+            return lanes.call(MaskedLog { buffers, call });
+        }
         let short = Short {
             call: &call,
             rows: buffers.rows,
@@ -54,7 +60,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
         while r < rows {
             if !log && short.spot(r).is_some() {
                 short.run(lanes, &mut buffers.place, &mut r);
-            } else if log || !keeps {
+            } else if !keeps {
                 twice(lanes, &mut buffers, &call, r, log);
                 r += 1;
             } else {
@@ -148,7 +154,7 @@ impl<F: Float> WithSink<F> {
 
 /// The exps of a row and its sink.
 #[inline(always)]
-fn with_sink<F: Float, L: Lanes<F>>(lanes: L, exps: Exps<F>, shift: &Shift<F>, sink: F) -> WithSink<F> {
+pub fn with_sink<F: Float, L: Lanes<F>>(lanes: L, exps: Exps<F>, shift: &Shift<F>, sink: F) -> WithSink<F> {
     let mut sums = WithSink::none(exps);
     sums.join(lanes, shift, sink);
     sums

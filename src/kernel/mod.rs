@@ -21,6 +21,7 @@ pub mod gather;
 pub mod log_softmax;
 pub mod logits;
 pub mod masked;
+mod masked_log;
 pub mod online;
 pub mod overwrite;
 pub mod passes;

@@ -74,8 +74,35 @@ impl<T: Element> LogSums<T> {
     /// Becomes those of some rows from `first` on, which are worth it.
     #[inline(always)]
     pub fn find<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, x: &[T], rows: &Layout<'_>, first: usize) {
-        let known = self;
-        lanes.call(Find { known, x, rows, first });
+        lanes.call(Find {
+            known: self,
+            x,
+            rows,
+            first,
+            guesses: None,
+        });
+    }
+
+    /// Becomes those of some rows from `first` on, all of which are short, each under a shift of these. A row whose shift
+    /// may not be used counts as one without a sum.
+    #[inline(always)]
+    pub fn find_under<L>(
+        &mut self,
+        lanes: L,
+        x: &[T],
+        rows: &Layout<'_>,
+        first: usize,
+        guesses: &[Shift<T::Compute>; AT_ONCE],
+    ) where
+        L: Memory<T> + Memory<T::Compute>,
+    {
+        lanes.call(Find {
+            known: self,
+            x,
+            rows,
+            first,
+            guesses: Some(guesses),
+        });
     }
 
     /// Of the `i`-th row; `None` where it has no sum.
@@ -146,26 +173,55 @@ struct Find<'a, T: Element> {
     x: &'a [T],
     rows: &'a Layout<'a>,
     first: usize,
+    /// The shifts of the first rows, if they are not guessed here.
+    guesses: Option<&'a [Shift<T::Compute>; AT_ONCE]>,
 }
 
 impl<T: Element> Kernel<T> for Find<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { known, x, rows, first } = self;
+        let Self {
+            known,
+            x,
+            rows,
+            first,
+            guesses,
+        } = self;
         let width = T::Compute::LANES;
-        match rows {
+        let fits = match rows {
             Layout::Strided(rows) if rows.cols() <= width / 4 => known.add_packed::<L, 4>(lanes, x, rows, first),
             Layout::Strided(rows) if rows.cols() <= width / 2 => known.add_packed::<L, 2>(lanes, x, rows, first),
             Layout::Strided(strided) if !L::COMPACT && T::IS_COMPUTE && width == WIDEST => {
                 match strided.cols().div_ceil(width) {
-                    1 => known.add::<L, 1>(lanes, x, rows, first),
-                    2 => known.add::<L, 2>(lanes, x, rows, first),
-                    3 => known.add::<L, 3>(lanes, x, rows, first),
-                    4 => known.add::<L, 4>(lanes, x, rows, first),
-                    _ => known.add::<L, 0>(lanes, x, rows, first),
+                    1 => known.add::<L, 1>(lanes, x, rows, first, guesses),
+                    2 => known.add::<L, 2>(lanes, x, rows, first, guesses),
+                    3 => known.add::<L, 3>(lanes, x, rows, first, guesses),
+                    4 => known.add::<L, 4>(lanes, x, rows, first, guesses),
+                    _ => known.add::<L, 0>(lanes, x, rows, first, guesses),
                 }
             }
-            _ => known.add::<L, 0>(lanes, x, rows, first),
+            _ => known.add::<L, 0>(lanes, x, rows, first, guesses),
+        };
+        known.missing = [false; AT_ONCE];
+        let mut accepted = fits;
+        for i in 0..known.count.min(AT_ONCE) {
+            accepted &= known.sums[i].in_range();
+        }
+        if !accepted {
+            known.packed = 0;
+            if guesses.is_some() {
+                for i in 0..known.count.min(AT_ONCE) {
+                    known.missing[i] = !(fits && known.sums[i].in_range());
+                }
+            } else {
+                lanes.call(Redo {
+                    known: &mut *known,
+                    x,
+                    rows,
+                    first,
+                    fits,
+                });
+            }
         }
         for group in 0..known.count.div_ceil(EIGHT).min(AT_ONCE / EIGHT) {
             let at = group * EIGHT..(group + 1) * EIGHT;
@@ -181,9 +237,9 @@ impl<T: Element> Kernel<T> for Find<'_, T> {
 }
 
 impl<T: Element> LogSums<T> {
-    /// The sums of a round of rows, `P` to a vector.
+    /// The sums of a round of rows, `P` to a vector; whether the guess, a constant, is accepted for all of them.
     #[inline(always)]
-    fn add_packed<L, const P: usize>(&mut self, lanes: L, x: &[T], rows: &Rows, first: usize)
+    fn add_packed<L, const P: usize>(&mut self, lanes: L, x: &[T], rows: &Rows, first: usize) -> bool
     where
         L: Memory<T> + Memory<T::Compute>,
     {
@@ -192,26 +248,24 @@ impl<T: Element> LogSums<T> {
         let mut sums = [[SumOf::<T>::ZERO; EIGHT]; 2];
         let accepted = packing.exps(x, first, &mut e, &mut sums);
         self.count = (ROUND * P).min(rows.rows() - first);
-        self.packed = if accepted { P } else { 0 };
-        self.missing = [false; AT_ONCE];
+        self.packed = P;
         for i in 0..AT_ONCE {
             (self.shifts[i], self.sums[i]) = (guess::<T>(&[], L::FUSED), sums[i / EIGHT][i % EIGHT]);
         }
-        if !accepted {
-            let (known, rows) = (self, &Layout::Strided(*rows));
-            lanes.call(Redo {
-                known,
-                x,
-                rows,
-                first,
-                fits: false,
-            });
-        }
+        accepted
     }
 
-    /// The sums of as many rows as are short. Rows of 1 to 4 vectors have `N`, others 0.
+    /// The sums of as many rows as are short, under some shifts or guesses; whether every exponent fitted its field. Rows of
+    /// 1 to 4 vectors have `N`, others 0.
     #[inline(always)]
-    fn add<L, const N: usize>(&mut self, lanes: L, x: &[T], rows: &Layout<'_>, first: usize)
+    fn add<L, const N: usize>(
+        &mut self,
+        lanes: L,
+        x: &[T],
+        rows: &Layout<'_>,
+        first: usize,
+        guesses: Option<&[Shift<T::Compute>; AT_ONCE]>,
+    ) -> bool
     where
         L: Memory<T> + Memory<T::Compute>,
     {
@@ -222,7 +276,10 @@ impl<T: Element> LogSums<T> {
         // The guesses first: in one step with the exps, fewer chains of operations would be under way at once.
         while self.count < AT_ONCE && first + self.count < rows.rows() && rows.len(first + self.count) <= longest::<T>()
         {
-            self.shifts[self.count] = guess(rows.input(x, first + self.count), L::FUSED);
+            self.shifts[self.count] = match guesses {
+                Some(guesses) => guesses[first + self.count],
+                None => guess(rows.input(x, first + self.count), L::FUSED),
+            };
             self.count += 1;
         }
         let count = self.count.min(AT_ONCE);
@@ -236,21 +293,7 @@ impl<T: Element> LogSums<T> {
             );
             self.sums[i] = lanes.acc_sum(acc);
         }
-        self.missing = [false; AT_ONCE];
-        let (mut accepted, fits) = (pass.fits(), pass.fits());
-        for i in 0..self.count.min(AT_ONCE) {
-            accepted &= self.sums[i].in_range();
-        }
-        if !accepted {
-            let known = self;
-            lanes.call(Redo {
-                known,
-                x,
-                rows,
-                first,
-                fits,
-            });
-        }
+        pass.fits()
     }
 }
 

@@ -1,0 +1,314 @@
+//! masked_log_softmax of rows whose masked logits z have room: they are computed once, and log_softmax of them.
+//!
+//! z goes to stack scratch, where several short rows are side by side ([`LogSums`]), or, of long rows, to the output where
+//! that can hold it. What is added to most scores is an [`Addend`], which makes NaN of a NaN in a masked place: a row without
+//! a sum gets its logits once more, by all steps. The shift of a row is guessed from its scores, as in
+//! [`masked`](super::masked), so that its bits are those of the passes there, which threads share.
+
+use super::addend::{Added, Addend, Bits, Bytes, Excluded, Nothing, Single, Sloped, with_values};
+use super::log_softmax::{log, log_of, subtract};
+use super::logits::{CHUNK, Call, Logits, Room, Steps};
+use super::masked::{Outcome, Special, decide, masked_value, with_sink};
+use super::passes::{ExpPass, Exps, V, exp_sum_from, load, map, max, store};
+use super::row::{Pair, Read};
+use super::short_rows::{AT_ONCE, LogSums, longest};
+use super::softmax::{fill, guess};
+use super::{Buffers, Kernel, Place};
+use crate::arch::memory::{Scratch, as_output, assume_written};
+use crate::element::{Element, Float, Sum};
+use crate::lanes::Memory;
+use crate::layout::Layout;
+use crate::mask::Keep;
+use crate::math::exp::Shift;
+use crate::rows::Rows;
+use core::mem::MaybeUninit;
+use core::ops::Range;
+
+/// log_softmax of the masked logits of each row: a function of its own, and so is its stack.
+pub struct MaskedLog<'b, 'c, 'a, 'm, T: Element> {
+    pub buffers: &'b mut Buffers<'a, T>,
+    pub call: &'c Call<'m, T>,
+}
+
+impl<T: Element> Kernel<T> for MaskedLog<'_, '_, '_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, call } = self;
+        let (rows, cols) = (buffers.rows.rows(), buffers.rows.len(0));
+        let (mut scratch, zero) = (Scratch::new(), T::Compute::ZERO);
+        if cols > longest::<T>() || call.mask.has_sinks() {
+            let room = if buffers.output_holds_exps() { 0 } else { cols };
+            let z = scratch.filled(room, zero);
+            for r in 0..rows {
+                one(lanes, buffers, call, r, z);
+            }
+            return;
+        }
+        let pitch = cols.next_multiple_of(T::Compute::LANES).max(1);
+        let at_once = rows.min(AT_ONCE).min(Scratch::capacity::<T::Compute>() / pitch);
+        let z = scratch.filled(at_once * pitch, zero);
+        let mut known = LogSums::none();
+        let mut r = 0;
+        while r < rows {
+            let end = rows.min(r + at_once);
+            side_by_side(lanes, buffers, call, r..end, (&mut *z, pitch), &mut known);
+            r = end;
+        }
+    }
+}
+
+/// Some short rows without sinks, with room for their logits, `pitch` places to each.
+#[inline(always)]
+fn side_by_side<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    buffers: &mut Buffers<'_, T>,
+    call: &Call<'_, T>,
+    rows: Range<usize>,
+    (z, pitch): (&mut [T::Compute], usize),
+    known: &mut LogSums<T::Compute>,
+) {
+    let cols = buffers.rows.len(rows.start);
+    let mut guesses = [guess::<T>(&[], L::FUSED); AT_ONCE];
+    for (r, (z, guess)) in rows.clone().zip(z.chunks_exact_mut(pitch).zip(&mut guesses)) {
+        let visible = call.mask.visible(r, cols);
+        let logits = call.logits(r, &visible);
+        let (a, b) = if visible.is_empty() {
+            (0, 0)
+        } else {
+            (logits.start, logits.end)
+        };
+        if b > a {
+            let x = &buffers.input(r)[a..b];
+            *guess = logits.guess(x, L::FUSED);
+            let (logits, z, exact) = (&logits, as_output(&mut z[a..b]), false);
+            lanes.call(LogitsInto {
+                logits,
+                x,
+                at: 0,
+                z,
+                exact,
+            });
+        }
+        z[..a].fill(-T::Compute::INFINITY);
+        z[b..cols].fill(-T::Compute::INFINITY);
+    }
+    let in_scratch = Layout::Strided(Rows::new(rows.len(), cols).with_x_stride(pitch));
+    let mut first = 0;
+    while first < rows.len() {
+        known.find_under(lanes, z, &in_scratch, first, &guesses);
+        for i in 0..known.count {
+            let (r, z) = (rows.start + first + i, &mut z[(first + i) * pitch..][..pitch]);
+            match known.log(i) {
+                Some(log) => log_softmax_of(lanes, &z[..cols], buffers.output(r), log),
+                None => one(lanes, buffers, call, r, z),
+            }
+        }
+        first += known.count;
+    }
+}
+
+/// One row, with room for its logits; in the output, if that is none.
+#[inline(always)]
+fn one<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    buffers: &mut Buffers<'_, T>,
+    call: &Call<'_, T>,
+    r: usize,
+    z: &mut [T::Compute],
+) {
+    lanes.call(OneRow { buffers, call, r, z });
+}
+
+/// [`one`] as a function of its own.
+struct OneRow<'b, 'c, 'a, 'm, T: Element> {
+    buffers: &'b mut Buffers<'a, T>,
+    call: &'c Call<'m, T>,
+    r: usize,
+    z: &'b mut [T::Compute],
+}
+
+impl<T: Element> Kernel<T> for OneRow<'_, '_, '_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, call, r, z } = self;
+        let masked = masked_value::<T>(true);
+        let visible = call.mask.visible(r, buffers.rows.len(r));
+        if visible.is_empty() {
+            return fill(buffers.output(r), Special::FullyMasked.value(&call.mask, masked));
+        }
+        let logits = call.logits(r, &visible);
+        let (a, b) = (logits.start, logits.end);
+        let (x, y) = buffers.split(r);
+        let in_output = match y {
+            Some(y) if z.is_empty() => T::as_compute(&mut y[a..b]),
+            _ => None,
+        };
+        let outcome = match in_output {
+            Some(z) => {
+                let (z, outcome) = sum(lanes, &logits, &x[a..b], z);
+                if let Ok(sum) = outcome.sum {
+                    subtract(lanes, Place::InPlace(z), log(&outcome.shift, sum));
+                }
+                outcome
+            }
+            None => {
+                let (z, outcome) = sum(lanes, &logits, &x[a..b], as_output(&mut z[..b - a]));
+                if let Ok(sum) = outcome.sum {
+                    let y = &mut buffers.output(r)[a..b];
+                    log_softmax_of(lanes, z, y, log(&outcome.shift, sum));
+                }
+                outcome
+            }
+        };
+        let y = buffers.output(r);
+        match outcome.sum {
+            Ok(_) => {
+                fill(&mut y[..a], masked);
+                fill(&mut y[b..], masked);
+            }
+            Err(special) => fill(y, special.value(&call.mask, masked)),
+        }
+    }
+}
+
+/// The logits of a row into `z`, and its sum.
+#[inline(always)]
+fn sum<'z, T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    z: &'z mut [MaybeUninit<T::Compute>],
+) -> (&'z mut [T::Compute], Outcome<T>) {
+    let shift = logits.guess(x, L::FUSED);
+    let mut exact = false;
+    let exps = loop {
+        let exps = exps_and_logits(lanes, logits, x, z, &shift, exact);
+        if exact || !exps.sum.is_nan() {
+            break exps;
+        }
+        exact = true;
+    };
+    #[allow(unsafe_code)]
+    // SAFETY: `exps_and_logits` stored every logit.
+    let z = unsafe { assume_written(z) };
+    let outcome = decide(
+        logits,
+        L::FUSED,
+        (shift, with_sink(lanes, exps, &shift, logits.sink)),
+        #[inline(always)]
+        || max(lanes, &*z),
+        #[inline(always)]
+        |shift| {
+            let exps = exp_sum_from::<T::Compute, T::Compute, L, true, true>(lanes, Read(&*z), logits.start, shift);
+            with_sink(lanes, exps, shift, logits.sink)
+        },
+    );
+    (z, outcome)
+}
+
+/// The logits of a row into `z`, and Σe under a shift: a chunk at a time.
+#[inline(always)]
+fn exps_and_logits<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    x: &[T],
+    z: &mut [MaybeUninit<T::Compute>],
+    shift: &Shift<T::Compute>,
+    exact: bool,
+) -> Exps<T::Compute> {
+    let splat = (shift, &shift.splat(lanes));
+    let mut pass = ExpPass::new(lanes, logits.start);
+    for (i, z) in z[..x.len()].chunks_mut(CHUNK).enumerate() {
+        let at = i * CHUNK;
+        lanes.call(LogitsInto {
+            logits,
+            x,
+            at,
+            z: &mut *z,
+            exact,
+        });
+        #[allow(unsafe_code)]
+        // SAFETY: `LogitsInto` stored all of them.
+        let z = unsafe { assume_written(z) };
+        pass.add::<T::Compute, T::Compute, _, true, false>(splat, Read(z));
+    }
+    pass.exps()
+}
+
+/// The logits from column `at` on, up to [`CHUNK`] of them: by all steps, or what stands in masked places may make NaN of
+/// them. A function of its own.
+struct LogitsInto<'a, 'c, 'm, T: Element> {
+    logits: &'a Logits<'c, 'm, T>,
+    /// The whole row.
+    x: &'a [T],
+    at: usize,
+    z: &'a mut [MaybeUninit<T::Compute>],
+    exact: bool,
+}
+
+impl<T: Element> LogitsInto<'_, '_, '_, T> {
+    /// Those of scaled scores and what is added.
+    #[inline(always)]
+    fn add<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, added: impl Addend<T>) {
+        let (n, end) = (T::Compute::LANES, self.at + self.z.len());
+        let (x, added) = (&self.x[self.at..end], added.part(self.at, end));
+        let scale = lanes.splat(self.logits.call.mask.scale);
+        for (i, z) in self.z.chunks_mut(n).enumerate() {
+            let v = load::<T, L>(lanes, &x[i * n..], -T::Compute::INFINITY);
+            store::<T::Compute, L>(lanes, z, added.logits(lanes, scale, v, i * n));
+        }
+    }
+
+    /// Those of any row.
+    #[inline(always)]
+    fn all_steps<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let (n, mut room) = (T::Compute::LANES, Room::new());
+        let found = room.logits(lanes, self.logits, &self.x[..self.at + self.z.len()], self.at);
+        for (found, z) in found.chunks_exact(n).zip(self.z.chunks_mut(n)) {
+            let v: V<T, L> = Memory::<T::Compute>::load(lanes, found);
+            store::<T::Compute, L>(lanes, z, v);
+        }
+    }
+}
+
+impl<T: Element> Kernel<T> for LogitsInto<'_, '_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Logits {
+            call, additive, keep, ..
+        } = *self.logits;
+        match if self.exact { Steps::All } else { self.logits.steps } {
+            Steps::Scale => self.add(lanes, Nothing),
+            Steps::Add(mask) => self.add(lanes, Added(Single(mask))),
+            Steps::AddSloped if !L::COMPACT => with_values!(
+                T,
+                additive,
+                values => self.add(lanes, Sloped(call.mask.slope, values)),
+                self.all_steps(lanes)
+            ),
+            Steps::Keep if !L::COMPACT => match keep {
+                Keep::Bytes(keep) => self.add(lanes, Excluded(Bytes(keep))),
+                Keep::Bits(keep) => self.add(lanes, Excluded(Bits(keep))),
+                Keep::All => self.add(lanes, Nothing),
+            },
+            _ => self.all_steps(lanes),
+        }
+    }
+}
+
+/// log_softmax of the logits `z`, from what [`log`] says of their sum.
+#[inline(always)]
+fn log_softmax_of<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    z: &[T::Compute],
+    y: &mut [MaybeUninit<T>],
+    [offset, high, low]: [T::Compute; 3],
+) {
+    let terms = [lanes.splat(offset), lanes.splat(high), lanes.splat(low)];
+    map::<T::Compute, T, L>(
+        lanes,
+        Pair(z, y),
+        #[inline(always)]
+        |z| log_of(lanes, z, terms),
+    );
+}
