@@ -167,6 +167,14 @@ fn subtract_short<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
+/// What becomes of some sums.
+struct Found {
+    /// Whether every shift may be used.
+    accepted: bool,
+    /// Whether every exponent fitted its field; if not, any row may be the one whose did not.
+    fits: bool,
+}
+
 /// [`LogSums::find`]: a function of its own, which three operators call.
 struct Find<'a, T: Element> {
     known: &'a mut LogSums<T>,
@@ -188,7 +196,7 @@ impl<T: Element> Kernel<T> for Find<'_, T> {
             guesses,
         } = self;
         let width = T::Compute::LANES;
-        let fits = match rows {
+        let Found { accepted, fits } = match rows {
             Layout::Strided(rows) if rows.cols() <= width / 4 => known.add_packed::<L, 4>(lanes, x, rows, first),
             Layout::Strided(rows) if rows.cols() <= width / 2 => known.add_packed::<L, 2>(lanes, x, rows, first),
             Layout::Strided(strided) if !L::COMPACT && T::IS_COMPUTE && width == WIDEST => {
@@ -203,10 +211,6 @@ impl<T: Element> Kernel<T> for Find<'_, T> {
             _ => known.add::<L, 0>(lanes, x, rows, first, guesses),
         };
         known.missing = [false; AT_ONCE];
-        let mut accepted = fits;
-        for i in 0..known.count.min(AT_ONCE) {
-            accepted &= known.sums[i].in_range();
-        }
         if !accepted {
             known.packed = 0;
             if guesses.is_some() {
@@ -237,9 +241,9 @@ impl<T: Element> Kernel<T> for Find<'_, T> {
 }
 
 impl<T: Element> LogSums<T> {
-    /// The sums of a round of rows, `P` to a vector; whether the guess, a constant, is accepted for all of them.
+    /// The sums of a round of rows, `P` to a vector, under a guess that is a constant.
     #[inline(always)]
-    fn add_packed<L, const P: usize>(&mut self, lanes: L, x: &[T], rows: &Rows, first: usize) -> bool
+    fn add_packed<L, const P: usize>(&mut self, lanes: L, x: &[T], rows: &Rows, first: usize) -> Found
     where
         L: Memory<T> + Memory<T::Compute>,
     {
@@ -252,11 +256,13 @@ impl<T: Element> LogSums<T> {
         for i in 0..AT_ONCE {
             (self.shifts[i], self.sums[i]) = (guess::<T>(&[], L::FUSED), sums[i / EIGHT][i % EIGHT]);
         }
-        accepted
+        Found {
+            accepted,
+            fits: accepted,
+        }
     }
 
-    /// The sums of as many rows as are short, under some shifts or guesses; whether every exponent fitted its field. Rows of
-    /// 1 to 4 vectors have `N`, others 0.
+    /// The sums of as many rows as are short, under some shifts or guesses. Rows of 1 to 4 vectors have `N`, others 0.
     #[inline(always)]
     fn add<L, const N: usize>(
         &mut self,
@@ -265,7 +271,7 @@ impl<T: Element> LogSums<T> {
         rows: &Layout<'_>,
         first: usize,
         guesses: Option<&[Shift<T::Compute>; AT_ONCE]>,
-    ) -> bool
+    ) -> Found
     where
         L: Memory<T> + Memory<T::Compute>,
     {
@@ -293,7 +299,12 @@ impl<T: Element> LogSums<T> {
             );
             self.sums[i] = lanes.acc_sum(acc);
         }
-        pass.fits()
+        let fits = pass.fits();
+        let mut accepted = fits;
+        for i in 0..count {
+            accepted &= self.sums[i].in_range();
+        }
+        Found { accepted, fits }
     }
 }
 
@@ -303,7 +314,7 @@ struct Redo<'a, T: Element> {
     x: &'a [T],
     rows: &'a Layout<'a>,
     first: usize,
-    /// If not, any row may be the one whose exponent did not fit.
+    /// See [`Found`].
     fits: bool,
 }
 
