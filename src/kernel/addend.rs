@@ -156,7 +156,7 @@ macro_rules! with_values {
 pub(super) use with_values;
 
 /// Evaluates an expression with the [`Addend`] of an additive mask beside its slope, or of a keep mask, where there is a pass
-/// for it in registers, or another; `$t` is the type of the scores.
+/// for it in registers, or another; `$t` is the type of the scores, and bf16 is seldom that of their mask where it is f32.
 macro_rules! with_addend {
     ($t:ty, ($additive:expr, $slope:expr, $keep:expr), $added:ident => $with:expr, $without:expr) => {
         match $additive {
@@ -166,13 +166,6 @@ macro_rules! with_addend {
             }
             #[cfg(feature = "half")]
             Some($crate::mask::MaskValues::F16(values))
-                if <$t>::IS_SINGLE && $slope == <$t as Element>::Compute::from_i32(1) =>
-            {
-                let $added = $crate::kernel::addend::Added($crate::kernel::addend::Narrow(values));
-                $with
-            }
-            #[cfg(feature = "half")]
-            Some($crate::mask::MaskValues::Bf16(values))
                 if <$t>::IS_SINGLE && $slope == <$t as Element>::Compute::from_i32(1) =>
             {
                 let $added = $crate::kernel::addend::Added($crate::kernel::addend::Narrow(values));

@@ -170,12 +170,12 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     e: Option<&mut [MaybeUninit<T::Compute>]>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
-    // Of the commonest type, where exp is no call anyway.
-    let apart = T::IS_SINGLE && !L::COMPACT;
     match (logits.steps, e) {
         (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
         (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), Added(Single(mask)), shift),
-        (Steps::AddSloped | Steps::Keep, Some(e)) if apart => with_addend!(
+        // For the commonest type, where exp is no call anyway. Constants in the guard itself keep the compiler from compiling
+        // what others do not run.
+        (Steps::AddSloped | Steps::Keep, Some(e)) if T::IS_SINGLE && !L::COMPACT => with_addend!(
             T,
             (logits.additive, logits.call.mask.slope, logits.keep),
             added => exps_apart(lanes, logits, x, e, shift, added),
@@ -234,7 +234,7 @@ fn exps_apart<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     found
 }
 
-/// The pass of a row under a mask of halves that has a slope.
+/// The pass of a row under a mask of halves, with a slope.
 #[inline(always)]
 fn exps_of_sloped<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,

@@ -139,27 +139,20 @@ impl<T: Element> Kernel<T> for OneRow<'_, '_, '_, '_, T> {
         let logits = call.logits(r, &visible);
         let (a, b) = (logits.start, logits.end);
         let (x, y) = buffers.split(r);
-        let in_output = match y {
-            Some(y) if z.is_empty() => T::as_compute(&mut y[a..b]),
-            _ => None,
+        let through_output = z.is_empty();
+        let place = match y {
+            Some(y) if through_output => T::as_compute(&mut y[a..b]),
+            _ => Some(as_output(&mut z[..b - a])),
         };
-        let outcome = match in_output {
-            Some(z) => {
-                let (z, outcome) = sum(lanes, &logits, &x[a..b], z);
-                if let Ok(sum) = outcome.sum {
-                    subtract(lanes, Place::InPlace(z), log(&outcome.shift, sum));
-                }
-                outcome
+        let (found, outcome) = sum(lanes, &logits, &x[a..b], place.unwrap_or_default());
+        if let Ok(sum) = outcome.sum {
+            let log = log(&outcome.shift, sum);
+            if through_output {
+                subtract(lanes, Place::InPlace(found), log);
+            } else {
+                log_softmax_of(lanes, &z[..b - a], &mut buffers.output(r)[a..b], log);
             }
-            None => {
-                let (z, outcome) = sum(lanes, &logits, &x[a..b], as_output(&mut z[..b - a]));
-                if let Ok(sum) = outcome.sum {
-                    let y = &mut buffers.output(r)[a..b];
-                    log_softmax_of(lanes, z, y, log(&outcome.shift, sum));
-                }
-                outcome
-            }
-        };
+        }
         let y = buffers.output(r);
         match outcome.sum {
             Ok(_) => {
@@ -199,11 +192,32 @@ fn sum<'z, T: Element, L: Memory<T> + Memory<T::Compute>>(
         || max(lanes, &*z),
         #[inline(always)]
         |shift| {
-            let exps = exp_sum_from::<T::Compute, T::Compute, L, true, true>(lanes, Read(&*z), logits.start, shift);
+            let (start, mut exps) = (logits.start, Exps::none());
+            lanes.call::<T::Compute, _>(ExpsOf {
+                z,
+                start,
+                shift,
+                exps: &mut exps,
+            });
             with_sink(lanes, exps, shift, logits.sink)
         },
     );
     (z, outcome)
+}
+
+/// Σe of logits that lie `start` behind the beginning of their row: a function of its own, the same for rows of all types.
+struct ExpsOf<'a, F: Float> {
+    z: &'a [F],
+    start: usize,
+    shift: &'a Shift<F>,
+    exps: &'a mut Exps<F>,
+}
+
+impl<F: Float> Kernel<F> for ExpsOf<'_, F> {
+    #[inline(always)]
+    fn run<L: Memory<F> + Memory<F::Compute>>(self, lanes: L) {
+        *self.exps = exp_sum_from::<F, F, L, true, true>(lanes, Read(self.z), self.start, self.shift);
+    }
 }
 
 /// The logits of a row into `z`, and Σe under a shift: a chunk at a time.
