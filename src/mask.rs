@@ -663,11 +663,13 @@ impl<'a, T: Element> Mask<'a, T> {
         self.keep
     }
 
-    /// Where the additive mask of row `r` begins, or its keep mask if there is no other.
+    /// How the additive mask is shared by rows, or the keep mask if there is no other.
     #[inline(always)]
-    pub(crate) fn start(&self, r: usize) -> usize {
-        let rows = self.additive.map_or(self.keep_rows, |(_, rows)| rows);
-        rows.start(self.first + r)
+    pub(crate) fn shared(&self) -> Broadcast {
+        match &self.additive {
+            Some((_, rows)) => *rows,
+            None => self.keep_rows,
+        }
     }
 
     /// Whether there is no keep mask.

@@ -80,7 +80,7 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
             y: if self.apart { y } else { x },
             len: visible.end,
             rest: cols - visible.end,
-            aside: mask.start(r),
+            aside: mask.shared().start(mask.first + r),
         })
     }
 
@@ -107,8 +107,9 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
             }
         };
         if !matches!(call.steps, Steps::Scale) {
+            let (masks, first) = (call.mask.shared(), call.mask.first + first);
             for (i, spot) in spots.iter_mut().enumerate().take(extent.count) {
-                spot.aside = call.mask.start(first + i);
+                spot.aside = masks.start(first + i);
             }
         }
         extent
