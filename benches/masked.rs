@@ -1,5 +1,6 @@
-//! `masked_softmax/<kind>/<isa>/<n>`: rows of n scores, 65,536 scores in all, beside plain softmax of the same rows.
-//! `additive_f16` needs feature `half`; `causal` and `square` are n × n, with and without the causal mask.
+//! `masked_softmax/<kind>/<isa>/<n>` and `masked_log_softmax/<kind>/<isa>/<n>`: rows of n scores, 65,536 scores in all, beside
+//! plain softmax and log_softmax of the same rows. `additive_f16` needs feature `half`; `causal` and `square` are n × n, with
+//! and without the causal mask.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use softmax::{Broadcast, Isa, Mask, Rows};
@@ -38,10 +39,12 @@ fn kinds(c: &mut Criterion) {
         let halves: Vec<half::f16> = additive.iter().map(|&mask| half::f16::from_f32(mask)).collect();
         #[cfg(feature = "half")]
         let masks = [masks, vec![("additive_f16", scaled.with_additive(&halves, own))]].concat();
-        for (kind, mask) in masks {
-            group(c, kind, n, Rows::new(TOTAL / n, n), &x, Some(&mask));
+        for log in [false, true] {
+            for (kind, mask) in &masks {
+                group(c, (kind, log), n, Rows::new(TOTAL / n, n), &x, Some(mask));
+            }
+            group(c, ("plain", log), n, Rows::new(TOTAL / n, n), &x, None);
         }
-        group(c, "plain", n, Rows::new(TOTAL / n, n), &x, None);
     }
 }
 
@@ -50,20 +53,27 @@ fn squares(c: &mut Criterion) {
         let x = common::logits(n * n);
         let square = Mask::new().with_scale(0.125);
         for (kind, mask) in [("square", square), ("causal", square.with_causal(0))] {
-            group(c, kind, n, Rows::new(n, n), &x, Some(&mask));
+            group(c, (kind, false), n, Rows::new(n, n), &x, Some(&mask));
         }
     }
 }
 
-fn group(c: &mut Criterion, kind: &str, n: usize, rows: Rows, x: &[f32], mask: Option<&Mask<'_, f32>>) {
-    let mut group = c.benchmark_group(format!("masked_softmax/{kind}"));
+/// Of log_softmax, or of softmax.
+fn group(c: &mut Criterion, (kind, log): (&str, bool), n: usize, rows: Rows, x: &[f32], mask: Option<&Mask<'_, f32>>) {
+    let operator = if log { "masked_log_softmax" } else { "masked_softmax" };
+    let mut group = c.benchmark_group(format!("{operator}/{kind}"));
     let mut y = common::results::<f32>(x.len());
     group.throughput(Throughput::Elements(x.len() as u64));
     for isa in Isa::available() {
         group.bench_function(BenchmarkId::new(isa.name(), n), |b| {
-            b.iter(|| match mask {
-                Some(mask) => isa.masked_softmax(black_box(x), black_box(&mut y[..]), rows, mask),
-                None => isa.softmax_rows(black_box(x), black_box(&mut y[..]), rows),
+            b.iter(|| {
+                let (x, y) = (black_box(x), black_box(&mut y[..]));
+                match (mask, log) {
+                    (Some(mask), false) => isa.masked_softmax(x, y, rows, mask),
+                    (Some(mask), true) => isa.masked_log_softmax(x, y, rows, mask),
+                    (None, false) => isa.softmax_rows(x, y, rows),
+                    (None, true) => isa.log_softmax_rows(x, y, rows),
+                }
             });
         });
     }
