@@ -249,8 +249,8 @@ fn exps_and_logits<T: Element, L: Memory<T> + Memory<T::Compute>>(
     pass.exps()
 }
 
-/// The logits from column `at` on, up to [`CHUNK`] of them: by all steps, or what stands in masked places may make NaN of
-/// them. A function of its own.
+/// The logits from column `at` on: by all steps, or what stands in masked places may make NaN of them. A function of its
+/// own.
 struct LogitsInto<'a, 'c, 'm, T: Element> {
     logits: &'a Logits<'c, 'm, T>,
     /// The whole row.
@@ -277,10 +277,13 @@ impl<T: Element> LogitsInto<'_, '_, '_, T> {
     #[inline(always)]
     fn all_steps<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let (n, mut room) = (T::Compute::LANES, Room::new());
-        let found = room.logits(lanes, self.logits, &self.x[..self.at + self.z.len()], self.at);
-        for (found, z) in found.chunks_exact(n).zip(self.z.chunks_mut(n)) {
-            let v: V<T, L> = Memory::<T::Compute>::load(lanes, found);
-            store::<T::Compute, L>(lanes, z, v);
+        let x = &self.x[..self.at + self.z.len()];
+        for (i, z) in self.z.chunks_mut(CHUNK).enumerate() {
+            let found = room.logits(lanes, self.logits, x, self.at + i * CHUNK);
+            for (found, z) in found.chunks_exact(n).zip(z.chunks_mut(n)) {
+                let v: V<T, L> = Memory::<T::Compute>::load(lanes, found);
+                store::<T::Compute, L>(lanes, z, v);
+            }
         }
     }
 }
