@@ -175,7 +175,7 @@ struct Found {
     fits: bool,
 }
 
-/// [`LogSums::find`]: a function of its own, which three operators call.
+/// [`LogSums::find`] and [`LogSums::find_under`]: a function of its own, which four operators call.
 struct Find<'a, T: Element> {
     known: &'a mut LogSums<T>,
     x: &'a [T],
