@@ -14,8 +14,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 pub struct Sizes {
     /// The L1 data cache: a row in place longer than a third of it keeps its exps where the logits were.
     pub l1: usize,
-    /// The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; while a row of at most
-    /// a quarter of it is divided, the CPU is told of the next.
+    /// The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; a row of at most a
+    /// quarter of it is divided beside the exps of the next (AVX-512), or while the CPU is told of it.
     pub l2: usize,
     /// The share of the L3 cache: where a row and its results are larger, they are stored past the caches.
     pub l3: usize,

@@ -647,6 +647,47 @@ fn check_neighbours<T: TestElement>() {
     }
 }
 
+/// Long rows to which nothing is added, and which may be divided beside the exps of the next one.
+#[test]
+fn long_rows_after_one_another() {
+    for_f32_and_f64!(check_long_rows);
+}
+
+fn check_long_rows<T: TestElement>() {
+    const ROWS: usize = 9;
+    let rng = &mut inputs::rng(76);
+    for cols in [1100, 1410] {
+        let mut x: Vec<T> = (0..ROWS * cols).map(|_| T::from_f64(inputs::normal(rng))).collect();
+        x[cols + 700] = T::from_f64(f64::NAN);
+        x[3 * cols..][..cols].fill(T::from_f64(f64::NEG_INFINITY));
+        x[5 * cols + 5] = T::from_f64(1e4);
+        let sinks = [0.5_f32, -3.0, 1e30, f32::NEG_INFINITY, f32::NAN, 2.0, 200.0, 0.0, 1.0];
+        let lengths = [cols, 1100, 0, cols, 300, cols, 1050, 1090, 100];
+        let causal = cols as isize - 4;
+        let one = Broadcast::ONE;
+        let mask = Mask::new().with_scale(T::Probability::from_f64(0.5));
+        let of_row = |kind, r, rows| match kind {
+            "causal" => mask.with_causal(causal).with_first_row(r),
+            "window" => mask.with_causal(causal).with_window(1080).with_first_row(r),
+            "lengths" => mask.with_lengths(&lengths[r..], rows),
+            "sinks" => mask.with_sinks(&sinks[r..], rows),
+            _ => mask,
+        };
+        for kind in ["scale", "causal", "window", "lengths", "sinks"] {
+            for_each_isa(|isa| {
+                let (mut y, shape) = (x.clone(), Rows::new(ROWS, cols));
+                isa.masked_softmax(&x, &mut y, shape, &of_row(kind, 0, Broadcast::rows(1)))
+                    .unwrap();
+                for r in 0..ROWS {
+                    let row = &x[r * cols..][..cols];
+                    let alone = masked(isa, row, &of_row(kind, r, one), false);
+                    assert_eq!(bits(&y[r * cols..][..cols]), alone, "{isa} {kind} row {r} of {cols}");
+                }
+            });
+        }
+    }
+}
+
 /// An additive mask of f64 for rows of f64.
 #[test]
 fn additive_mask_of_the_rows_own_type() {

@@ -4,6 +4,7 @@
 use crate::common::choices::choices;
 use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::inputs::{DISTRIBUTIONS, lengths};
+use crate::common::layouts::offsets;
 use crate::common::memory::{EDGES, Edge, Guarded};
 use crate::common::ops::{InPlace, ManyRows, Operator, Width, operators};
 use crate::common::shape::Shape;
@@ -119,6 +120,57 @@ fn check_many_rows<T: TestElement>() {
                 for (r, got) in got.iter().enumerate() {
                     let want = (choice.row)(isa, &x[r * shape.x_stride..][..shape.cols]);
                     assert_eq!(want.as_ref(), Ok(got), "{what}: row {r}");
+                }
+            }
+        });
+    }
+}
+
+/// Rows that may be divided beside the exps of the next one, of every kind, those without a sum among them, before and behind
+/// every other: each as if alone.
+#[test]
+fn long_rows_after_one_another() {
+    for_each_element!(check_long_rows);
+}
+
+fn check_long_rows<T: TestElement>() {
+    // The second lengths are those of ragged rows: as many blocks, and others.
+    for (cols, other) in thinned([(1025, 1151), (1152, 1150), (1536, 1030), (2049, 2060)]) {
+        for_each_isa(|isa| {
+            let with_result = |row: Vec<T>| {
+                let mut y = vec![T::canary(); row.len()];
+                isa.softmax(&row, &mut y).expect("one row");
+                (row, y)
+            };
+            let kinds = |cols| {
+                let special = [f64::NAN, f64::INFINITY, 1e4].map(|special| {
+                    let mut row: Vec<T> = DISTRIBUTIONS[0].row(cols, 63);
+                    row[cols / 3] = T::from_f64(special);
+                    row
+                });
+                let nothing = vec![T::from_f64(f64::NEG_INFINITY); cols];
+                let rows = DISTRIBUTIONS.iter().map(|d| d.row(cols, 62));
+                Vec::from_iter(rows.chain(special).chain([nothing]).map(with_result))
+            };
+            let (kinds, others) = (kinds(cols), kinds(other));
+            let usual = [&kinds[0], &others[0]];
+            for i in 0..kinds.len() {
+                let next = (i + 1) % kinds.len();
+                let strided = [usual[0], &kinds[i], &kinds[i], &kinds[next], usual[0]];
+                let ragged = [usual[1], &kinds[i], &others[i], &others[next], usual[0]];
+                for (rows, what) in [(strided, "strided"), (ragged, "ragged")] {
+                    let (x, want) = (rows.map(|(x, _)| &x[..]).concat(), rows.map(|(_, y)| &y[..]).concat());
+                    let mut y = vec![T::canary(); x.len()];
+                    if what == "strided" {
+                        isa.softmax_rows(&x, &mut y, Rows::new(rows.len(), cols))
+                    } else {
+                        isa.softmax_ragged(&x, &mut y, &offsets(0, rows.map(|(x, _)| x.len())))
+                    }
+                    .expect("five rows");
+                    assert!(
+                        bits(&y) == bits(&want),
+                        "{isa}: {what} rows, kinds {i} and {next} of {cols}"
+                    );
                 }
             }
         });

@@ -58,7 +58,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "overlapped_columns",
         kind: Kind::Count(0, 1 << 16),
-        doc: "The longest rows that are divided after the next is summed; longer ones end first.",
+        doc: "The longest rows that are divided after the next is summed; longer ones end first, or beside the exps of the next (AVX-512).",
     },
     Key {
         name: "prefetch_bytes",
@@ -73,7 +73,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "l2_bytes",
         kind: Kind::Count(0, 1 << 40),
-        doc: "The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; while a row of at most a quarter of it is divided, the CPU is told of the next. 0: what the CPU reports.",
+        doc: "The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; a row of at most a quarter of it is divided beside the exps of the next (AVX-512), or while the CPU is told of it. 0: what the CPU reports.",
     },
     Key {
         name: "l3_bytes",

@@ -354,6 +354,10 @@ impl<T: Element, A: Addend<T>> Chunk<T, T::Compute> for Scaled<'_, T, A> {
         self.0.prefetch(lanes, at);
     }
     #[inline(always)]
+    fn prefetch_stored<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
+        self.0.prefetch_stored(lanes, at);
+    }
+    #[inline(always)]
     fn load<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize) -> V<T, L> {
         self.2.logits(lanes, lanes.splat(self.1), self.0.load(lanes, at), at)
     }

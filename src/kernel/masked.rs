@@ -19,9 +19,12 @@ use super::log_softmax::log_of;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
 use super::masked_log::MaskedLog;
 use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
-use super::row::{Pair, Read};
+use super::row::{Before, Beside, Pair, Read};
 use super::short_masked::Short;
-use super::softmax::{OVERLAPPED, SumOf, fill, guess, guess_for_quotients, quotients, quotients_before, shift_at};
+use super::softmax::{
+    OVERLAPPED, SumOf, TotalOf, blocks_beside, fill, guess, guess_for_quotients, is_followed, quotients,
+    quotients_before, quotients_in_place, shift_at,
+};
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::Scratch;
 use crate::element::{Element, Float, Sum};
@@ -31,6 +34,7 @@ use crate::mask::MaskValues;
 use crate::mask::{FullyMasked, Mask};
 use crate::math::exp::{Shift, exp};
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
 /// softmax, or log_softmax, of the masked logits of each row.
 pub struct Masked<'a, T: Element> {
@@ -65,7 +69,15 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 r += 1;
             } else {
                 let (buffers, start) = (&mut buffers, &mut r);
-                if buffers.output_holds_exps() {
+                if T::IS_COMPUTE
+                    && L::WIDE
+                    && matches!(call.steps, Steps::Scale)
+                    && buffers.output_holds_exps()
+                    && cols > OVERLAPPED
+                    && is_followed(buffers.input(*start))
+                {
+                    lanes.call(Followed { buffers, short, start });
+                } else if buffers.output_holds_exps() {
                     lanes.call(Stored::<_, false> { buffers, short, start });
                 } else {
                     lanes.call(Stored::<_, true> { buffers, short, start });
@@ -161,18 +173,20 @@ pub fn with_sink<F: Float, L: Lanes<F>>(lanes: L, exps: Exps<F>, shift: &Shift<F
 }
 
 /// The pass over a row under a shift, its exps stored in `e` if there is one: the commonest kinds of rows in
-/// registers, others with their mask a chunk at a time, and the rest, and what is not stored, with their logits so.
+/// registers, others with their mask a chunk at a time, and the rest, and what is not stored, with their logits so. The exps
+/// `before` are divided beside it; none are given but beside a row of scaled scores that is stored.
 #[inline(always)]
 fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     x: &[T],
     e: Option<&mut [MaybeUninit<T::Compute>]>,
+    before: Option<Before<'_, T::Compute>>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     match (logits.steps, e) {
-        (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), Nothing, shift),
-        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), Added(Single(mask)), shift),
+        (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), before, Nothing, shift),
+        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), None, Added(Single(mask)), shift),
         // For the commonest type, where exp is no call anyway. Constants in the guard itself keep the compiler from compiling
         // what others do not run.
         (Steps::AddSloped | Steps::Keep, Some(e)) if T::IS_SINGLE && !L::COMPACT => with_addend!(
@@ -208,7 +222,7 @@ impl<T: Element, A: Addend<T>> Kernel<T> for ExpsApart<'_, '_, '_, T, A> {
             added,
             exps,
         } = self;
-        *exps = exps_of(lanes, logits, Pair(x, e), added, shift);
+        *exps = exps_of(lanes, logits, Pair(x, e), None, added, shift);
     }
 }
 
@@ -286,11 +300,17 @@ fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     row: Pair<'_, T, T::Compute>,
+    before: Option<Before<'_, T::Compute>>,
     added: A,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
-    let row = Scaled(row, logits.call.mask.scale, added);
-    let exps = exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, logits.start, shift);
+    let (row, start) = (Scaled(row, logits.call.mask.scale, added), logits.start);
+    let exps = match before {
+        Some(before) if T::IS_COMPUTE && L::WIDE && !A::MASKS => {
+            exp_sum_from::<T, T::Compute, L, false, false>(lanes, Beside { row, before }, start, shift)
+        }
+        _ => exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, start, shift),
+    };
     Exps {
         // Most masks have −∞: it is not worth an instruction and a register to find one that has not.
         large: exps.large && !A::MASKS,
@@ -519,7 +539,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
                     Some(e) => e,
                     None => &mut aside[turn * lag * half..][..b - a],
                 };
-                sum(lanes, &logits, &x[a..b], Some(e), &mut outcomes[turn]);
+                sum(lanes, &logits, &x[a..b], Some(e), None, &mut outcomes[turn]);
             }
             summed += 1;
         }
@@ -553,12 +573,73 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
+/// softmax of the rows from `start` on, until one is short: which that is. Nothing is added to their scores, and their exps
+/// are kept in the output and divided [`Beside`] those of the next row.
+struct Followed<'s, 'c, 'a, 'm, T: Element> {
+    buffers: &'s mut Buffers<'a, T>,
+    short: Short<'c, 'm, T>,
+    start: &'s mut usize,
+}
+
+impl<T: Element> Kernel<T> for Followed<'_, '_, '_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, short, start } = self;
+        let (call, zero) = (short.call, T::narrow(T::Compute::ZERO));
+        let cols = buffers.rows.len(*start);
+        // The exps of the row before, and what they are divided by, if they wait for that.
+        let mut waiting: Option<(Range<usize>, TotalOf<T>)> = None;
+        while short.leaves(*start) {
+            let r = *start;
+            let visible = call.mask.visible(r, cols);
+            let logits = call.logits(r, &visible);
+            let (a, b) = if visible.is_empty() {
+                (0, 0)
+            } else {
+                (logits.start, logits.end)
+            };
+            let (x, y, before) = buffers.split_after(r);
+            // A division can stand beside the elements of a row to which nothing is added.
+            let len = if let Steps::Scale = logits.steps { b - a } else { 0 };
+            let next = (x[a..].as_ptr().cast(), len);
+            let before = match waiting.take() {
+                Some((places, total)) => T::as_compute(&mut before[places]).and_then(
+                    #[inline(always)]
+                    |e| blocks_beside(lanes, e, &total, next),
+                ),
+                None => None,
+            };
+            let mut outcome = Outcome::none(Special::FullyMasked, L::FUSED);
+            if b > a {
+                let e = T::as_compute(&mut y[a..b]);
+                sum(lanes, &logits, &x[a..b], e, before, &mut outcome);
+            }
+            match outcome.sum {
+                Ok(sum) => {
+                    fill(&mut y[..a], zero);
+                    fill(&mut y[b..], zero);
+                    waiting = Some((a..b, Total::new(sum, outcome.large)));
+                }
+                Err(special) => fill(y, special.value(&call.mask, zero)),
+            }
+            *start += 1;
+        }
+        if let Some((places, total)) = waiting
+            && let Some(e) = T::as_compute(&mut buffers.output(*start - 1)[places])
+        {
+            quotients_in_place(lanes, e, &total);
+        }
+    }
+}
+
 /// The pass over a row under the guessed shift, its exps stored in `e` if there is one, and what that is for: a function
 /// of its own, see [`Lanes::call`].
 pub struct SumRow<'a, 'm, T: Element> {
     pub logits: &'a Logits<'a, 'm, T>,
     pub x: &'a [T],
     pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    /// See [`exps`].
+    pub before: Option<Before<'a, T::Compute>>,
     pub found: Found<'a, T>,
 }
 
@@ -578,6 +659,7 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
             logits,
             x,
             mut e,
+            before,
             found,
         } = self;
         let shift = match &found {
@@ -587,7 +669,7 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
             Found::Part(shift, _) => **shift,
         };
         let adds = e.is_some() && !matches!(logits.steps, Steps::All);
-        let mut exps = exps(lanes, logits, x, e.as_deref_mut(), &shift);
+        let mut exps = exps(lanes, logits, x, e.as_deref_mut(), before, &shift);
         if adds && exps.sum.is_nan() {
             // It may stand in a masked place: see `addend`.
             exps = exps_by_block(lanes, logits, x, e.as_deref_mut(), &shift);
@@ -610,10 +692,16 @@ fn sum<'a, 'm, T: Element, L: Memory<T> + Memory<T::Compute>>(
     logits: &'a Logits<'a, 'm, T>,
     x: &'a [T],
     e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    before: Option<Before<'a, T::Compute>>,
     outcome: &'a mut Outcome<T>,
 ) {
-    let found = Found::Row(outcome);
-    lanes.call(SumRow { logits, x, e, found });
+    lanes.call(SumRow {
+        logits,
+        x,
+        e,
+        before,
+        found: Found::Row(outcome),
+    });
 }
 
 /// softmax or log_softmax of row `r`, its logits computed once for the sum and once for the results.
@@ -634,7 +722,7 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let logits = call.logits(r, &visible);
     let (a, b) = (logits.start, logits.end);
     let mut outcome = Outcome::none(Special::Nan, L::FUSED);
-    sum(lanes, &logits, &buffers.input(r)[a..b], None, &mut outcome);
+    sum(lanes, &logits, &buffers.input(r)[a..b], None, None, &mut outcome);
     let shift = outcome.shift;
     match outcome.sum {
         Ok(sum) => {

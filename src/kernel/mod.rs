@@ -140,6 +140,21 @@ impl<T: Element> Buffers<'_, T> {
         }
     }
 
+    /// The logits of row `r`, the place for its results, which is another, and that of the row before.
+    #[inline(always)]
+    pub fn split_after(&mut self, r: usize) -> (&[T], &mut [MaybeUninit<T>], &mut [MaybeUninit<T>]) {
+        let Place::Apart(x, y) = &mut self.place else {
+            return (&[], &mut [], &mut []);
+        };
+        let (before, y) = y.split_at_mut(self.rows.starts(r).1);
+        let before = if r > 0 {
+            self.rows.output(before, r - 1)
+        } else {
+            &mut []
+        };
+        (self.rows.input(x, r), &mut y[..self.rows.len(r)], before)
+    }
+
     /// Both.
     #[inline(always)]
     pub fn row(&mut self, r: usize) -> Place<'_, T> {

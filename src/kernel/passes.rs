@@ -72,6 +72,13 @@ impl<F: Float> Total<F> {
         let flushes = !(large && sum.is_moderate());
         Self { sum, flushes }
     }
+
+    /// The terms of the reciprocal for quotients none of which is flushed, the factor 2^−64 of [`Quotient::of`] among them.
+    #[inline(always)]
+    pub fn terms<L: Lanes<F>>(&self) -> [F; 2] {
+        let (high, low) = L::terms(self.sum);
+        [high * lower(), low * lower()]
+    }
 }
 
 /// The sums of a row, joined in the order of the module's head.
@@ -516,7 +523,7 @@ where
     L: Memory<T> + Memory<U>,
 {
     if L::FUSED && !total.flushes {
-        map(lanes, row, Quotient::<V<T, L>>::large(lanes, total.sum));
+        map(lanes, row, Quotient::large(lanes, total.terms::<L>()));
     } else {
         let quotient = Quotient::new(lanes, total.sum);
         map(
@@ -567,14 +574,13 @@ impl<V: Copy> Quotient<V> {
         }
     }
 
-    /// Of e that are [`large`](Exps::large) and have a [moderate](Sum::is_moderate) sum: nothing is flushed, and the factor
-    /// 2^−64 is part of the reciprocal, with the same bits: in f32 both terms of that are multiples of the last place of 1/S
+    /// Of e that are [`large`](Exps::large) and have a [moderate](Sum::is_moderate) sum, by its [`terms`](Total::terms): nothing
+    /// is flushed, and the factor 2^−64 is part of the reciprocal, with the same bits: in f32 both terms of that are multiples of the last place of 1/S
     /// in f64, and so are 0 or at least 2^−118, so that neither they nor their products with e are subnormal. In f64 the
     /// smaller may be subnormal where a sum is a power of two but for a sink that vanishes beside it, and adds nothing.
     #[inline(always)]
-    pub fn large<F: Float, L: Lanes<F, V = V>>(lanes: L, sum: F::Sum) -> impl Fn(V) -> V {
-        let (high, low) = L::terms(sum);
-        let (high, low) = (lanes.splat(high * lower()), lanes.splat(low * lower()));
+    pub fn large<F: Float, L: Lanes<F, V = V>>(lanes: L, [high, low]: [F; 2]) -> impl Fn(V) -> V {
+        let (high, low) = (lanes.splat(high), lanes.splat(low));
         #[inline(always)]
         move |e| lanes.mul_add(e, high, lanes.mul(e, low))
     }

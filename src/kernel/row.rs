@@ -1,6 +1,6 @@
 //! How a pass walks over a row: in blocks of [`BLOCK`] vectors, and a tail.
 
-use super::passes::V;
+use super::passes::{Quotient, V};
 use crate::arch::memory::Cells;
 use crate::element::{Element, Float};
 use crate::lanes::{Memory, WIDEST};
@@ -16,6 +16,12 @@ pub const LONGEST_BLOCK: usize = BLOCK * WIDEST;
 /// Elements to a block.
 pub const fn block<T: Element>() -> usize {
     BLOCK * T::Compute::LANES
+}
+
+/// Of `len` elements, those in whole blocks.
+#[inline(always)]
+pub fn whole<T: Element>(len: usize) -> usize {
+    len - len % block::<T>()
 }
 
 /// A row of `T` and the place (if any) for the results `U` of a pass over it.
@@ -37,9 +43,12 @@ pub trait Chunk<T: Element, U: Element> {
     fn absent(&self, near: T::Compute) -> T::Compute {
         near
     }
-    /// Hints for the vector at `at` of what comes later.
+    /// Hints for the vector at `at` of what comes later, and what else is done beside it.
     #[inline(always)]
     fn prefetch<L: Memory<T> + Memory<U>>(&mut self, _: L, _at: usize) {}
+    /// Hints of what is soon stored, and of nothing else.
+    #[inline(always)]
+    fn prefetch_stored<L: Memory<U>>(&mut self, _: L, _at: usize) {}
     fn load<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize) -> V<T, L>;
     fn load_or<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize, fill: T::Compute) -> V<T, L>;
     fn store<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V);
@@ -95,6 +104,9 @@ impl<T: Element> Chunk<T, T> for &[T] {
     fn store_partial<L: Memory<T>>(&mut self, _: L, _: usize, _: L::V) {}
 }
 
+/// Bytes from what is stored beside a division to what the CPU is told of.
+const STORED_AHEAD: usize = 1024;
+
 /// Input and output of the same length, apart.
 pub struct Pair<'a, T, U>(pub &'a [T], pub &'a mut [MaybeUninit<U>]);
 
@@ -116,6 +128,10 @@ impl<T: Element, U: Element<Compute = T::Compute>> Chunk<T, U> for Pair<'_, T, U
     fn prefetch<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
         lanes.prefetch(&self.0[at..]);
         lanes.prefetch_output(&mut self.1[at..]);
+    }
+    #[inline(always)]
+    fn prefetch_stored<L: Memory<U>>(&mut self, lanes: L, at: usize) {
+        lanes.prefetch_near(self.1[at..].as_ptr().cast(), STORED_AHEAD);
     }
     #[inline(always)]
     fn len(&self) -> usize {
@@ -255,5 +271,75 @@ impl<T: Element> Chunk<T, T> for Telling<'_, T> {
     #[inline(always)]
     fn store_partial<L: Memory<T>>(&mut self, lanes: L, at: usize, v: L::V) {
         Chunk::store_partial(&mut self.e, lanes, at, v);
+    }
+}
+
+/// A row, and as many whole blocks of the exps before it, which are divided in the loop that computes its own: divisions wait
+/// for the caches, exps for the arithmetic, and together they take less time than in turns. The loads tell the CPU's
+/// prefetchers enough of the logits.
+pub struct Beside<'a, R, F: Float> {
+    pub row: R,
+    pub before: Before<'a, F>,
+}
+
+/// Exps that wait for their quotients, none of which is flushed.
+pub struct Before<'a, F: Float> {
+    pub e: Cells<'a, F>,
+    /// See [`Total::terms`](super::passes::Total::terms).
+    pub terms: [F; 2],
+}
+
+impl<'a, T: Element, R: Row<T, T::Compute>> Row<T, T::Compute> for Beside<'a, R, T::Compute> {
+    type Chunk = Beside<'a, R::Chunk, T::Compute>;
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = Self::Chunk>, Self::Chunk) {
+        let Before { e, terms } = self.before;
+        let (rows, row) = self.row.blocks();
+        let (blocks, e) = Row::<T::Compute, T::Compute>::blocks(e);
+        let blocks = rows.zip(blocks).map(
+            #[inline(always)]
+            move |(row, e)| Beside {
+                row,
+                before: Before { e, terms },
+            },
+        );
+        let before = Before { e, terms };
+        (blocks, Beside { row, before })
+    }
+}
+
+impl<T: Element, C: Chunk<T, T::Compute>> Chunk<T, T::Compute> for Beside<'_, C, T::Compute> {
+    const STORES: bool = C::STORES;
+    const COMMON: bool = C::COMMON;
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.row.len()
+    }
+    #[inline(always)]
+    fn absent(&self, near: T::Compute) -> T::Compute {
+        self.row.absent(near)
+    }
+    #[inline(always)]
+    fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
+        self.row.prefetch_stored(lanes, at);
+        let Before { e, terms } = &mut self.before;
+        let v = Quotient::large(lanes, *terms)(Chunk::load(e, lanes, at));
+        Chunk::store(e, lanes, at, v);
+    }
+    #[inline(always)]
+    fn load<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize) -> V<T, L> {
+        self.row.load(lanes, at)
+    }
+    #[inline(always)]
+    fn load_or<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize, fill: T::Compute) -> V<T, L> {
+        self.row.load_or(lanes, at, fill)
+    }
+    #[inline(always)]
+    fn store<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+        self.row.store(lanes, at, v);
+    }
+    #[inline(always)]
+    fn store_partial<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+        self.row.store_partial(lanes, at, v);
     }
 }

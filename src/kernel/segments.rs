@@ -79,7 +79,13 @@ impl<T: Element> Kernel<T> for MaskedPart<'_, '_, T> {
                 exps,
             }) => {
                 let found = Found::Part(shift, exps);
-                lanes.call(SumRow { logits, x, e, found });
+                lanes.call(SumRow {
+                    logits,
+                    x,
+                    e,
+                    before: None,
+                    found,
+                });
             }
             Self::Shifted(pass) => lanes.call(pass),
             Self::Max(logits, x, m) => *m = masked::max(lanes, logits, x),

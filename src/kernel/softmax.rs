@@ -11,7 +11,7 @@
 //! ([`overwrite`]).
 
 use super::passes::{Exps, Quotient, Total, V, divide, exp_sum, map, max};
-use super::row::{Pair, Read, Telling, last_first};
+use super::row::{Before, Beside, Pair, Read, Telling, last_first, whole};
 use super::{Buffers, Kernel, Place, overwrite, short_rows};
 use crate::arch::memory::{Cells, Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
@@ -214,11 +214,41 @@ impl<T: Element> Kernel<T> for StoreExps<'_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { shift, x, e, found } = self;
         let exps = exp_sum::<T, T::Compute, L, false, false>(lanes, Pair(x, &mut *e), shift);
-        *found = if accepts(&exps) {
-            Some(exps.total())
-        } else {
-            sum_under_maximum(lanes, x, e)
-        };
+        *found = total_of(lanes, &exps, x, e);
+    }
+}
+
+/// [`sum_storing`] of a row [`Beside`] whose exps those of the row `before` are divided.
+struct StoreBeside<'a, T: Element> {
+    x: &'a [T],
+    e: &'a mut [MaybeUninit<T::Compute>],
+    before: Before<'a, T::Compute>,
+    found: &'a mut Option<TotalOf<T>>,
+}
+
+impl<T: Element> Kernel<T> for StoreBeside<'_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { x, e, before, found } = self;
+        let shift = guess_for_quotients(largest_looked_at(x), L::FUSED);
+        let row = Pair(x, &mut *e);
+        let exps = exp_sum::<T, T::Compute, L, false, false>(lanes, Beside { row, before }, &shift);
+        *found = total_of(lanes, &exps, x, e);
+    }
+}
+
+/// What the row `x` is divided by whose exps `e` were summed under a guess.
+#[inline(always)]
+fn total_of<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    exps: &Exps<T::Compute>,
+    x: &[T],
+    e: &mut [MaybeUninit<T::Compute>],
+) -> Option<TotalOf<T>> {
+    if accepts(exps) {
+        Some(exps.total())
+    } else {
+        sum_under_maximum(lanes, x, e)
     }
 }
 
@@ -322,17 +352,11 @@ pub fn fill<T: Element>(y: &mut [MaybeUninit<T>], value: T) {
     }
 }
 
-/// One row, `x` and `y` of the same length, apart; `next` is where the row begins that follows. The exps are kept in the
-/// output, or computed twice where the tuning profile takes the row for one beyond the caches: two reads and a streamed
-/// write are less traffic than a read, a write, and both again. The generic profile has no such rows: kept exps of which the
-/// CPU is told in advance take less time than two.
+/// One row, `x` and `y` of the same length, apart. The exps are kept in the output, or computed twice where the tuning profile
+/// takes the row for one beyond the caches: two reads and a streamed write are less traffic than a read, a write, and both
+/// again. The generic profile has no such rows: kept exps of which the CPU is told in advance take less time than two.
 #[inline(always)]
-fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    x: &[T],
-    y: &mut [MaybeUninit<T>],
-    next: Option<*const T>,
-) {
+fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[T], y: &mut [MaybeUninit<T>]) {
     if <L as Memory<T>>::STREAMS && Sizes::get().is_beyond(x) {
         return match sum(lanes, x) {
             Some(terms) => stream(lanes, x, y, terms),
@@ -341,7 +365,7 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
     let Some(e) = T::as_compute(y) else { return };
     let total = sum_storing(lanes, x, e);
-    finish::<T, L>(lanes, e, total, next);
+    finish::<T, L>(lanes, e, total);
 }
 
 /// Rows that are divided each after the next is summed and the one after that is guessed, so that no division waits for
@@ -406,16 +430,15 @@ const fn half_scratch<T: Element>() -> usize {
     Scratch::capacity::<T::Compute>() / 2
 }
 
-/// The quotients of a row whose exps are stored; NaN where it has no sum. `next` is where the row begins that follows.
+/// The quotients of a row whose exps are stored; NaN where it has no sum.
 #[inline(always)]
 fn finish<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     e: &mut [MaybeUninit<T::Compute>],
     total: Option<TotalOf<T>>,
-    next: Option<*const T>,
 ) {
     match &total {
-        Some(total) => quotients_before(lanes, e, total, next.map(<*const T>::cast)),
+        Some(total) => quotients_in_place(lanes, e, total),
         None => fill(e, T::Compute::NAN),
     }
 }
@@ -429,7 +452,8 @@ pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit
 /// The same of a row that is followed by the one at `next`.
 ///
 /// While a row in the L2 cache is divided, memory rests: if that cache has room, the CPU is told of the next row. Worth it
-/// where exps are computed sooner than logits are read, and only for what is not soon written.
+/// where exps are computed sooner than logits are read, and only for what is not soon written. Where nothing is flushed, what
+/// is divided [`Beside`] the next row takes less time still.
 #[inline(always)]
 pub fn quotients_before<F: Float, L: Memory<F>>(
     lanes: L,
@@ -442,7 +466,7 @@ pub fn quotients_before<F: Float, L: Memory<F>>(
     let e = Cells::in_place(unsafe { assume_written(e) });
     if let Some(next) = next
         && L::WIDE
-        && e.len() <= Sizes::get().l2 / (4 * size_of::<F>())
+        && is_followed(e.input())
     {
         return divide(lanes, Telling { e, next }, total);
     }
@@ -451,6 +475,36 @@ pub fn quotients_before<F: Float, L: Memory<F>>(
         #[inline(always)]
         |_, e| divide(lanes, e, total),
     );
+}
+
+/// Whether the L2 cache has room for a row like this and for the next, in and out.
+#[inline(always)]
+pub fn is_followed<T>(row: &[T]) -> bool {
+    let sizes = Sizes::get();
+    size_of_val(row) <= sizes.l2 / 4 && !sizes.is_beyond(row)
+}
+
+/// Of a row whose exps `e` were all stored, the blocks that are divided [`Beside`] the `len` elements of the next, which are at
+/// `next`: all of them if there are as many blocks and no quotient is flushed. The other quotients are stored here.
+#[inline(always)]
+pub fn blocks_beside<'e, F: Float, L: Memory<F>>(
+    lanes: L,
+    e: &'e mut [MaybeUninit<F>],
+    total: &Total<F>,
+    (next, len): (*const F, usize),
+) -> Option<Before<'e, F>> {
+    let as_many = !total.flushes && whole::<F>(e.len()) == whole::<F>(len);
+    let (blocks, rest) = e.split_at_mut(if as_many { whole::<F>(len) } else { 0 });
+    quotients_before(lanes, rest, total, Some(next));
+    (!blocks.is_empty()).then(
+        #[inline(always)]
+        || Before {
+            #[allow(unsafe_code)]
+            // SAFETY: the caller's exp pass stored every element.
+            e: Cells::in_place(unsafe { assume_written(blocks) }),
+            terms: total.terms::<L>(),
+        },
+    )
 }
 
 /// One row whose exps are kept `aside` if they fit there, else computed twice.
@@ -503,7 +557,7 @@ fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(
     {
         let sum = overwrite::sum(lanes, x, shift);
         if let Some(e) = T::as_compute(as_output(x)) {
-            finish::<T, L>(lanes, e, sum.map(|sum| Total::new(sum, false)), None);
+            finish::<T, L>(lanes, e, sum.map(|sum| Total::new(sum, false)));
         }
         return;
     }
@@ -573,7 +627,7 @@ impl<T: Element> Kernel<T> for OneRow<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         if let Place::Apart(x, y) = self.0 {
-            through_output(lanes, x, y, None);
+            through_output(lanes, x, y);
         }
     }
 }
@@ -606,18 +660,61 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
             if r == end {
                 return;
             }
-            match &mut buffers.place {
-                // The type decides, so that only one of the two is compiled.
-                Place::Apart(x, y) if T::IS_COMPUTE => {
-                    let next = (r + 1 < end).then(
-                        #[inline(always)]
-                        || rows.input(x, r + 1).as_ptr(),
-                    );
-                    through_output(lanes, rows.input(x, r), rows.output(y, r), next);
-                    r += 1;
-                }
-                _ => lanes.call(RowsAside { buffers, start: &mut r }),
+            let start = &mut r;
+            // The type stands here, so that what others do not run is not compiled.
+            if T::IS_COMPUTE && buffers.output_holds_exps() {
+                lanes.call(RowsApart { buffers, start });
+            } else {
+                lanes.call(RowsAside { buffers, start });
             }
+        }
+    }
+}
+
+/// Softmax of the rows from `start` on, which are apart and of a type that exps have, until one is short: which that is. With
+/// the registers of AVX-512, a row that [is followed](is_followed) is divided [`Beside`] the next.
+struct RowsApart<'p, 'a, T> {
+    buffers: &'p mut Buffers<'a, T>,
+    start: &'p mut usize,
+}
+
+impl<T: Element> Kernel<T> for RowsApart<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, start } = self;
+        let rows = buffers.rows;
+        // What the row before is divided by, if its exps wait for that.
+        let mut waiting: Option<TotalOf<T>> = None;
+        while *start < rows.rows() && rows.len(*start) > short_rows::longest::<T>() {
+            let (x, y, before) = buffers.split_after(*start);
+            let before = match (waiting.take(), T::as_compute(before)) {
+                (Some(total), Some(e)) => blocks_beside(lanes, e, &total, (x.as_ptr().cast(), x.len())),
+                _ => None,
+            };
+            match T::as_compute(y) {
+                Some(e) if L::WIDE && (before.is_some() || is_followed(x)) => {
+                    if let Some(before) = before {
+                        lanes.call(StoreBeside {
+                            x,
+                            e: &mut *e,
+                            before,
+                            found: &mut waiting,
+                        });
+                    } else {
+                        waiting = sum_storing(lanes, x, &mut *e);
+                    }
+                    if waiting.is_none() {
+                        fill(e, T::Compute::NAN);
+                    }
+                }
+                _ => through_output(lanes, x, y),
+            }
+            *start += 1;
+        }
+        if let Some(total) = waiting
+            && let Some(e) = T::as_compute(buffers.output(*start - 1))
+        {
+            quotients_in_place(lanes, e, &total);
         }
     }
 }
