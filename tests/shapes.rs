@@ -4,7 +4,7 @@
 use crate::common::choices::choices;
 use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::inputs::{DISTRIBUTIONS, lengths};
-use crate::common::layouts::offsets;
+use crate::common::layouts::{laid, offsets};
 use crate::common::memory::{EDGES, Edge, Guarded};
 use crate::common::ops::{InPlace, ManyRows, Operator, Width, operators};
 use crate::common::shape::Shape;
@@ -135,46 +135,58 @@ fn long_rows_after_one_another() {
 
 fn check_long_rows<T: TestElement>() {
     // The second lengths are those of ragged rows: as many blocks, and others.
-    for (cols, other) in thinned([(1025, 1151), (1152, 1150), (1536, 1030), (2049, 2060)]) {
+    for lengths in thinned([[1025, 1151], [1152, 1150], [1536, 1030], [2049, 2060]]) {
         for_each_isa(|isa| {
-            let with_result = |row: Vec<T>| {
-                let mut y = vec![T::canary(); row.len()];
-                isa.softmax(&row, &mut y).expect("one row");
-                (row, y)
-            };
-            let kinds = |cols| {
-                let special = [f64::NAN, f64::INFINITY, 1e4].map(|special| {
-                    let mut row: Vec<T> = DISTRIBUTIONS[0].row(cols, 63);
-                    row[cols / 3] = T::from_f64(special);
-                    row
-                });
-                let nothing = vec![T::from_f64(f64::NEG_INFINITY); cols];
-                let rows = DISTRIBUTIONS.iter().map(|d| d.row(cols, 62));
-                Vec::from_iter(rows.chain(special).chain([nothing]).map(with_result))
-            };
-            let (kinds, others) = (kinds(cols), kinds(other));
-            let usual = [&kinds[0], &others[0]];
-            for i in 0..kinds.len() {
-                let next = (i + 1) % kinds.len();
-                let strided = [usual[0], &kinds[i], &kinds[i], &kinds[next], usual[0]];
-                let ragged = [usual[1], &kinds[i], &others[i], &others[next], usual[0]];
-                for (rows, what) in [(strided, "strided"), (ragged, "ragged")] {
-                    let (x, want) = (rows.map(|(x, _)| &x[..]).concat(), rows.map(|(_, y)| &y[..]).concat());
-                    let mut y = vec![T::canary(); x.len()];
-                    if what == "strided" {
-                        isa.softmax_rows(&x, &mut y, Rows::new(rows.len(), cols))
-                    } else {
-                        isa.softmax_ragged(&x, &mut y, &offsets(0, rows.map(|(x, _)| x.len())))
-                    }
-                    .expect("five rows");
-                    assert!(
-                        bits(&y) == bits(&want),
-                        "{isa}: {what} rows, kinds {i} and {next} of {cols}"
-                    );
-                }
+            for op in operators::<T>() {
+                check_neighbours(&op, isa, lengths);
             }
         });
     }
+}
+
+/// Each kind of row twice, before the next kind, and ordinary rows around them.
+fn check_neighbours<T: TestElement>(op: &Operator<T>, isa: Isa, lengths: [usize; 2]) {
+    let ("softmax" | "log_softmax", Some(rows), Some(both)) = (op.name, &op.rows, &op.in_place) else {
+        return;
+    };
+    let laid = laid::<T>().into_iter().find(|laid| laid.name == op.name);
+    let ragged = laid.expect("a ragged form").ragged;
+    let kinds = lengths.map(|n| Vec::from_iter(kinds_of_rows(n).map(|x| (op.run(isa, &x), x))));
+    for i in 0..kinds[0].len() {
+        let next = (i + 1) % kinds[0].len();
+        let what = format!("{} on {isa}, kinds {i} and {next}, {lengths:?} columns", op.name);
+        let (x, want) = joined([(0, 0), (0, i), (0, i), (0, next), (0, 0)].map(|(n, kind)| &kinds[n][kind]));
+        let shape = Rows::new(5, lengths[0]);
+        let mut y = vec![T::canary(); x.len()];
+        (rows.rows)(isa, &x, &mut y, shape).expect("five rows");
+        assert!(bits(&y) == bits(&want), "{what}");
+        let mut y = x.clone();
+        (both.rows)(isa, &mut y, shape).expect("five rows");
+        assert!(bits(&y) == bits(&want), "{what}, in place");
+        let uneven = [(1, 0), (0, i), (1, i), (1, next), (0, 0)].map(|(n, kind)| &kinds[n][kind]);
+        let (x, want) = joined(uneven);
+        let mut y = vec![T::canary(); x.len()];
+        let offsets = offsets(0, uneven.map(|(_, x)| x.len()));
+        (ragged.apart)(isa, &x, &mut y, &offsets).expect("five rows");
+        assert!(bits(&y) == bits(&want), "{what}, ragged");
+    }
+}
+
+/// Rows of every distribution, with NaN, +∞ and a large element, and of −∞ alone.
+fn kinds_of_rows<T: TestElement>(n: usize) -> impl Iterator<Item = Vec<T>> {
+    let special = [f64::NAN, f64::INFINITY, 1e4].map(|special| {
+        let mut row: Vec<T> = DISTRIBUTIONS[0].row(n, 63);
+        row[n / 3] = T::from_f64(special);
+        row
+    });
+    let nothing = vec![T::from_f64(f64::NEG_INFINITY); n];
+    let rows = DISTRIBUTIONS.iter().map(move |d| d.row(n, 62));
+    rows.chain(special).chain([nothing])
+}
+
+/// The logits of some rows, and their results.
+fn joined<T: TestElement>(rows: [&(Vec<T>, Vec<T>); 5]) -> (Vec<T>, Vec<T>) {
+    (rows.map(|(_, x)| &x[..]).concat(), rows.map(|(y, _)| &y[..]).concat())
 }
 
 /// x·log2 e of the second element is ½: without a fused multiply-add, the shift decides which integer it rounds to.

@@ -43,10 +43,11 @@ MAX_SPILLS = {"avx512": 0, "neon": 12}
 # Loops of their own limit: the gradient of cross_entropy keeps logits, labels and weights beside the exp; log_softmax of
 # one short row keeps its elements; what threads share of a row is masked or not, in one function; bf16 has no conversion of
 # one instruction; masked logits that were computed before take an offset beside the constants of exp; a keep mask of bytes is
-# two masks of bits for each vector; where a row is divided in the loop of the exps of the next, one accumulator of the sums goes
-# through memory once a block (to compute half as many exps at once spills none and takes longer).
+# two masks of bits for each vector; where a row is finished in the loop of the exps of the next, the sums go through memory once
+# a block (to compute half as many exps at once spills none and takes longer).
 SPILLS_OF = [
     (r"kernel::softmax::StoreBeside<", 0.5),
+    (r"kernel::softmax::FindBeside<", 1),
     (r"kernel::masked::ExpsByBlock<", 1.2),
     (r"kernel::masked::ExpsApart<.*Bytes", 1),
     (r"kernel::masked::SumRow<half::bfloat::bf16>", 2.4),
@@ -86,8 +87,8 @@ ALLOWED = [
     (r"kernel::masked::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
     (
         r"",
-        r"^kernel::([a-z_]+::)*(FindSum|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|OneRow|Take|Batches|Single|ExpSums|Overwrite"
-        r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|Followed|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax)<",
+        r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|OneRow|Take|Batches|Single|ExpSums|Overwrite"
+        r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|Followed|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or chunk of a mask or of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),

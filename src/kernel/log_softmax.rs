@@ -5,9 +5,9 @@
 
 use super::argmax::is_nan;
 use super::passes::{V, map};
-use super::row::{block, last_first};
+use super::row::{Before, Finish, block, last_first, whole};
 use super::short_rows::{LogSums, SingleLog};
-use super::softmax::{fill, sum};
+use super::softmax::{OVERLAPPED, fill, is_followed, sum, sum_beside};
 use super::{Buffers, Kernel, Place};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
@@ -92,14 +92,94 @@ impl<T: Element> Kernel<T> for LogSoftmax<'_, '_, T> {
                 });
                 continue;
             }
-            let mut place = buffers.row(r);
-            if (1..=block::<T>()).contains(&place.input().len()) {
-                lanes.call(SingleLog(&mut place));
-            } else {
-                row(lanes, place);
+            let len = buffers.rows.len(r);
+            if len <= block::<T>() {
+                if len > 0 {
+                    lanes.call(SingleLog(&mut buffers.row(r)));
+                }
+                r += 1;
+                continue;
             }
-            r += 1;
+            lanes.call(LongLogSoftmax {
+                buffers: &mut *buffers,
+                start: &mut r,
+            });
         }
+    }
+}
+
+/// log_softmax of rows of more than a block from `start` on, which becomes the first row that is none or one of several short
+/// ones. With the registers of AVX-512, a row of more than [`OVERLAPPED`] that [is followed](is_followed) is finished
+/// [`Beside`](super::row::Beside) the exps of the next; the terms of a shorter one come too late for that. A function of its own.
+struct LongLogSoftmax<'b, 'a, T> {
+    buffers: &'b mut Buffers<'a, T>,
+    start: &'b mut usize,
+}
+
+impl<T: Element> Kernel<T> for LongLogSoftmax<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, start } = self;
+        let rows = buffers.rows;
+        // ln Σ of the row before, if that waits for the next.
+        let mut waiting = None;
+        while *start < rows.rows() && rows.len(*start) > block::<T>() && !LogSums::<T>::are_worth(&rows, *start) {
+            let r = *start;
+            let log = match waiting.take() {
+                Some(log) if T::IS_COMPUTE && L::WIDE => log_sum_beside(lanes, buffers, r, log),
+                _ => log_sum(lanes, buffers.input(r)),
+            };
+            let follows = L::WIDE && T::IS_COMPUTE && rows.len(r) > OVERLAPPED;
+            match log {
+                Some(log) if follows && is_followed(buffers.input(r)) => waiting = Some(log),
+                Some(log) => subtract(lanes, buffers.row(r), log),
+                None => fill(buffers.output(r), T::NAN),
+            }
+            *start += 1;
+        }
+        if let Some(log) = waiting {
+            subtract(lanes, buffers.row(*start - 1), log);
+        }
+    }
+}
+
+/// [`log_sum`] of row `r`, after or beside log_softmax of the row before, whose logarithm is known.
+#[inline(always)]
+fn log_sum_beside<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    buffers: &mut Buffers<'_, T>,
+    r: usize,
+    before: [T::Compute; 3],
+) -> Option<[T::Compute; 3]> {
+    let (x, place) = buffers.with_before(r);
+    let blocks = whole::<T>(x.len());
+    if before[0] != T::Compute::ZERO || whole::<T>(place.input().len()) != blocks {
+        subtract(lanes, place, before);
+        return log_sum(lanes, x);
+    }
+    let (cells, rest) = place.cells().split_at(blocks);
+    let finish = Subtract([before[1], before[2]]);
+    map::<T, T, L>(
+        lanes,
+        rest,
+        #[inline(always)]
+        |x| finish.of(lanes, x),
+    );
+    sum_beside(lanes, x, Before { cells, finish }).map(
+        #[inline(always)]
+        |(shift, sum)| log::<T::Compute>(&shift, sum),
+    )
+}
+
+/// [`log_of_difference`] from the two terms of the logarithm.
+#[derive(Clone, Copy)]
+struct Subtract<F>([F; 2]);
+
+impl<F: Float> Finish<F> for Subtract<F> {
+    const APART: bool = true;
+    #[inline(always)]
+    fn of<L: Lanes<F>>(self, lanes: L, x: L::V) -> L::V {
+        log_of_difference(lanes, x, [lanes.splat(self.0[0]), lanes.splat(self.0[1])])
     }
 }
 
@@ -137,15 +217,6 @@ pub fn sum_of_row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
     match log_sum(lanes, x) {
         Some(log) => joined(log),
         None => special(x),
-    }
-}
-
-/// log_softmax of one row.
-#[inline(always)]
-pub fn row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, mut place: Place<'_, T>) {
-    match log_sum(lanes, place.input()) {
-        Some(log) => subtract(lanes, place, log),
-        None => fill(place.output(), T::NAN),
     }
 }
 

@@ -18,7 +18,7 @@ use super::addend::{Added, Addend, Nothing, Scaled, Single, Sloped, Taken, with_
 use super::log_softmax::log_of;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
 use super::masked_log::MaskedLog;
-use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
+use super::passes::{Divide, ExpPass, Exps, Quotient, Total, exp_sum_from, map};
 use super::row::{Before, Beside, Pair, Read};
 use super::short_masked::Short;
 use super::softmax::{
@@ -181,7 +181,7 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     logits: &Logits<'_, '_, T>,
     x: &[T],
     e: Option<&mut [MaybeUninit<T::Compute>]>,
-    before: Option<Before<'_, T::Compute>>,
+    before: Option<Before<'_, T::Compute, Divide<T::Compute>>>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     match (logits.steps, e) {
@@ -300,7 +300,7 @@ fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     row: Pair<'_, T, T::Compute>,
-    before: Option<Before<'_, T::Compute>>,
+    before: Option<Before<'_, T::Compute, Divide<T::Compute>>>,
     added: A,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
@@ -639,7 +639,7 @@ pub struct SumRow<'a, 'm, T: Element> {
     pub x: &'a [T],
     pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
     /// See [`exps`].
-    pub before: Option<Before<'a, T::Compute>>,
+    pub before: Option<Before<'a, T::Compute, Divide<T::Compute>>>,
     pub found: Found<'a, T>,
 }
 
@@ -692,7 +692,7 @@ fn sum<'a, 'm, T: Element, L: Memory<T> + Memory<T::Compute>>(
     logits: &'a Logits<'a, 'm, T>,
     x: &'a [T],
     e: Option<&'a mut [MaybeUninit<T::Compute>]>,
-    before: Option<Before<'a, T::Compute>>,
+    before: Option<Before<'a, T::Compute, Divide<T::Compute>>>,
     outcome: &'a mut Outcome<T>,
 ) {
     lanes.call(SumRow {

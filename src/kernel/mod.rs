@@ -155,6 +155,22 @@ impl<T: Element> Buffers<'_, T> {
         (self.rows.input(x, r), &mut y[..self.rows.len(r)], before)
     }
 
+    /// The logits of row `r`, and the row before.
+    #[inline(always)]
+    pub fn with_before(&mut self, r: usize) -> (&[T], Place<'_, T>) {
+        let (rows, before) = (self.rows, r - 1);
+        match &mut self.place {
+            Place::Apart(x, y) => (
+                rows.input(x, r),
+                Place::Apart(rows.input(x, before), rows.output(y, before)),
+            ),
+            Place::InPlace(x) => {
+                let (done, x) = x.split_at_mut(rows.starts(r).0);
+                (&x[..rows.len(r)], Place::InPlace(rows.input_mut(done, before)))
+            }
+        }
+    }
+
     /// Both.
     #[inline(always)]
     pub fn row(&mut self, r: usize) -> Place<'_, T> {

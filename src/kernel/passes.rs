@@ -8,7 +8,7 @@
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop)]
 
-use super::row::{BLOCK, Chunk, Row, block};
+use super::row::{BLOCK, Chunk, Finish, Row, block};
 use crate::element::{Element, Float, RAISE, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::math::exp::{Core, Shift, Splat, exp};
@@ -75,9 +75,9 @@ impl<F: Float> Total<F> {
 
     /// The terms of the reciprocal for quotients none of which is flushed, the factor 2^−64 of [`Quotient::of`] among them.
     #[inline(always)]
-    pub fn terms<L: Lanes<F>>(&self) -> [F; 2] {
+    pub fn terms<L: Lanes<F>>(&self) -> Divide<F> {
         let (high, low) = L::terms(self.sum);
-        [high * lower(), low * lower()]
+        Divide([high * lower(), low * lower()])
     }
 }
 
@@ -523,7 +523,13 @@ where
     L: Memory<T> + Memory<U>,
 {
     if L::FUSED && !total.flushes {
-        map(lanes, row, Quotient::large(lanes, total.terms::<L>()));
+        let terms = total.terms::<L>();
+        map(
+            lanes,
+            row,
+            #[inline(always)]
+            |e| terms.of(lanes, e),
+        );
     } else {
         let quotient = Quotient::new(lanes, total.sum);
         map(
@@ -544,6 +550,23 @@ pub struct Quotient<V> {
     low: V,
     lower: V,
     threshold: V,
+}
+
+/// The quotients of e that are [`large`](Exps::large) and have a [moderate](Sum::is_moderate) sum, by the terms of its
+/// reciprocal: nothing is flushed, and the factor 2^−64 is part of the reciprocal, with the same bits: in f32 both terms of that
+/// are multiples of the last place of 1/S in f64, and so are 0 or at least 2^−118, so that neither they nor their products with
+/// e are subnormal. In f64 the smaller may be subnormal where a sum is a power of two but for a sink that vanishes beside it,
+/// and adds nothing.
+#[derive(Clone, Copy)]
+pub struct Divide<F>([F; 2]);
+
+impl<F: Float> Finish<F> for Divide<F> {
+    const APART: bool = false;
+    #[inline(always)]
+    fn of<L: Lanes<F>>(self, lanes: L, e: L::V) -> L::V {
+        let [high, low] = [lanes.splat(self.0[0]), lanes.splat(self.0[1])];
+        lanes.mul_add(e, high, lanes.mul(e, low))
+    }
 }
 
 /// 2^−64, the last factor of [`Quotient::of`].
@@ -572,17 +595,6 @@ impl<V: Copy> Quotient<V> {
             lower: lanes.splat(lower()),
             threshold: lanes.splat(sum.threshold()),
         }
-    }
-
-    /// Of e that are [`large`](Exps::large) and have a [moderate](Sum::is_moderate) sum, by its [`terms`](Total::terms): nothing
-    /// is flushed, and the factor 2^−64 is part of the reciprocal, with the same bits: in f32 both terms of that are multiples of the last place of 1/S
-    /// in f64, and so are 0 or at least 2^−118, so that neither they nor their products with e are subnormal. In f64 the
-    /// smaller may be subnormal where a sum is a power of two but for a sink that vanishes beside it, and adds nothing.
-    #[inline(always)]
-    pub fn large<F: Float, L: Lanes<F, V = V>>(lanes: L, [high, low]: [F; 2]) -> impl Fn(V) -> V {
-        let (high, low) = (lanes.splat(high), lanes.splat(low));
-        #[inline(always)]
-        move |e| lanes.mul_add(e, high, lanes.mul(e, low))
     }
 
     #[inline(always)]

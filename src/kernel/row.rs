@@ -1,9 +1,9 @@
 //! How a pass walks over a row: in blocks of [`BLOCK`] vectors, and a tail.
 
-use super::passes::{Quotient, V};
+use super::passes::V;
 use crate::arch::memory::Cells;
 use crate::element::{Element, Float};
-use crate::lanes::{Memory, WIDEST};
+use crate::lanes::{Lanes, Memory, WIDEST};
 use core::mem::MaybeUninit;
 use core::slice::ChunksExact;
 
@@ -104,8 +104,13 @@ impl<T: Element> Chunk<T, T> for &[T] {
     fn store_partial<L: Memory<T>>(&mut self, _: L, _: usize, _: L::V) {}
 }
 
-/// Bytes from what is stored beside a division to what the CPU is told of.
+/// Bytes from what is stored [`Beside`] a row to what the CPU is told of.
 const STORED_AHEAD: usize = 1024;
+
+#[inline(always)]
+fn prefetch_stored<T: Element, L: Memory<T>>(lanes: L, place: &mut [MaybeUninit<T>]) {
+    lanes.prefetch_near(place.as_ptr().cast(), STORED_AHEAD);
+}
 
 /// Input and output of the same length, apart.
 pub struct Pair<'a, T, U>(pub &'a [T], pub &'a mut [MaybeUninit<U>]);
@@ -131,7 +136,7 @@ impl<T: Element, U: Element<Compute = T::Compute>> Chunk<T, U> for Pair<'_, T, U
     }
     #[inline(always)]
     fn prefetch_stored<L: Memory<U>>(&mut self, lanes: L, at: usize) {
-        lanes.prefetch_near(self.1[at..].as_ptr().cast(), STORED_AHEAD);
+        prefetch_stored::<U, L>(lanes, &mut self.1[at..]);
     }
     #[inline(always)]
     fn len(&self) -> usize {
@@ -274,41 +279,59 @@ impl<T: Element> Chunk<T, T> for Telling<'_, T> {
     }
 }
 
-/// A row, and as many whole blocks of the exps before it, which are divided in the loop that computes its own: divisions wait
-/// for the caches, exps for the arithmetic, and together they take less time than in turns. The loads tell the CPU's
+/// What is left to be done to each vector of a row whose sum is known.
+pub trait Finish<F: Float>: Copy {
+    /// Whether the results are stored where nothing was yet.
+    const APART: bool;
+    fn of<L: Lanes<F>>(self, lanes: L, v: L::V) -> L::V;
+}
+
+/// A row, and as many whole blocks of the one before it, which are finished in the loop that computes the exps of this one:
+/// that waits for the caches, exp for the arithmetic, and together they take less time than in turns. The loads tell the CPU's
 /// prefetchers enough of the logits.
-pub struct Beside<'a, R, F: Float> {
+pub struct Beside<'a, R, U, Q> {
     pub row: R,
-    pub before: Before<'a, F>,
+    pub before: Before<'a, U, Q>,
 }
 
-/// Exps that wait for their quotients, none of which is flushed.
-pub struct Before<'a, F: Float> {
-    pub e: Cells<'a, F>,
-    /// See [`Total::terms`](super::passes::Total::terms).
-    pub terms: [F; 2],
+/// Whole blocks of a row that wait to be finished.
+pub struct Before<'a, U, Q> {
+    pub cells: Cells<'a, U>,
+    pub finish: Q,
 }
 
-impl<'a, T: Element, R: Row<T, T::Compute>> Row<T, T::Compute> for Beside<'a, R, T::Compute> {
-    type Chunk = Beside<'a, R::Chunk, T::Compute>;
+impl<'a, T, U, R, Q> Row<T, U> for Beside<'a, R, U, Q>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    R: Row<T, U>,
+    Q: Finish<T::Compute>,
+{
+    type Chunk = Beside<'a, R::Chunk, U, Q>;
     #[inline(always)]
     fn blocks(self) -> (impl Iterator<Item = Self::Chunk>, Self::Chunk) {
-        let Before { e, terms } = self.before;
+        let Before { cells, finish } = self.before;
         let (rows, row) = self.row.blocks();
-        let (blocks, e) = Row::<T::Compute, T::Compute>::blocks(e);
+        let (blocks, cells) = Row::<U, U>::blocks(cells);
         let blocks = rows.zip(blocks).map(
             #[inline(always)]
-            move |(row, e)| Beside {
+            move |(row, cells)| Beside {
                 row,
-                before: Before { e, terms },
+                before: Before { cells, finish },
             },
         );
-        let before = Before { e, terms };
+        let before = Before { cells, finish };
         (blocks, Beside { row, before })
     }
 }
 
-impl<T: Element, C: Chunk<T, T::Compute>> Chunk<T, T::Compute> for Beside<'_, C, T::Compute> {
+impl<T, U, C, Q> Chunk<T, U> for Beside<'_, C, U, Q>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    C: Chunk<T, U>,
+    Q: Finish<T::Compute>,
+{
     const STORES: bool = C::STORES;
     const COMMON: bool = C::COMMON;
     #[inline(always)]
@@ -320,26 +343,29 @@ impl<T: Element, C: Chunk<T, T::Compute>> Chunk<T, T::Compute> for Beside<'_, C,
         self.row.absent(near)
     }
     #[inline(always)]
-    fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
+    fn prefetch<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
         self.row.prefetch_stored(lanes, at);
-        let Before { e, terms } = &mut self.before;
-        let v = Quotient::large(lanes, *terms)(Chunk::load(e, lanes, at));
-        Chunk::store(e, lanes, at, v);
+        let Before { cells, finish } = &mut self.before;
+        if Q::APART {
+            prefetch_stored::<U, L>(lanes, &mut cells.output()[at..]);
+        }
+        let v = finish.of(lanes, Chunk::<U, U>::load(cells, lanes, at));
+        Chunk::<U, U>::store(cells, lanes, at, v);
     }
     #[inline(always)]
-    fn load<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize) -> V<T, L> {
+    fn load<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize) -> V<T, L> {
         self.row.load(lanes, at)
     }
     #[inline(always)]
-    fn load_or<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, at: usize, fill: T::Compute) -> V<T, L> {
+    fn load_or<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize, fill: T::Compute) -> V<T, L> {
         self.row.load_or(lanes, at, fill)
     }
     #[inline(always)]
-    fn store<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+    fn store<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V) {
         self.row.store(lanes, at, v);
     }
     #[inline(always)]
-    fn store_partial<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize, v: L::V) {
+    fn store_partial<L: Memory<U>>(&mut self, lanes: L, at: usize, v: L::V) {
         self.row.store_partial(lanes, at, v);
     }
 }

@@ -10,8 +10,8 @@
 //! the rounding to n. Short rows run side by side ([`short_rows`]), long ones in place store their exps over the logits
 //! ([`overwrite`]).
 
-use super::passes::{Exps, Quotient, Total, V, divide, exp_sum, map, max};
-use super::row::{Before, Beside, Pair, Read, Telling, last_first, whole};
+use super::passes::{Divide, Exps, Quotient, Total, V, divide, exp_sum, map, max};
+use super::row::{Before, Beside, Finish, Pair, Read, Telling, last_first, whole};
 use super::{Buffers, Kernel, Place, overwrite, short_rows};
 use crate::arch::memory::{Cells, Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
@@ -155,6 +155,39 @@ impl<T: Element> Kernel<T> for FindSum<'_, T> {
     }
 }
 
+/// [`sum`] of a row [`Beside`] whose exps the row `before` is finished.
+#[inline(always)]
+pub fn sum_beside<T: Element, L: Memory<T> + Memory<T::Compute>, Q: Finish<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    before: Before<'_, T, Q>,
+) -> Option<(Shift<T::Compute>, SumOf<T>)> {
+    let mut found = None;
+    let of = &mut found;
+    lanes.call(FindBeside { x, before, found: of });
+    found
+}
+
+struct FindBeside<'a, T: Element, Q> {
+    x: &'a [T],
+    before: Before<'a, T, Q>,
+    found: &'a mut Option<(Shift<T::Compute>, SumOf<T>)>,
+}
+
+impl<T: Element, Q: Finish<T::Compute>> Kernel<T> for FindBeside<'_, T, Q> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { x, before, found } = self;
+        let (shift, row) = (guess(x, L::FUSED), Read(x));
+        let exps = exp_sum::<T, T, L, false, false>(lanes, Beside { row, before }, &shift);
+        *found = if accepts(&exps) {
+            Some((shift, exps.sum))
+        } else {
+            sum_after_guess(lanes, x)
+        };
+    }
+}
+
 /// The three-pass form: [`sum`] of a row whose guess failed. A function of its own, for rows that are seldom.
 #[inline(always)]
 pub fn sum_after_guess<T: Element, L: Memory<T> + Memory<T::Compute>>(
@@ -222,7 +255,7 @@ impl<T: Element> Kernel<T> for StoreExps<'_, T> {
 struct StoreBeside<'a, T: Element> {
     x: &'a [T],
     e: &'a mut [MaybeUninit<T::Compute>],
-    before: Before<'a, T::Compute>,
+    before: Before<'a, T::Compute, Divide<T::Compute>>,
     found: &'a mut Option<TotalOf<T>>,
 }
 
@@ -492,7 +525,7 @@ pub fn blocks_beside<'e, F: Float, L: Memory<F>>(
     e: &'e mut [MaybeUninit<F>],
     total: &Total<F>,
     (next, len): (*const F, usize),
-) -> Option<Before<'e, F>> {
+) -> Option<Before<'e, F, Divide<F>>> {
     let as_many = !total.flushes && whole::<F>(e.len()) == whole::<F>(len);
     let (blocks, rest) = e.split_at_mut(if as_many { whole::<F>(len) } else { 0 });
     quotients_before(lanes, rest, total, Some(next));
@@ -501,8 +534,8 @@ pub fn blocks_beside<'e, F: Float, L: Memory<F>>(
         || Before {
             #[allow(unsafe_code)]
             // SAFETY: the caller's exp pass stored every element.
-            e: Cells::in_place(unsafe { assume_written(blocks) }),
-            terms: total.terms::<L>(),
+            cells: Cells::in_place(unsafe { assume_written(blocks) }),
+            finish: total.terms::<L>(),
         },
     )
 }
