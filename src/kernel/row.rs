@@ -283,6 +283,7 @@ impl<T: Element> Chunk<T, T> for Telling<'_, T> {
 pub trait Finish<F: Float>: Copy {
     /// Whether the results are stored where nothing was yet.
     const APART: bool;
+    /// The results of the vector `v`.
     fn of<L: Lanes<F>>(self, lanes: L, v: L::V) -> L::V;
 }
 

@@ -8,7 +8,7 @@
 //! bits of the result. Where multiply-add is fused both forms even give the same quotients, since N moves exponents
 //! only (from a maximum of 2^14 on, which no guess is near, it is subtracted first); where it is not, N decides ties of
 //! the rounding to n. Short rows run side by side ([`short_rows`]), long ones in place store their exps over the logits
-//! ([`overwrite`]).
+//! ([`overwrite`]), and long ones apart are divided beside the exps of the next ([`Beside`]).
 
 use super::passes::{Divide, Exps, Quotient, Total, V, divide, exp_sum, map, max};
 use super::row::{Before, Beside, Finish, Pair, Read, Telling, last_first, whole};
