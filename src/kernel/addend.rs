@@ -350,8 +350,8 @@ impl<T: Element, A: Addend<T>> Chunk<T, T::Compute> for Scaled<'_, T, A> {
         score_of::<T>(near, self.1)
     }
     #[inline(always)]
-    fn prefetch<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
-        self.0.prefetch(lanes, at);
+    fn beside<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, at: usize) {
+        self.0.beside(lanes, at);
     }
     #[inline(always)]
     fn prefetch_stored<L: Memory<T::Compute>>(&mut self, lanes: L, at: usize) {

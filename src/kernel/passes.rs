@@ -278,7 +278,7 @@ where
     let (mut x, mut halves) = ([zero; N], [lanes.fold(zero); BLOCK]);
     for j in 0..N {
         if WHOLE {
-            chunk.prefetch(lanes, j * n);
+            chunk.beside(lanes, j * n);
         }
         x[j] = if WHOLE || j + 1 < N {
             chunk.load(lanes, j * n)
@@ -316,7 +316,7 @@ where
     L: Memory<T> + Memory<U>,
     C: Chunk<T, U>,
 {
-    chunk.prefetch(lanes, at);
+    chunk.beside(lanes, at);
     let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, shift, [chunk.load(lanes, at)]);
     *seen = lanes.seen(*seen, t);
     chunk.store(lanes, at, e);

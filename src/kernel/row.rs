@@ -43,9 +43,10 @@ pub trait Chunk<T: Element, U: Element> {
     fn absent(&self, near: T::Compute) -> T::Compute {
         near
     }
-    /// Hints for the vector at `at` of what comes later, and what else is done beside it.
+    /// What passes do beside the exps of the vector at `at` of a whole block, where blocks are not rolled into a loop: hints of
+    /// what comes later, or more ([`Beside`]).
     #[inline(always)]
-    fn prefetch<L: Memory<T> + Memory<U>>(&mut self, _: L, _at: usize) {}
+    fn beside<L: Memory<T> + Memory<U>>(&mut self, _: L, _at: usize) {}
     /// Hints of what is soon stored, and of nothing else.
     #[inline(always)]
     fn prefetch_stored<L: Memory<U>>(&mut self, _: L, _at: usize) {}
@@ -83,7 +84,7 @@ impl<'a, T: Element> Row<T, T> for Read<'a, T> {
 impl<T: Element> Chunk<T, T> for &[T] {
     const STORES: bool = false;
     #[inline(always)]
-    fn prefetch<L: Memory<T>>(&mut self, lanes: L, at: usize) {
+    fn beside<L: Memory<T>>(&mut self, lanes: L, at: usize) {
         lanes.prefetch(&self[at..]);
     }
     #[inline(always)]
@@ -130,7 +131,7 @@ impl<'a, T: Element, U: Element<Compute = T::Compute>> Row<T, U> for Pair<'a, T,
 
 impl<T: Element, U: Element<Compute = T::Compute>> Chunk<T, U> for Pair<'_, T, U> {
     #[inline(always)]
-    fn prefetch<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
+    fn beside<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
         lanes.prefetch(&self.0[at..]);
         lanes.prefetch_output(&mut self.1[at..]);
     }
@@ -289,7 +290,7 @@ pub trait Finish<F: Float>: Copy {
 
 /// A row, and as many whole blocks of the one before it, which are finished in the loop that computes the exps of this one:
 /// that waits for the caches, exp for the arithmetic, and together they take less time than in turns. The loads tell the CPU's
-/// prefetchers enough of the logits.
+/// prefetchers enough of the logits. For passes that call [`Chunk::beside`] alone.
 pub struct Beside<'a, R, U, Q> {
     pub row: R,
     pub before: Before<'a, U, Q>,
@@ -344,7 +345,7 @@ where
         self.row.absent(near)
     }
     #[inline(always)]
-    fn prefetch<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
+    fn beside<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
         self.row.prefetch_stored(lanes, at);
         let Before { cells, finish } = &mut self.before;
         if Q::APART {
