@@ -8,8 +8,9 @@ mod platform {
     use crate::common::memory::Edge;
     use std::ffi::c_void;
     use std::marker::PhantomData;
-    use std::slice;
     use std::sync::OnceLock;
+    use std::time::Duration;
+    use std::{slice, thread};
 
     /// Whether a slice can lie against that edge of its pages.
     ///
@@ -28,20 +29,45 @@ mod platform {
     }
 
     /// Whether `body` ends with a segmentation fault, in a process of its own.
-    pub fn faults(body: impl FnOnce()) -> bool {
-        let mut status = 0;
-        // SAFETY: the child only touches memory and leaves at once.
-        unsafe {
-            let child = libc::fork();
+    ///
+    /// Of an emulator's threads a fork copies the locks, too: a child that waits for one of them is ended, and another made.
+    pub fn faults(body: impl Fn()) -> bool {
+        for _ in 0..10 {
+            // SAFETY: the child only touches memory and leaves at once.
+            let child = unsafe { libc::fork() };
             assert!(child >= 0, "fork");
             if child == 0 {
-                libc::signal(libc::SIGSEGV, libc::SIG_DFL);
+                // SAFETY: as above.
+                unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
                 body();
-                libc::_exit(0);
+                // SAFETY: as above.
+                unsafe { libc::_exit(0) };
             }
-            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            if let Some(status) = ended(child) {
+                return libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV;
+            }
         }
-        libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV
+        panic!("no forked process comes to an end");
+    }
+
+    /// How a child ended, or `None` if it had to be ended after five seconds.
+    fn ended(child: libc::pid_t) -> Option<i32> {
+        let mut status = 0;
+        for _ in 0..500 {
+            // SAFETY: `status` is a place for it.
+            let found = unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) };
+            assert!(found >= 0, "waitpid");
+            if found == child {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        // SAFETY: the child is ours, and nobody has waited for its end.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, &raw mut status, 0);
+        }
+        None
     }
 
     #[cfg(target_arch = "x86_64")]
