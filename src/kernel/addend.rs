@@ -4,7 +4,7 @@
 //! is computed once more by [`LogitsOf`](super::logits::LogitsOf), which knows a masked place by its mask.
 
 use super::passes::{self, V};
-use super::row::{Chunk, Pair, Row, block};
+use super::row::{Chunk, Pair, Row, block, whole};
 use super::softmax::{largest_looked_at, largest_of};
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
@@ -324,7 +324,7 @@ impl<T: Element, A: Addend<T>> Row<T, T::Compute> for Scaled<'_, T, A> {
     fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
         let Self(row, scale, added) = self;
         let len = row.0.len();
-        let tail = added.part(len - len % block::<T>(), len);
+        let tail = added.part(whole::<T>(len), len);
         let (pairs, last) = row.blocks();
         let mut at = 0;
         let blocks = pairs.map(

@@ -111,6 +111,16 @@ pub struct Logits<'c, 'm, T: Element> {
 }
 
 impl<T: Element> Logits<'_, '_, T> {
+    /// From which column to which they are, the hidden ones of the first block among them; none if nothing is visible.
+    #[inline(always)]
+    pub fn columns(&self) -> (usize, usize) {
+        if self.start + self.hidden < self.end {
+            (self.start, self.end)
+        } else {
+            (0, 0)
+        }
+    }
+
     /// The shift of the ordinary path, from the first, the middle and the last visible place, and the sink; 0 for up to
     /// 16 places, as in softmax.
     #[inline(always)]

@@ -18,11 +18,11 @@ use super::addend::{Added, Addend, Nothing, Scaled, Single, Sloped, Taken, with_
 use super::log_softmax::log_of;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
 use super::masked_log::MaskedLog;
-use super::passes::{Divide, ExpPass, Exps, Quotient, Total, exp_sum_from, map};
-use super::row::{Before, Beside, Pair, Read};
+use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
+use super::row::{Beside, Pair, Read};
 use super::short_masked::Short;
 use super::softmax::{
-    OVERLAPPED, SumOf, TotalOf, blocks_beside, fill, guess, guess_for_quotients, is_followed, quotients,
+    OVERLAPPED, SumOf, TotalOf, Undivided, blocks_beside, fill, guess, guess_for_quotients, is_followed, quotients,
     quotients_before, quotients_in_place, shift_at,
 };
 use super::{Buffers, Kernel, Place};
@@ -181,7 +181,7 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     logits: &Logits<'_, '_, T>,
     x: &[T],
     e: Option<&mut [MaybeUninit<T::Compute>]>,
-    before: Option<Before<'_, T::Compute, Divide<T::Compute>>>,
+    before: Option<Undivided<'_, T::Compute>>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     match (logits.steps, e) {
@@ -300,7 +300,7 @@ fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     row: Pair<'_, T, T::Compute>,
-    before: Option<Before<'_, T::Compute, Divide<T::Compute>>>,
+    before: Option<Undivided<'_, T::Compute>>,
     added: A,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
@@ -593,11 +593,7 @@ impl<T: Element> Kernel<T> for Followed<'_, '_, '_, '_, T> {
             let r = *start;
             let visible = call.mask.visible(r, cols);
             let logits = call.logits(r, &visible);
-            let (a, b) = if visible.is_empty() {
-                (0, 0)
-            } else {
-                (logits.start, logits.end)
-            };
+            let (a, b) = logits.columns();
             let (x, y, before) = buffers.split_after(r);
             // A division can stand beside the elements of a row to which nothing is added.
             let len = if let Steps::Scale = logits.steps { b - a } else { 0 };
@@ -639,7 +635,7 @@ pub struct SumRow<'a, 'm, T: Element> {
     pub x: &'a [T],
     pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
     /// See [`exps`].
-    pub before: Option<Before<'a, T::Compute, Divide<T::Compute>>>,
+    pub before: Option<Undivided<'a, T::Compute>>,
     pub found: Found<'a, T>,
 }
 
@@ -692,7 +688,7 @@ fn sum<'a, 'm, T: Element, L: Memory<T> + Memory<T::Compute>>(
     logits: &'a Logits<'a, 'm, T>,
     x: &'a [T],
     e: Option<&'a mut [MaybeUninit<T::Compute>]>,
-    before: Option<Before<'a, T::Compute, Divide<T::Compute>>>,
+    before: Option<Undivided<'a, T::Compute>>,
     outcome: &'a mut Outcome<T>,
 ) {
     lanes.call(SumRow {

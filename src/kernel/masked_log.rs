@@ -72,11 +72,7 @@ fn side_by_side<T: Element, L: Memory<T> + Memory<T::Compute>>(
     for (r, (z, guess)) in rows.clone().zip(z.chunks_exact_mut(pitch).zip(&mut guesses)) {
         let visible = call.mask.visible(r, cols);
         let logits = call.logits(r, &visible);
-        let (a, b) = if visible.is_empty() {
-            (0, 0)
-        } else {
-            (logits.start, logits.end)
-        };
+        let (a, b) = logits.columns();
         if b > a {
             let x = &buffers.input(r)[a..b];
             *guess = logits.guess(x, L::FUSED);

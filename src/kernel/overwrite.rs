@@ -10,7 +10,7 @@
 
 use super::Kernel;
 use super::passes::{Sums, V, fold_block, load, max, store};
-use super::row::{BLOCK, block};
+use super::row::{BLOCK, block, whole};
 use super::softmax::{GUESS_BIAS, SumOf, guess_at, largest_looked_at, shift_at};
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float, Sum};
@@ -92,7 +92,7 @@ impl<T: Element> Kernel<T> for Overwrite<'_, T> {
         let room = T::Compute::from_i32(3 * core.steps);
         let mut sums = Sums::new(lanes, 0);
         let (len, n) = (x.len(), T::Compute::LANES);
-        let whole = len - len % block::<T>();
+        let whole = whole::<T>(len);
         if L::WIDE {
             for x in x[..whole].chunks_exact_mut(block::<T>()) {
                 let mut v = [lanes.splat(T::Compute::ZERO); BLOCK];

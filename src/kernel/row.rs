@@ -165,7 +165,7 @@ impl<'a, T: Element> Row<T, T> for Cells<'a, T> {
     type Chunk = Cells<'a, T>;
     #[inline(always)]
     fn blocks(self) -> (impl Iterator<Item = Self::Chunk>, Self::Chunk) {
-        let whole = self.len() - self.len() % block::<T>();
+        let whole = whole::<T>(self.len());
         let (blocks, tail) = self.split_at(whole);
         (Blocks(Some(blocks)), tail)
     }
@@ -242,7 +242,7 @@ impl<'a, T: Element> Row<T, T> for Telling<'a, T> {
     #[inline(always)]
     fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
         let Self { e, mut next } = self;
-        let tail = next.wrapping_add(e.len() - e.len() % block::<T>());
+        let tail = next.wrapping_add(whole::<T>(e.len()));
         let (blocks, e) = e.blocks();
         let blocks = blocks.map(
             #[inline(always)]

@@ -120,6 +120,8 @@ pub fn shift_at<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
 
 /// The sum of a row of `T`.
 pub type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
+/// Exps that wait to be divided, none of whose quotients is flushed.
+pub type Undivided<'a, F> = Before<'a, F, Divide<F>>;
 /// What a row of `T` is divided by.
 pub type TotalOf<T> = Total<<T as Element>::Compute>;
 
@@ -147,11 +149,7 @@ impl<T: Element> Kernel<T> for FindSum<'_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let shift = guess(self.x, L::FUSED);
         let exps = exp_sum::<T, T, L, false, false>(lanes, Read(self.x), &shift);
-        *self.found = if accepts(&exps) {
-            Some((shift, exps.sum))
-        } else {
-            sum_after_guess(lanes, self.x)
-        };
+        *self.found = sum_of(lanes, shift, &exps, self.x);
     }
 }
 
@@ -163,8 +161,11 @@ pub fn sum_beside<T: Element, L: Memory<T> + Memory<T::Compute>, Q: Finish<T::Co
     before: Before<'_, T, Q>,
 ) -> Option<(Shift<T::Compute>, SumOf<T>)> {
     let mut found = None;
-    let of = &mut found;
-    lanes.call(FindBeside { x, before, found: of });
+    lanes.call(FindBeside {
+        x,
+        before,
+        found: &mut found,
+    });
     found
 }
 
@@ -180,11 +181,22 @@ impl<T: Element, Q: Finish<T::Compute>> Kernel<T> for FindBeside<'_, T, Q> {
         let Self { x, before, found } = self;
         let (shift, row) = (guess(x, L::FUSED), Read(x));
         let exps = exp_sum::<T, T, L, false, false>(lanes, Beside { row, before }, &shift);
-        *found = if accepts(&exps) {
-            Some((shift, exps.sum))
-        } else {
-            sum_after_guess(lanes, x)
-        };
+        *found = sum_of(lanes, shift, &exps, x);
+    }
+}
+
+/// The sum of the row `x` whose exps were summed under the guess `shift`.
+#[inline(always)]
+fn sum_of<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    shift: Shift<T::Compute>,
+    exps: &Exps<T::Compute>,
+    x: &[T],
+) -> Option<(Shift<T::Compute>, SumOf<T>)> {
+    if accepts(exps) {
+        Some((shift, exps.sum))
+    } else {
+        sum_after_guess(lanes, x)
     }
 }
 
@@ -255,7 +267,7 @@ impl<T: Element> Kernel<T> for StoreExps<'_, T> {
 struct StoreBeside<'a, T: Element> {
     x: &'a [T],
     e: &'a mut [MaybeUninit<T::Compute>],
-    before: Before<'a, T::Compute, Divide<T::Compute>>,
+    before: Undivided<'a, T::Compute>,
     found: &'a mut Option<TotalOf<T>>,
 }
 
@@ -525,7 +537,7 @@ pub fn blocks_beside<'e, F: Float, L: Memory<F>>(
     e: &'e mut [MaybeUninit<F>],
     total: &Total<F>,
     (next, len): (*const F, usize),
-) -> Option<Before<'e, F, Divide<F>>> {
+) -> Option<Undivided<'e, F>> {
     let as_many = !total.flushes && whole::<F>(e.len()) == whole::<F>(len);
     let (blocks, rest) = e.split_at_mut(if as_many { whole::<F>(len) } else { 0 });
     quotients_before(lanes, rest, total, Some(next));
