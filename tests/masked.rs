@@ -656,35 +656,106 @@ fn long_rows_after_one_another() {
 fn check_long_rows<T: TestElement>() {
     const ROWS: usize = 9;
     let rng = &mut inputs::rng(76);
-    for cols in [1100, 1410] {
+    for cols in [530, 1100, 1410] {
         let mut x: Vec<T> = (0..ROWS * cols).map(|_| T::from_f64(inputs::normal(rng))).collect();
-        x[cols + 700] = T::from_f64(f64::NAN);
+        x[cols + 500] = T::from_f64(f64::NAN);
+        x[2 * cols + 9] = T::from_f64(f64::NAN); // behind every mask
         x[3 * cols..][..cols].fill(T::from_f64(f64::NEG_INFINITY));
         x[5 * cols + 5] = T::from_f64(1e4);
+        for (r, offset) in [(4, 60.0), (6, 300.0), (7, -300.0)] {
+            for x in &mut x[r * cols..][..cols] {
+                *x = T::from_f64(x.to_f64() + offset);
+            }
+        }
         let sinks = [0.5_f32, -3.0, 1e30, f32::NEG_INFINITY, f32::NAN, 2.0, 200.0, 0.0, 1.0];
-        let lengths = [cols, 1100, 0, cols, 300, cols, 1050, 1090, 100];
-        let causal = cols as isize - 4;
-        let one = Broadcast::ONE;
-        let mask = Mask::new().with_scale(T::Probability::from_f64(0.5));
-        let of_row = |kind, r, rows| match kind {
-            "causal" => mask.with_causal(causal).with_first_row(r),
-            "window" => mask.with_causal(causal).with_window(1080).with_first_row(r),
-            "lengths" => mask.with_lengths(&lengths[r..], rows),
-            "sinks" => mask.with_sinks(&sinks[r..], rows),
-            _ => mask,
+        let lengths = [cols, 500, 0, cols, 300, cols, cols - 50, cols - 10, 100];
+        let hidden = |i: usize| i % cols % 7 == 2 || i / cols == 8 && i % 2 == 1;
+        let keep: Vec<bool> = (0..ROWS * cols).map(|i| !hidden(i)).collect();
+        let bytes = cols.div_ceil(8);
+        let packed: Vec<u8> = keep.chunks(cols).flat_map(packed).collect();
+        let value = |i: usize| {
+            if hidden(i) {
+                f32::NEG_INFINITY
+            } else {
+                0.1 * (i % 9) as f32
+            }
         };
-        for kind in ["scale", "causal", "window", "lengths", "sinks"] {
+        let additive: Vec<f32> = (0..ROWS * cols).map(value).collect();
+        let (causal, number) = (cols as isize - 4, T::Probability::from_f64);
+        let mask = Mask::new().with_scale(number(0.5));
+        // Of all rows, or of row `r` alone.
+        let of_rows = |kind, alone: Option<usize>| {
+            let r = alone.unwrap_or(0);
+            let by = |stride| alone.map_or(Broadcast::rows(stride), |_| Broadcast::ONE);
+            let added = mask.with_additive(&additive[r * cols..], by(cols));
+            match kind {
+                "scale" => mask,
+                "causal" => mask.with_causal(causal).with_first_row(r),
+                "window" => mask.with_causal(causal).with_window(cols - 20).with_first_row(r),
+                "lengths" => mask.with_lengths(&lengths[r..], by(1)),
+                "sinks" => mask.with_sinks(&sinks[r..], by(1)),
+                "keep" => mask.with_keep(&keep[r * cols..], by(cols)),
+                "bits" => mask.with_keep_bits(&packed[r * bytes..], by(bytes)),
+                "additive" => added,
+                "additive, slope" => added.with_alibi_slope(number(0.3)),
+                "additive, keep" => added.with_keep(&keep[r * cols..], by(cols)),
+                "additive, lengths" => added.with_lengths(&lengths[r..], by(1)),
+                _ => unreachable!("{kind}"),
+            }
+        };
+        let kinds = ["scale", "causal", "window", "lengths", "sinks", "keep", "bits"];
+        let added = ["additive", "additive, slope", "additive, keep", "additive, lengths"];
+        for kind in kinds.into_iter().chain(added) {
             for_each_isa(|isa| {
-                let (mut y, shape) = (x.clone(), Rows::new(ROWS, cols));
-                isa.masked_softmax(&x, &mut y, shape, &of_row(kind, 0, Broadcast::rows(1)))
-                    .unwrap();
+                let (mut y, mut place, shape) = (x.clone(), x.clone(), Rows::new(ROWS, cols));
+                let all = of_rows(kind, None);
+                isa.masked_softmax(&x, &mut y, shape, &all).unwrap();
+                isa.masked_softmax_in_place(&mut place, shape, &all).unwrap();
                 for r in 0..ROWS {
-                    let row = &x[r * cols..][..cols];
-                    let alone = masked(isa, row, &of_row(kind, r, one), false);
-                    assert_eq!(bits(&y[r * cols..][..cols]), alone, "{isa} {kind} row {r} of {cols}");
+                    let row = r * cols..(r + 1) * cols;
+                    let alone = masked(isa, &x[row.clone()], &of_rows(kind, Some(r)), false);
+                    assert_eq!(bits(&y[row.clone()]), alone, "{isa} {kind} row {r} of {cols}");
+                    assert_eq!(bits(&place[row]), alone, "{isa} {kind} in place, row {r} of {cols}");
                 }
             });
         }
+    }
+}
+
+/// Bits of a keep mask of bytes.
+fn packed(keep: &[bool]) -> Vec<u8> {
+    let byte = |eight: &[bool]| eight.iter().rev().fold(0, |byte, &keep| byte << 1 | u8::from(keep));
+    keep.chunks(8).map(byte).collect()
+}
+
+/// Long rows under masks of halves are as under the same of f32.
+#[cfg(feature = "half")]
+#[test]
+fn long_rows_under_halves() {
+    const ROWS: usize = 5;
+    for cols in [530, 1410] {
+        let x: Vec<f32> = DISTRIBUTIONS[0].row(ROWS * cols, 77);
+        let value = |i: usize| if i % 7 == 2 { f32::NEG_INFINITY } else { (i % 9) as f32 };
+        let wide: Vec<f32> = (0..ROWS * cols).map(value).collect();
+        let halves: Vec<half::f16> = wide.iter().map(|&m| half::f16::from_f32(m)).collect();
+        let brief: Vec<half::bf16> = wide.iter().map(|&m| half::bf16::from_f32(m)).collect();
+        for_each_isa(|isa| {
+            for slope in [1.0, 0.25] {
+                let (mask, by) = (Mask::new().with_alibi_slope(slope), Broadcast::rows(cols));
+                let masks = [
+                    mask.with_additive(&wide, by),
+                    mask.with_additive(&halves, by),
+                    mask.with_additive(&brief, by),
+                ];
+                let [wide, halves, brief] = masks.map(|mask| {
+                    let mut y = vec![0.0; x.len()];
+                    isa.masked_softmax(&x, &mut y, Rows::new(ROWS, cols), &mask).unwrap();
+                    bits(&y)
+                });
+                assert_eq!(wide, halves, "f16, slope {slope}, on {isa}");
+                assert_eq!(wide, brief, "bf16, slope {slope}, on {isa}");
+            }
+        });
     }
 }
 

@@ -225,7 +225,8 @@ impl Lanes<f32> for Avx512 {
     #[inline(always)]
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         let f = self.0.avx512f;
-        each!(0 1; I => f._mm512_mask_mov_ps(v[I], f._mm512_cmp_ps_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
+        // The comparison of `zero_below`, so that there is one where both are done.
+        each!(0 1; I => f._mm512_mask_mov_ps(below[I], f._mm512_cmp_ps_mask::<_CMP_NLT_UQ>(key[I], limit[I]), v[I]))
     }
     #[inline(always)]
     fn bits_of(self, bytes: &[u8]) -> u32 {
@@ -518,7 +519,7 @@ impl Lanes<f64> for Avx512 {
     #[inline(always)]
     fn select_below(self, v: Self::V, below: Self::V, key: Self::V, limit: Self::V) -> Self::V {
         let f = self.0.avx512f;
-        each!(0 1; I => f._mm512_mask_mov_pd(v[I], f._mm512_cmp_pd_mask::<_CMP_LT_OQ>(key[I], limit[I]), below[I]))
+        each!(0 1; I => f._mm512_mask_mov_pd(below[I], f._mm512_cmp_pd_mask::<_CMP_NLT_UQ>(key[I], limit[I]), v[I]))
     }
     #[inline(always)]
     fn bits_of(self, bytes: &[u8]) -> u32 {

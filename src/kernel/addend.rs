@@ -315,10 +315,11 @@ fn score_of<T: Element>(near: T::Compute, scale: T::Compute) -> T::Compute {
     }
 }
 
-/// A row of scores and the place of its exps; what is loaded are the logits, by a scale and what is added.
-pub struct Scaled<'a, T: Element, A>(pub Pair<'a, T, T::Compute>, pub T::Compute, pub A);
+/// A row of scores and the place of its exps; what is loaded are the logits, by a scale and what is added. `ZEROS`: see
+/// [`Chunk::ZEROS`].
+pub struct Scaled<'a, T: Element, A, const ZEROS: bool>(pub Pair<'a, T, T::Compute>, pub T::Compute, pub A);
 
-impl<T: Element, A: Addend<T>> Row<T, T::Compute> for Scaled<'_, T, A> {
+impl<T: Element, A: Addend<T>, const ZEROS: bool> Row<T, T::Compute> for Scaled<'_, T, A, ZEROS> {
     type Chunk = Self;
     #[inline(always)]
     fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
@@ -339,8 +340,9 @@ impl<T: Element, A: Addend<T>> Row<T, T::Compute> for Scaled<'_, T, A> {
     }
 }
 
-impl<T: Element, A: Addend<T>> Chunk<T, T::Compute> for Scaled<'_, T, A> {
+impl<T: Element, A: Addend<T>, const ZEROS: bool> Chunk<T, T::Compute> for Scaled<'_, T, A, ZEROS> {
     const COMMON: bool = A::COMMON;
+    const ZEROS: bool = ZEROS && A::MASKS;
     #[inline(always)]
     fn len(&self) -> usize {
         self.0.len()

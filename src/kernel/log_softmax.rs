@@ -7,7 +7,7 @@ use super::argmax::is_nan;
 use super::passes::{V, map};
 use super::row::{Before, Finish, block, last_first, whole};
 use super::short_rows::{LogSums, SingleLog};
-use super::softmax::{OVERLAPPED, fill, is_followed, sum, sum_beside};
+use super::softmax::{fill, is_followed, sum, sum_beside};
 use super::{Buffers, Kernel, Place};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
@@ -129,7 +129,7 @@ impl<T: Element> Kernel<T> for LongLogSoftmax<'_, '_, T> {
                 Some(log) if T::IS_COMPUTE && L::WIDE => log_sum_beside(lanes, buffers, r, log),
                 _ => log_sum(lanes, buffers.input(r)),
             };
-            let follows = L::WIDE && T::IS_COMPUTE && rows.len(r) > OVERLAPPED;
+            let follows = L::WIDE && T::IS_COMPUTE && rows.len(r) > 2 * block::<T>();
             match log {
                 Some(log) if follows && is_followed(buffers.input(r)) => waiting = Some(log),
                 Some(log) => subtract(lanes, buffers.row(r), log),

@@ -19,14 +19,14 @@ use super::log_softmax::log_of;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
 use super::masked_log::MaskedLog;
 use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
-use super::row::{Beside, Pair, Read};
+use super::row::{Before, Beside, Finish, Pair, Read};
 use super::short_masked::Short;
 use super::softmax::{
-    OVERLAPPED, SumOf, TotalOf, Undivided, blocks_beside, fill, guess, guess_for_quotients, is_followed, quotients,
-    quotients_before, quotients_in_place, shift_at,
+    OVERLAPPED, SumOf, TotalOf, Undivided, are_beside, blocks_beside, fill, guess, guess_for_quotients, is_followed,
+    quotients, quotients_before, quotients_in_place, shift_at, written,
 };
 use super::{Buffers, Kernel, Place};
-use crate::arch::memory::Scratch;
+use crate::arch::memory::{Cells, Scratch};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 #[cfg(feature = "half")]
@@ -71,9 +71,9 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 let (buffers, start) = (&mut buffers, &mut r);
                 if T::IS_COMPUTE
                     && L::WIDE
-                    && matches!(call.steps, Steps::Scale)
+                    && in_registers(call.steps)
                     && buffers.output_holds_exps()
-                    && cols > OVERLAPPED
+                    && are_beside::<T, L>(cols)
                     && is_followed(buffers.input(*start))
                 {
                     lanes.call(Followed { buffers, short, start });
@@ -85,6 +85,20 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
             }
         }
     }
+}
+
+/// Where the division of a row stands.
+pub enum Division<'a, F> {
+    /// Behind its own sum, or that of the next row.
+    Alone,
+    /// [`Beside`] the exps of the next row; and so, beside those of this one, that of the row before, if that waits.
+    Beside(Option<Undivided<'a, F>>),
+}
+
+/// Whether the exps of a row may go through registers alone, and a division stand beside them.
+#[inline(always)]
+fn in_registers(steps: Steps<'_>) -> bool {
+    matches!(steps, Steps::Scale | Steps::Add(_) | Steps::AddSloped | Steps::Keep)
 }
 
 /// Why a row has no sum.
@@ -173,30 +187,53 @@ pub fn with_sink<F: Float, L: Lanes<F>>(lanes: L, exps: Exps<F>, shift: &Shift<F
 }
 
 /// The pass over a row under a shift, its exps stored in `e` if there is one: the commonest kinds of rows in
-/// registers, others with their mask a chunk at a time, and the rest, and what is not stored, with their logits so. The exps
-/// `before` are divided beside it; none are given but beside a row of scaled scores that is stored.
+/// registers, others with their mask a chunk at a time, and the rest, and what is not stored, with their logits so.
 #[inline(always)]
 fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     x: &[T],
     e: Option<&mut [MaybeUninit<T::Compute>]>,
-    before: Option<Undivided<'_, T::Compute>>,
+    division: Division<'_, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
+    // Else a masked place would be seen as one that does not fit: see `exp_or_zero`.
+    let adds = matches!(division, Division::Alone) || shift.is_neutral();
     match (logits.steps, e) {
-        (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), before, Nothing, shift),
-        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), None, Added(Single(mask)), shift),
+        (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), division, Nothing, shift),
+        (Steps::Add(mask), Some(e)) if adds => exps_of(lanes, logits, Pair(x, e), division, Added(Single(mask)), shift),
         // For the commonest type, where exp is no call anyway. Constants in the guard itself keep the compiler from compiling
         // what others do not run.
-        (Steps::AddSloped | Steps::Keep, Some(e)) if T::IS_SINGLE && !L::COMPACT => with_addend!(
+        (Steps::AddSloped | Steps::Keep, Some(e)) if T::IS_SINGLE && !L::COMPACT && adds => with_addend!(
             T,
             (logits.additive, logits.call.mask.slope, logits.keep),
-            added => exps_apart(lanes, logits, x, e, shift, added),
-            exps_of_sloped(lanes, logits, x, e, shift)
+            added => exps_apart(lanes, logits, Pair(x, e), division, added, shift),
+            exps_of_sloped(lanes, logits, Pair(x, e), division, shift)
         ),
-        (Steps::AddSloped | Steps::Keep | Steps::Exclude, Some(e)) => exps_by_mask(lanes, logits, x, e, shift),
-        (_, e) => exps_by_block(lanes, logits, x, e, shift),
+        (steps, e) => {
+            finish_alone(lanes, division);
+            match (steps, e) {
+                (Steps::AddSloped | Steps::Keep | Steps::Exclude, Some(e)) if adds => {
+                    exps_by_mask(lanes, logits, Pair(x, e), shift)
+                }
+                (_, e) => exps_by_block(lanes, logits, x, e, shift),
+            }
+        }
+    }
+}
+
+/// What waits for the pass over a row, before one beside whose exps nothing is done.
+#[inline(always)]
+fn finish_alone<F: Float, L: Memory<F>>(lanes: L, division: Division<'_, F>) {
+    if let Division::Beside(Some(Before { cells, finish })) = division
+        && L::WIDE
+    {
+        map(
+            lanes,
+            cells,
+            #[inline(always)]
+            |e| finish.of(lanes, e),
+        );
     }
 }
 
@@ -204,10 +241,10 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
 /// the registers that it needs.
 struct ExpsApart<'a, 'c, 'm, T: Element, A> {
     logits: &'a Logits<'c, 'm, T>,
-    x: &'a [T],
-    e: &'a mut [MaybeUninit<T::Compute>],
-    shift: &'a Shift<T::Compute>,
+    row: Pair<'a, T, T::Compute>,
+    division: Division<'a, T::Compute>,
     added: A,
+    shift: &'a Shift<T::Compute>,
     exps: &'a mut Exps<T::Compute>,
 }
 
@@ -216,13 +253,13 @@ impl<T: Element, A: Addend<T>> Kernel<T> for ExpsApart<'_, '_, '_, T, A> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self {
             logits,
-            x,
-            e,
-            shift,
+            row,
+            division,
             added,
+            shift,
             exps,
         } = self;
-        *exps = exps_of(lanes, logits, Pair(x, e), None, added, shift);
+        *exps = exps_of(lanes, logits, row, division, added, shift);
     }
 }
 
@@ -231,18 +268,18 @@ impl<T: Element, A: Addend<T>> Kernel<T> for ExpsApart<'_, '_, '_, T, A> {
 fn exps_apart<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
-    x: &[T],
-    e: &mut [MaybeUninit<T::Compute>],
-    shift: &Shift<T::Compute>,
+    row: Pair<'_, T, T::Compute>,
+    division: Division<'_, T::Compute>,
     added: A,
+    shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     let mut found = Exps::none();
     lanes.call(ExpsApart {
         logits,
-        x,
-        e,
-        shift,
+        row,
+        division,
         added,
+        shift,
         exps: &mut found,
     });
     found
@@ -253,18 +290,21 @@ fn exps_apart<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
 fn exps_of_sloped<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
-    x: &[T],
-    e: &mut [MaybeUninit<T::Compute>],
+    row: Pair<'_, T, T::Compute>,
+    division: Division<'_, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     #[cfg(feature = "half")]
     let slope = logits.call.mask.slope;
     match logits.additive {
         #[cfg(feature = "half")]
-        Some(MaskValues::F16(mask)) => exps_apart(lanes, logits, x, e, shift, Sloped(slope, Narrow(mask))),
+        Some(MaskValues::F16(mask)) => exps_apart(lanes, logits, row, division, Sloped(slope, Narrow(mask)), shift),
         #[cfg(feature = "half")]
-        Some(MaskValues::Bf16(mask)) => exps_apart(lanes, logits, x, e, shift, Sloped(slope, Narrow(mask))),
-        _ => exps_by_mask(lanes, logits, x, e, shift),
+        Some(MaskValues::Bf16(mask)) => exps_apart(lanes, logits, row, division, Sloped(slope, Narrow(mask)), shift),
+        _ => {
+            finish_alone(lanes, division);
+            exps_by_mask(lanes, logits, row, shift)
+        }
     }
 }
 
@@ -273,8 +313,7 @@ fn exps_of_sloped<T: Element, L: Memory<T> + Memory<T::Compute>>(
 fn exps_by_mask<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
-    x: &[T],
-    e: &mut [MaybeUninit<T::Compute>],
+    Pair(x, e): Pair<'_, T, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     let Mask { scale, slope, .. } = logits.call.mask;
@@ -284,7 +323,7 @@ fn exps_by_mask<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let mut at = 0;
     for (x, e) in x.chunks(CHUNK).zip(e.chunks_mut(CHUNK)) {
         let mask = room.mask(lanes, logits, at..at + x.len());
-        let row = Scaled(Pair(x, e), scale, Sloped(slope, Taken(mask)));
+        let row = Scaled::<_, _, false>(Pair(x, e), scale, Sloped(slope, Taken(mask)));
         pass.add::<T, T::Compute, _, false, false>(splat, row);
         at += CHUNK;
     }
@@ -300,20 +339,31 @@ fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     row: Pair<'_, T, T::Compute>,
-    before: Option<Undivided<'_, T::Compute>>,
+    division: Division<'_, T::Compute>,
     added: A,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
-    let (row, start) = (Scaled(row, logits.call.mask.scale, added), logits.start);
-    let exps = match before {
-        Some(before) if T::IS_COMPUTE && L::WIDE && !A::MASKS => {
+    let (scale, start) = (logits.call.mask.scale, logits.start);
+    let mut zeros = false;
+    let exps = match division {
+        Division::Beside(Some(before)) if T::IS_COMPUTE && L::WIDE => {
+            zeros = true;
+            let row = Scaled::<_, _, true>(row, scale, added);
             exp_sum_from::<T, T::Compute, L, false, false>(lanes, Beside { row, before }, start, shift)
         }
-        _ => exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, start, shift),
+        Division::Beside(None) if T::IS_COMPUTE && L::WIDE && A::MASKS => {
+            zeros = true;
+            let row = Scaled::<_, _, true>(row, scale, added);
+            exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, start, shift)
+        }
+        _ => {
+            let row = Scaled::<_, _, false>(row, scale, added);
+            exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, start, shift)
+        }
     };
     Exps {
-        // Most masks have −∞: it is not worth an instruction and a register to find one that has not.
-        large: exps.large && !A::MASKS,
+        // Most masks have −∞: unless its exps are 0, it is not worth an instruction and a register to find one that has not.
+        large: exps.large && (zeros || !A::MASKS),
         ..exps
     }
 }
@@ -539,7 +589,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
                     Some(e) => e,
                     None => &mut aside[turn * lag * half..][..b - a],
                 };
-                sum(lanes, &logits, &x[a..b], Some(e), None, &mut outcomes[turn]);
+                sum(lanes, &logits, &x[a..b], Some(e), Division::Alone, &mut outcomes[turn]);
             }
             summed += 1;
         }
@@ -556,7 +606,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
                 Ok(sum) => {
                     let total = Total::new(*sum, outcomes[turn].large);
                     match T::as_compute(&mut y[a..b]) {
-                        Some(e) if through_output => quotients_before(lanes, e, &total, next),
+                        Some(e) if through_output => quotients_before(lanes, Cells::in_place(written(e)), &total, next),
                         _ => quotients(lanes, &mut aside[turn * lag * half..][..b - a], &mut y[a..b], &total),
                     }
                     fill(&mut y[..a], T::narrow(T::Compute::ZERO));
@@ -573,8 +623,8 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// softmax of the rows from `start` on, until one is short: which that is. Nothing is added to their scores, and their exps
-/// are kept in the output and divided [`Beside`] those of the next row.
+/// softmax of the rows from `start` on, until one is short: which that is. Their exps are kept in the output and divided
+/// [`Beside`] those of the next row.
 struct Followed<'s, 'c, 'a, 'm, T: Element> {
     buffers: &'s mut Buffers<'a, T>,
     short: Short<'c, 'm, T>,
@@ -595,20 +645,20 @@ impl<T: Element> Kernel<T> for Followed<'_, '_, '_, '_, T> {
             let logits = call.logits(r, &visible);
             let (a, b) = logits.columns();
             let (x, y, before) = buffers.split_after(r);
-            // A division can stand beside the elements of a row to which nothing is added.
-            let len = if let Steps::Scale = logits.steps { b - a } else { 0 };
+            let len = if in_registers(logits.steps) { b - a } else { 0 };
             let next = (x[a..].as_ptr().cast(), len);
             let before = match waiting.take() {
                 Some((places, total)) => T::as_compute(&mut before[places]).and_then(
                     #[inline(always)]
-                    |e| blocks_beside(lanes, e, &total, next),
+                    |e| blocks_beside(lanes, Cells::in_place(written(e)), &total, next),
                 ),
                 None => None,
             };
             let mut outcome = Outcome::none(Special::FullyMasked, L::FUSED);
             if b > a {
                 let e = T::as_compute(&mut y[a..b]);
-                sum(lanes, &logits, &x[a..b], e, before, &mut outcome);
+                let division = Division::Beside(before);
+                sum(lanes, &logits, &x[a..b], e, division, &mut outcome);
             }
             match outcome.sum {
                 Ok(sum) => {
@@ -635,8 +685,21 @@ pub struct SumRow<'a, 'm, T: Element> {
     pub x: &'a [T],
     pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
     /// See [`exps`].
-    pub before: Option<Undivided<'a, T::Compute>>,
+    pub division: Division<'a, T::Compute>,
     pub found: Found<'a, T>,
+}
+
+/// What the guess for the quotients of a row takes for its maximum `near`. Where multiply-add is fused they are the same under
+/// every shift that is accepted: for rows that are divided beside others one that [is neutral](Shift::is_neutral), which
+/// suffices for maxima of up to 64.
+#[inline(always)]
+fn neutral<F: Float>(near: F, division: &Division<'_, F>) -> F {
+    let neutral = F::from_i32(20);
+    if matches!(division, Division::Beside(_)) && near > neutral && near < F::from_i32(64) {
+        neutral
+    } else {
+        near
+    }
 }
 
 /// What [`SumRow`] is to find.
@@ -655,17 +718,17 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
             logits,
             x,
             mut e,
-            before,
+            division,
             found,
         } = self;
         let shift = match &found {
-            Found::Row(_) if e.is_some() => guess_for_quotients(logits.nearest(x), L::FUSED),
+            Found::Row(_) if e.is_some() => guess_for_quotients(neutral(logits.nearest(x), &division), L::FUSED),
             Found::Row(_) => logits.guess(x, L::FUSED),
             #[cfg(feature = "rayon")]
             Found::Part(shift, _) => **shift,
         };
         let adds = e.is_some() && !matches!(logits.steps, Steps::All);
-        let mut exps = exps(lanes, logits, x, e.as_deref_mut(), before, &shift);
+        let mut exps = exps(lanes, logits, x, e.as_deref_mut(), division, &shift);
         if adds && exps.sum.is_nan() {
             // It may stand in a masked place: see `addend`.
             exps = exps_by_block(lanes, logits, x, e.as_deref_mut(), &shift);
@@ -688,14 +751,14 @@ fn sum<'a, 'm, T: Element, L: Memory<T> + Memory<T::Compute>>(
     logits: &'a Logits<'a, 'm, T>,
     x: &'a [T],
     e: Option<&'a mut [MaybeUninit<T::Compute>]>,
-    before: Option<Undivided<'a, T::Compute>>,
+    division: Division<'a, T::Compute>,
     outcome: &'a mut Outcome<T>,
 ) {
     lanes.call(SumRow {
         logits,
         x,
         e,
-        before,
+        division,
         found: Found::Row(outcome),
     });
 }
@@ -718,7 +781,14 @@ fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
     let logits = call.logits(r, &visible);
     let (a, b) = (logits.start, logits.end);
     let mut outcome = Outcome::none(Special::Nan, L::FUSED);
-    sum(lanes, &logits, &buffers.input(r)[a..b], None, None, &mut outcome);
+    sum(
+        lanes,
+        &logits,
+        &buffers.input(r)[a..b],
+        None,
+        Division::Alone,
+        &mut outcome,
+    );
     let shift = outcome.shift;
     match outcome.sum {
         Ok(sum) => {

@@ -11,7 +11,7 @@
 use super::row::{BLOCK, Chunk, Finish, Row, block};
 use crate::element::{Element, Float, RAISE, Sum};
 use crate::lanes::{Lanes, Memory};
-use crate::math::exp::{Core, Shift, Splat, exp};
+use crate::math::exp::{Core, Shift, Splat, exp, exp_or_zero};
 use core::mem::MaybeUninit;
 
 /// Elements to a segment: a fixed part of the contract, not a tuning knob.
@@ -27,7 +27,7 @@ pub struct Exps<F: Float> {
     pub sum: F::Sum,
     /// Every exponent fitted its field: an e that is garbage all the same is ∞ or NaN, and so is the sum.
     pub fits: bool,
-    /// If they did, every e is at least √2.
+    /// If they did, every e is at least √2, or exactly 0.
     pub large: bool,
 }
 
@@ -277,16 +277,19 @@ where
     let zero = lanes.splat(T::Compute::ZERO);
     let (mut x, mut halves) = ([zero; N], [lanes.fold(zero); BLOCK]);
     for j in 0..N {
-        if WHOLE {
-            chunk.beside(lanes, j * n);
-        }
         x[j] = if WHOLE || j + 1 < N {
             chunk.load(lanes, j * n)
         } else {
             chunk.load_or(lanes, j * n, absent)
         };
     }
-    let (e, t) = exp::<_, L, N, OFFSET>(lanes, core, splat, x);
+    // After the loads: where rows are whole pages, they would wait for what is stored beside them.
+    for j in 0..N {
+        if WHOLE {
+            chunk.beside(lanes, j * n);
+        }
+    }
+    let (e, t) = exps::<T, U, L, C, N, OFFSET>(lanes, core, splat, x);
     for j in 0..N {
         *seen = lanes.seen(*seen, t[j]);
         if WHOLE || j + 1 < N {
@@ -298,6 +301,27 @@ where
         }
     }
     fold_block::<T, L, _>(lanes, halves)
+}
+
+/// [`exp`] of some vectors of a row.
+#[inline(always)]
+fn exps<T, U, L, C, const N: usize, const OFFSET: bool>(
+    lanes: L,
+    core: &Core<T::Compute>,
+    splat: &Splat<V<T, L>>,
+    x: [V<T, L>; N],
+) -> ([V<T, L>; N], [V<T, L>; N])
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+    C: Chunk<T, U>,
+{
+    if L::WIDE && C::ZEROS && !OFFSET {
+        exp_or_zero(lanes, core, splat, x)
+    } else {
+        exp::<_, L, N, OFFSET>(lanes, core, splat, x)
+    }
 }
 
 /// One whole vector: its folded sums.
@@ -349,7 +373,7 @@ where
         } else {
             chunk.load_or(lanes, at, absent)
         };
-        let ([e], [t]) = exp::<_, L, 1, OFFSET>(lanes, core, splat, [x]);
+        let ([e], [t]) = exps::<T, U, L, C, 1, OFFSET>(lanes, core, splat, [x]);
         *seen = lanes.seen(*seen, t);
         halves[at / n] = if whole {
             chunk.store(lanes, at, e);

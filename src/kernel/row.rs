@@ -37,6 +37,10 @@ pub trait Chunk<T: Element, U: Element> {
     const STORES: bool = true;
     /// Whether such rows are so common that each number of vectors behind the last block is worth a pass of its own.
     const COMMON: bool = true;
+    /// Whether exps that vanish are to be exactly 0, where vectors are wide, under a shift that [is neutral].
+    ///
+    /// [is neutral]: crate::math::exp::Shift::is_neutral
+    const ZEROS: bool = false;
     fn len(&self) -> usize;
     /// What absent elements are taken for where logits near `near` are expected: nothing is said of them then.
     #[inline(always)]
@@ -336,6 +340,7 @@ where
 {
     const STORES: bool = C::STORES;
     const COMMON: bool = C::COMMON;
+    const ZEROS: bool = C::ZEROS;
     #[inline(always)]
     fn len(&self) -> usize {
         self.row.len()

@@ -5,7 +5,7 @@
 
 use super::log_softmax::subtract;
 use super::logits::Logits;
-use super::masked::{self, ExpsByBlock, Found, Results, SumRow, WithSink};
+use super::masked::{self, Division, ExpsByBlock, Found, Results, SumRow, WithSink};
 use super::passes::{Exps, exp_sum, max};
 use super::row::{Pair, Read};
 use super::softmax::{Again, SumOf, TotalOf, quotients_in_place};
@@ -83,7 +83,7 @@ impl<T: Element> Kernel<T> for MaskedPart<'_, '_, T> {
                     logits,
                     x,
                     e,
-                    before: None,
+                    division: Division::Alone,
                     found,
                 });
             }

@@ -15,7 +15,7 @@ use super::row::{Before, Beside, Finish, Pair, Read, Telling, last_first, whole}
 use super::{Buffers, Kernel, Place, overwrite, short_rows};
 use crate::arch::memory::{Cells, Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
-use crate::lanes::{Memory, STREAM_ALIGN};
+use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
 use crate::layout::Layout;
 use crate::math::exp::{Shift, exp};
 use crate::sizes::Sizes;
@@ -28,6 +28,13 @@ pub const GUESS_BIAS: i32 = 32;
 const MAX_BIAS: i32 = 64;
 /// The longest rows that are divided after the next is summed: two of them, in and out, stay in an L1 cache.
 pub const OVERLAPPED: usize = tuning::OVERLAPPED_COLUMNS;
+
+/// Whether rows of `cols` elements are rather divided [`Beside`] the next, if that is worth it at all.
+#[inline(always)]
+pub const fn are_beside<T: Element, L: Lanes<T::Compute>>(cols: usize) -> bool {
+    T::IS_COMPUTE && L::WIDE && cols > OVERLAPPED / 2
+}
+
 /// Elements that small are masks, not logits, and guess nothing.
 const MASKED: f64 = -5000.0;
 
@@ -263,7 +270,27 @@ impl<T: Element> Kernel<T> for StoreExps<'_, T> {
     }
 }
 
-/// [`sum_storing`] of a row [`Beside`] whose exps those of the row `before` are divided.
+/// [`sum_storing`] of a row [`Beside`] whose exps those of the row `before` are divided, if these wait for that.
+#[inline(always)]
+fn sum_storing_beside<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    x: &[T],
+    e: &mut [MaybeUninit<T::Compute>],
+    before: Option<Undivided<'_, T::Compute>>,
+) -> Option<TotalOf<T>> {
+    let Some(before) = before else {
+        return sum_storing(lanes, x, e);
+    };
+    let mut found = None;
+    lanes.call(StoreBeside {
+        x,
+        e,
+        before,
+        found: &mut found,
+    });
+    found
+}
+
 struct StoreBeside<'a, T: Element> {
     x: &'a [T],
     e: &'a mut [MaybeUninit<T::Compute>],
@@ -488,27 +515,29 @@ fn finish<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
+/// Exps, every element of which the caller's exp pass stored.
+#[inline(always)]
+pub fn written<F: Float>(e: &mut [MaybeUninit<F>]) -> &mut [F] {
+    #[allow(unsafe_code)]
+    // SAFETY: the caller's exp pass stored every element.
+    unsafe {
+        assume_written(e)
+    }
+}
+
 /// e/S in the place of e, every element of which was stored.
 #[inline(always)]
 pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], total: &Total<F>) {
-    quotients_before(lanes, e, total, None);
+    quotients_before(lanes, Cells::in_place(written(e)), total, None);
 }
 
-/// The same of a row that is followed by the one at `next`.
+/// e/S of the exps `e` of a row that is followed by the one at `next`, if by any.
 ///
 /// While a row in the L2 cache is divided, memory rests: if that cache has room, the CPU is told of the next row. Worth it
 /// where exps are computed sooner than logits are read, and only for what is not soon written. Where nothing is flushed, what
 /// is divided [`Beside`] the next row takes less time still.
 #[inline(always)]
-pub fn quotients_before<F: Float, L: Memory<F>>(
-    lanes: L,
-    e: &mut [MaybeUninit<F>],
-    total: &Total<F>,
-    next: Option<*const F>,
-) {
-    #[allow(unsafe_code)]
-    // SAFETY: the caller's exp pass stored every element.
-    let e = Cells::in_place(unsafe { assume_written(e) });
+pub fn quotients_before<F: Float, L: Memory<F>>(lanes: L, e: Cells<'_, F>, total: &Total<F>, next: Option<*const F>) {
     if let Some(next) = next
         && L::WIDE
         && is_followed(e.input())
@@ -529,24 +558,22 @@ pub fn is_followed<T>(row: &[T]) -> bool {
     size_of_val(row) <= sizes.l2 / 4 && !sizes.is_beyond(row)
 }
 
-/// Of a row whose exps `e` were all stored, the blocks that are divided [`Beside`] the `len` elements of the next, which are at
-/// `next`: all of them if there are as many blocks and no quotient is flushed. The other quotients are stored here.
+/// Of a row of exps `e` the blocks that are divided [`Beside`] the `len` elements of the next, which are at `next`: all of them if
+/// there are as many blocks and no quotient is flushed. The other quotients are stored here.
 #[inline(always)]
 pub fn blocks_beside<'e, F: Float, L: Memory<F>>(
     lanes: L,
-    e: &'e mut [MaybeUninit<F>],
+    e: Cells<'e, F>,
     total: &Total<F>,
     (next, len): (*const F, usize),
 ) -> Option<Undivided<'e, F>> {
     let as_many = !total.flushes && whole::<F>(e.len()) == whole::<F>(len);
-    let (blocks, rest) = e.split_at_mut(if as_many { whole::<F>(len) } else { 0 });
+    let (cells, rest) = e.split_at(if as_many { whole::<F>(len) } else { 0 });
     quotients_before(lanes, rest, total, Some(next));
-    (!blocks.is_empty()).then(
+    (cells.len() > 0).then(
         #[inline(always)]
         || Before {
-            #[allow(unsafe_code)]
-            // SAFETY: the caller's exp pass stored every element.
-            cells: Cells::in_place(unsafe { assume_written(blocks) }),
+            cells,
             finish: total.terms::<L>(),
         },
     )
@@ -584,10 +611,7 @@ pub fn quotients<T: Element, L: Memory<T> + Memory<T::Compute>>(
     y: &mut [MaybeUninit<T>],
     total: &TotalOf<T>,
 ) {
-    #[allow(unsafe_code)]
-    // SAFETY: the caller's exp pass stored every element.
-    let e = unsafe { assume_written(e) };
-    divide(lanes, Pair(&*e, y), total);
+    divide(lanes, Pair(written(e), y), total);
 }
 
 /// One row in place; exps may be kept `aside`.
@@ -693,11 +717,13 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
                 let place = &mut buffers.place;
                 return lanes.call(short_rows::ShortRows { place, rows });
             }
-            if rows.cols() <= OVERLAPPED && buffers.output_holds_exps() {
-                return lanes.call(Overlapped::<T, false>(buffers));
-            }
-            if rows.cols() <= OVERLAPPED.min(half_scratch::<T>()) {
-                return lanes.call(Overlapped::<T, true>(buffers));
+            if !are_beside::<T, L>(rows.cols()) {
+                if rows.cols() <= OVERLAPPED && buffers.output_holds_exps() {
+                    return lanes.call(Overlapped::<T, false>(buffers));
+                }
+                if rows.cols() <= OVERLAPPED.min(half_scratch::<T>()) {
+                    return lanes.call(Overlapped::<T, true>(buffers));
+                }
             }
         }
         while r < end {
@@ -709,6 +735,8 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
             // The type stands here, so that what others do not run is not compiled.
             if T::IS_COMPUTE && buffers.output_holds_exps() {
                 lanes.call(RowsApart { buffers, start });
+            } else if T::IS_COMPUTE && L::WIDE && RowsOver::<T>::has(&buffers.rows, *start) {
+                lanes.call(RowsOver { buffers, start });
             } else {
                 lanes.call(RowsAside { buffers, start });
             }
@@ -733,21 +761,14 @@ impl<T: Element> Kernel<T> for RowsApart<'_, '_, T> {
         while *start < rows.rows() && rows.len(*start) > short_rows::longest::<T>() {
             let (x, y, before) = buffers.split_after(*start);
             let before = match (waiting.take(), T::as_compute(before)) {
-                (Some(total), Some(e)) => blocks_beside(lanes, e, &total, (x.as_ptr().cast(), x.len())),
+                (Some(total), Some(e)) => {
+                    blocks_beside(lanes, Cells::in_place(written(e)), &total, (x.as_ptr().cast(), x.len()))
+                }
                 _ => None,
             };
             match T::as_compute(y) {
                 Some(e) if L::WIDE && (before.is_some() || is_followed(x)) => {
-                    if let Some(before) = before {
-                        lanes.call(StoreBeside {
-                            x,
-                            e: &mut *e,
-                            before,
-                            found: &mut waiting,
-                        });
-                    } else {
-                        waiting = sum_storing(lanes, x, &mut *e);
-                    }
+                    waiting = sum_storing_beside(lanes, x, &mut *e, before);
                     if waiting.is_none() {
                         fill(e, T::Compute::NAN);
                     }
@@ -760,6 +781,59 @@ impl<T: Element> Kernel<T> for RowsApart<'_, '_, T> {
             && let Some(e) = T::as_compute(buffers.output(*start - 1))
         {
             quotients_in_place(lanes, e, &total);
+        }
+    }
+}
+
+/// Softmax of the rows from `start` on, in place, until one is short, or too long: which that is. Their exps are kept in scratch
+/// and divided [`Beside`] those of the next row. A function of its own, for its stack.
+struct RowsOver<'p, 'a, T> {
+    buffers: &'p mut Buffers<'a, T>,
+    start: &'p mut usize,
+}
+
+impl<T: Element> RowsOver<'_, '_, T> {
+    /// Whether row `r` is one of them: four of its length, two rows and their exps, must fit the L1 cache.
+    #[inline(always)]
+    fn has(rows: &Layout<'_>, r: usize) -> bool {
+        let longest = half_scratch::<T>().min(Sizes::get().l1 / (4 * size_of::<T>()));
+        r < rows.rows() && rows.len(r) > short_rows::longest::<T>() && rows.len(r) <= longest
+    }
+}
+
+impl<T: Element> Kernel<T> for RowsOver<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { buffers, start } = self;
+        let mut scratch = Scratch::new();
+        let (mut now, mut before) = scratch.as_elements().split_at_mut(half_scratch::<T>());
+        // What the row before is divided by, if its exps wait for that.
+        let mut waiting: Option<TotalOf<T>> = None;
+        while Self::has(&buffers.rows, *start) {
+            let e = &mut now[..buffers.rows.len(*start)];
+            waiting = match waiting {
+                Some(total) => {
+                    let (x, mut place) = buffers.with_before(*start);
+                    let before = T::as_compute(place.output()).and_then(
+                        #[inline(always)]
+                        |y| {
+                            let e = Cells::apart(written(&mut before[..y.len()]), y);
+                            blocks_beside(lanes, e, &total, (x.as_ptr().cast(), x.len()))
+                        },
+                    );
+                    sum_storing_beside(lanes, x, e, before)
+                }
+                None => sum_storing(lanes, buffers.input(*start), e),
+            };
+            if waiting.is_none() {
+                fill(buffers.output(*start), T::NAN);
+            }
+            (now, before) = (before, now);
+            *start += 1;
+        }
+        if let Some(total) = waiting {
+            let y = buffers.output(*start - 1);
+            quotients(lanes, &mut before[..y.len()], y, &total);
         }
     }
 }

@@ -209,6 +209,12 @@ impl<F: Float> Shift<F> {
         }
     }
 
+    /// Whether e^0 is large under this shift, which has no offset, and its exponent fits.
+    #[inline(always)]
+    pub fn is_neutral(&self) -> bool {
+        self.n < 0 && self.n >= -(F::BIAS + 1)
+    }
+
     /// Whether the exponent of e^x fits its field under this shift, which has no offset.
     #[inline(always)]
     pub fn fits<L: Lanes<F>>(&self, lanes: L, x: F) -> bool {
@@ -256,15 +262,47 @@ fn inlined<F: Float, L: Lanes<F>, const U: usize, const OFFSET: bool>(
             *x = lanes.sub(*x, shift.offset);
         }
     }
-    let per_ln2 = lanes.splat(core.per_ln2);
-    let (high, low) = (lanes.splat(core.ln2_high), lanes.splat(core.ln2_low));
     for x in &mut x {
         *x = lanes.max(shift.low, *x);
     }
     let mut t = x;
     for u in 0..U {
-        t[u] = lanes.mul_add(x[u], per_ln2, shift.base);
+        t[u] = lanes.mul_add(x[u], lanes.splat(core.per_ln2), shift.base);
     }
+    (from_steps(lanes, core, shift, t, x), t)
+}
+
+/// [`exp`], but that what is clamped there gives exactly 0 here, and the t of x = 0, which a [`Shift::is_neutral`] hides from
+/// what is seen: where masked operations are free, that takes as many as the clamp, and what is 0 is not flushed later.
+#[inline(always)]
+pub fn exp_or_zero<F: Float, L: Lanes<F>, const U: usize>(
+    lanes: L,
+    core: &Core<F>,
+    shift: &Splat<L::V>,
+    x: [L::V; U],
+) -> ([L::V; U], [L::V; U]) {
+    let mut t = x;
+    for u in 0..U {
+        let all = lanes.mul_add(x[u], lanes.splat(core.per_ln2), shift.base);
+        t[u] = lanes.select_below(all, shift.base, x[u], shift.low);
+    }
+    let mut e = from_steps(lanes, core, shift, t, x);
+    for u in 0..U {
+        e[u] = lanes.zero_below(e[u], x[u], shift.low);
+    }
+    (e, t)
+}
+
+/// e of x and its t.
+#[inline(always)]
+fn from_steps<F: Float, L: Lanes<F>, const U: usize>(
+    lanes: L,
+    core: &Core<F>,
+    shift: &Splat<L::V>,
+    t: [L::V; U],
+    mut x: [L::V; U],
+) -> [L::V; U] {
+    let (high, low) = (lanes.splat(core.ln2_high), lanes.splat(core.ln2_low));
     let mut n = t;
     for n in &mut n {
         *n = lanes.sub(*n, shift.base);
@@ -275,7 +313,7 @@ fn inlined<F: Float, L: Lanes<F>, const U: usize, const OFFSET: bool>(
     for u in 0..U {
         x[u] = lanes.neg_mul_add(n[u], low, x[u]);
     }
-    (F::combine(lanes, core, t, x), t)
+    F::combine(lanes, core, t, x)
 }
 
 /// S = 2^(n/8 − N) from the table, e = S + S·r·q(r).
