@@ -19,11 +19,11 @@ use super::log_softmax::log_of;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
 use super::masked_log::MaskedLog;
 use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
-use super::row::{Before, Beside, Finish, Pair, Read};
+use super::row::{Beside, Pair, Read};
 use super::short_masked::Short;
 use super::softmax::{
-    OVERLAPPED, SumOf, TotalOf, Undivided, are_beside, blocks_beside, fill, guess, guess_for_quotients, is_followed,
-    quotients, quotients_before, quotients_in_place, shift_at, written,
+    OVERLAPPED, SumOf, TotalOf, Undivided, are_beside, blocks_beside, fill, fits_over, guess, guess_for_quotients,
+    is_followed, quotients, quotients_before, quotients_in_place, shift_at, written,
 };
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Cells, Scratch};
@@ -69,15 +69,16 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 r += 1;
             } else {
                 let (buffers, start) = (&mut buffers, &mut r);
-                if T::IS_COMPUTE
-                    && L::WIDE
-                    && in_registers(call.steps)
-                    && buffers.output_holds_exps()
-                    && are_beside::<T, L>(cols)
-                    && is_followed(buffers.input(*start))
-                {
-                    lanes.call(Followed { buffers, short, start });
-                } else if buffers.output_holds_exps() {
+                let (apart, beside) = (
+                    buffers.output_holds_exps(),
+                    are_beside::<T, L>(cols) && in_registers(call.steps),
+                );
+                // The type stands here, so that what others do not run is not compiled.
+                if T::IS_COMPUTE && L::WIDE && beside && apart && is_followed(buffers.input(*start)) {
+                    lanes.call(Followed::<_, false> { buffers, short, start });
+                } else if T::IS_COMPUTE && L::WIDE && beside && !apart && fits_over::<T>(cols) {
+                    lanes.call(Followed::<_, true> { buffers, short, start });
+                } else if apart {
                     lanes.call(Stored::<_, false> { buffers, short, start });
                 } else {
                     lanes.call(Stored::<_, true> { buffers, short, start });
@@ -225,15 +226,10 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
 /// What waits for the pass over a row, before one beside whose exps nothing is done.
 #[inline(always)]
 fn finish_alone<F: Float, L: Memory<F>>(lanes: L, division: Division<'_, F>) {
-    if let Division::Beside(Some(Before { cells, finish })) = division
+    if let Division::Beside(Some(before)) = division
         && L::WIDE
     {
-        map(
-            lanes,
-            cells,
-            #[inline(always)]
-            |e| finish.of(lanes, e),
-        );
+        before.finish_alone(lanes);
     }
 }
 
@@ -623,57 +619,93 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// softmax of the rows from `start` on, until one is short: which that is. Their exps are kept in the output and divided
-/// [`Beside`] those of the next row.
-struct Followed<'s, 'c, 'a, 'm, T: Element> {
+/// softmax of the rows from `start` on, until one is short: which that is. Their exps are kept in the output or, `ASIDE`, in
+/// scratch, and divided [`Beside`] those of the next row. A function of its own: so is its stack.
+struct Followed<'s, 'c, 'a, 'm, T: Element, const ASIDE: bool> {
     buffers: &'s mut Buffers<'a, T>,
     short: Short<'c, 'm, T>,
     start: &'s mut usize,
 }
 
-impl<T: Element> Kernel<T> for Followed<'_, '_, '_, '_, T> {
+impl<T: Element, const ASIDE: bool> Kernel<T> for Followed<'_, '_, '_, '_, T, ASIDE> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { buffers, short, start } = self;
-        let (call, zero) = (short.call, T::narrow(T::Compute::ZERO));
-        let cols = buffers.rows.len(*start);
-        // The exps of the row before, and what they are divided by, if they wait for that.
-        let mut waiting: Option<(Range<usize>, TotalOf<T>)> = None;
-        while short.leaves(*start) {
-            let r = *start;
-            let visible = call.mask.visible(r, cols);
-            let logits = call.logits(r, &visible);
-            let (a, b) = logits.columns();
-            let (x, y, before) = buffers.split_after(r);
-            let len = if in_registers(logits.steps) { b - a } else { 0 };
-            let next = (x[a..].as_ptr().cast(), len);
-            let before = match waiting.take() {
-                Some((places, total)) => T::as_compute(&mut before[places]).and_then(
-                    #[inline(always)]
-                    |e| blocks_beside(lanes, Cells::in_place(written(e)), &total, next),
-                ),
-                None => None,
-            };
-            let mut outcome = Outcome::none(Special::FullyMasked, L::FUSED);
-            if b > a {
-                let e = T::as_compute(&mut y[a..b]);
-                let division = Division::Beside(before);
-                sum(lanes, &logits, &x[a..b], e, division, &mut outcome);
-            }
-            match outcome.sum {
-                Ok(sum) => {
-                    fill(&mut y[..a], zero);
-                    fill(&mut y[b..], zero);
-                    waiting = Some((a..b, Total::new(sum, outcome.large)));
-                }
-                Err(special) => fill(y, special.value(&call.mask, zero)),
-            }
-            *start += 1;
+        if ASIDE {
+            followed(lanes, buffers, short, start, Scratch::new().as_elements());
+        } else {
+            followed(lanes, buffers, short, start, &mut []);
         }
-        if let Some((places, total)) = waiting
-            && let Some(e) = T::as_compute(&mut buffers.output(*start - 1)[places])
-        {
-            quotients_in_place(lanes, e, &total);
+    }
+}
+
+/// [`Followed`] with room for two rows `aside`, or none.
+#[inline(always)]
+fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    buffers: &mut Buffers<'_, T>,
+    short: Short<'_, '_, T>,
+    start: &mut usize,
+    aside: &mut [MaybeUninit<T::Compute>],
+) {
+    let (call, zero, cols) = (short.call, T::narrow(T::Compute::ZERO), buffers.rows.len(*start));
+    let through_output = aside.is_empty();
+    let (mut now, mut kept) = aside.split_at_mut(aside.len() / 2);
+    // Where the exps of the row before belong, and what they are divided by, if they wait for that.
+    let mut waiting: Option<(Range<usize>, TotalOf<T>)> = None;
+    while short.leaves(*start) {
+        let r = *start;
+        let visible = call.mask.visible(r, cols);
+        let logits = call.logits(r, &visible);
+        let (a, b) = logits.columns();
+        let mut place;
+        let (x, e, y_before) = if through_output {
+            let (x, y, before) = buffers.split_after(r);
+            (x, T::as_compute(&mut y[a..b]), before)
+        } else if waiting.is_some() {
+            let x;
+            (x, place) = buffers.with_before(r);
+            (x, Some(&mut now[..b - a]), place.output())
+        } else {
+            (buffers.input(r), Some(&mut now[..b - a]), &mut [][..])
+        };
+        let len = if in_registers(logits.steps) { b - a } else { 0 };
+        let next = (x[a..].as_ptr().cast(), len);
+        let before = match waiting.take() {
+            Some((places, total)) => T::as_compute(&mut y_before[places]).and_then(
+                #[inline(always)]
+                |y| {
+                    let e = if through_output {
+                        Cells::in_place(written(y))
+                    } else {
+                        Cells::apart(written(&mut kept[..y.len()]), y)
+                    };
+                    blocks_beside(lanes, e, &total, next)
+                },
+            ),
+            None => None,
+        };
+        let mut outcome = Outcome::none(Special::FullyMasked, L::FUSED);
+        if b > a {
+            sum(lanes, &logits, &x[a..b], e, Division::Beside(before), &mut outcome);
+        }
+        let y = buffers.output(r);
+        match outcome.sum {
+            Ok(sum) => {
+                fill(&mut y[..a], zero);
+                fill(&mut y[b..], zero);
+                waiting = Some((a..b, Total::new(sum, outcome.large)));
+            }
+            Err(special) => fill(y, special.value(&call.mask, zero)),
+        }
+        (now, kept) = (kept, now);
+        *start += 1;
+    }
+    if let Some((places, total)) = waiting {
+        let y = &mut buffers.output(*start - 1)[places];
+        match T::as_compute(y) {
+            Some(e) if through_output => quotients_in_place(lanes, e, &total),
+            _ => quotients(lanes, &mut kept[..y.len()], y, &total),
         }
     }
 }

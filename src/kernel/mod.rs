@@ -171,6 +171,17 @@ impl<T: Element> Buffers<'_, T> {
         }
     }
 
+    /// Row `r`, in place, and the row before.
+    #[inline(always)]
+    pub fn in_place_after(&mut self, r: usize) -> (&mut [T], &mut [T]) {
+        let (rows, Place::InPlace(x)) = (self.rows, &mut self.place) else {
+            return (&mut [], &mut []);
+        };
+        let (before, x) = x.split_at_mut(rows.starts(r).0);
+        let before = if r > 0 { rows.input_mut(before, r - 1) } else { &mut [] };
+        (&mut x[..rows.len(r)], before)
+    }
+
     /// Both.
     #[inline(always)]
     pub fn row(&mut self, r: usize) -> Place<'_, T> {

@@ -9,13 +9,13 @@
 //! Where multiply-add is fused all shifts give the same bits, and so do both forms.
 
 use super::Kernel;
-use super::passes::{Sums, V, fold_block, load, max, store};
-use super::row::{BLOCK, block, whole};
-use super::softmax::{GUESS_BIAS, SumOf, guess_at, largest_looked_at, shift_at};
-use crate::arch::memory::as_output;
+use super::passes::{Divide, Sums, Total, V, fold_block, load, max, store};
+use super::row::{BLOCK, Before, Beside, Chunk, Row, block, whole};
+use super::softmax::{GUESS_BIAS, SumOf, TotalOf, guess_at, largest_looked_at, shift_at};
+use crate::arch::memory::{Cells, as_output};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
-use crate::math::exp::{Shift, exp};
+use crate::math::exp::{Shift, Splat, exp};
 
 /// The shift under which the row `x` may be stored over, if there is one.
 #[inline(always)]
@@ -28,20 +28,24 @@ pub fn shift<T: Element, L: Lanes<T::Compute>>(_: L, x: &[T]) -> Option<Shift<T:
     (T::IS_COMPUTE && L::FUSED && x.len() > 16 && guess == m && m < far).then_some(shift)
 }
 
-/// Stores e of the row `x` over it and returns Σe, or `None` where the row has NaN or +∞.
+/// Stores e of the row `x` over it and returns what it is divided by, or `None` where the row has NaN or +∞. The exps `before` are
+/// divided [`Beside`] them.
 #[inline(always)]
 pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &mut [T],
     shift: Shift<T::Compute>,
-) -> Option<SumOf<T>> {
+    before: Option<UndividedOver<'_, T>>,
+) -> Option<TotalOf<T>> {
     let mut found = Found {
         stored: 0,
         sum: SumOf::<T>::ZERO,
+        large: false,
     };
     lanes.call(Overwrite {
         x: &mut *x,
         shift,
+        before,
         found: &mut found,
     });
     let (higher, down) = if found.stored < x.len() {
@@ -49,7 +53,7 @@ pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
         let is_far = higher.offset != T::Compute::ZERO;
         (higher, if is_far { i32::MAX } else { higher.n - shift.n })
     } else if found.sum.in_range() {
-        return Some(found.sum);
+        return Some(Total::new(found.sum, found.large));
     } else {
         // No exponent is too large, but a sum of some.
         (shift, GUESS_BIAS)
@@ -65,85 +69,135 @@ pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
         shift,
         found: &mut found,
     });
-    (!found.sum.is_nan()).then_some(found.sum)
+    (!found.sum.is_nan()).then_some(Total::new(found.sum, false))
 }
+
+/// Exps, where the logits of a row were, that wait to be divided.
+pub type UndividedOver<'a, T> = Before<'a, T, Divide<<T as Element>::Compute>>;
 
 /// What became of a row.
 struct Found<S> {
     /// Elements, from the first on, that are exps.
     stored: usize,
     sum: S,
+    /// Whether all are known to be large.
+    large: bool,
 }
 
 /// The pass under the guess, until a vector does not fit.
 struct Overwrite<'a, T: Element> {
     x: &'a mut [T],
     shift: Shift<T::Compute>,
+    before: Option<UndividedOver<'a, T>>,
     found: &'a mut Found<SumOf<T>>,
 }
 
 impl<T: Element> Kernel<T> for Overwrite<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { x, shift, found } = self;
+        let Self {
+            x,
+            shift,
+            before,
+            found,
+        } = self;
         let core = T::Compute::core(L::FUSED);
         let splat = shift.splat(lanes);
         // Room above: of the exponents that fit their field, the largest means infinity.
         let room = T::Compute::from_i32(3 * core.steps);
         let mut sums = Sums::new(lanes, 0);
-        let (len, n) = (x.len(), T::Compute::LANES);
-        let whole = whole::<T>(len);
+        let mut seen = lanes.seen_none();
+        let whole = whole::<T>(x.len());
         if L::WIDE {
-            for x in x[..whole].chunks_exact_mut(block::<T>()) {
-                let mut v = [lanes.splat(T::Compute::ZERO); BLOCK];
-                for (j, v) in v.iter_mut().enumerate() {
-                    Memory::<T>::prefetch(lanes, &x[j * n..]);
-                    *v = Memory::<T>::load(lanes, &x[j * n..]);
-                }
-                let (e, t) = exp::<_, L, BLOCK, false>(lanes, core, &splat, v);
-                let mut seen = lanes.seen_none();
-                for t in t {
-                    seen = lanes.seen(seen, lanes.add(t, lanes.splat(room)));
-                }
-                if !lanes.seen_none_of(seen, core.forbidden) {
-                    return;
-                }
-                let mut halves = [lanes.fold(e[0]); BLOCK];
-                for j in 0..BLOCK {
-                    Memory::<T>::store(lanes, &mut as_output(x)[j * n..], e[j]);
-                    halves[j] = lanes.fold(e[j]);
-                }
-                sums.add(lanes, fold_block::<T, L, _>(lanes, halves));
-                found.stored += block::<T>();
+            let under = (&splat, room);
+            let row = Cells::in_place(&mut x[..whole]);
+            found.stored = match before {
+                Some(before) => blocks(lanes, Beside { row, before }, under, &mut sums, &mut seen),
+                None => blocks(lanes, row, under, &mut sums, &mut seen),
+            };
+            if found.stored < whole {
+                return;
             }
         }
-        let stored = &mut found.stored;
-        *stored = replace(
+        let (stored, len) = (found.stored, x.len());
+        found.stored = replace(
             lanes,
             x,
-            *stored,
+            stored,
+            shift.near,
             &mut sums,
             #[inline(always)]
             |_, v| {
                 let ([e], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [v]);
+                if L::WIDE {
+                    seen = lanes.seen(seen, t);
+                }
                 lanes.has_room(t, room, core.forbidden).then_some(e)
             },
         );
         if found.stored == len {
             found.sum = sums.total(lanes);
+            found.large = L::WIDE && lanes.seen_all_with(seen, core.large);
         }
     }
 }
 
+/// The whole blocks of a row under a guess, until a vector does not fit: how many elements are stored.
+#[inline(always)]
+fn blocks<T: Element, L: Memory<T>>(
+    lanes: L,
+    row: impl Row<T, T>,
+    (splat, room): (&Splat<V<T, L>>, T::Compute),
+    sums: &mut Sums<T::Compute, L>,
+    seen: &mut L::Seen,
+) -> usize {
+    let (core, n) = (T::Compute::core(L::FUSED), T::Compute::LANES);
+    let (mut blocks, _) = row.blocks();
+    let mut stored = 0;
+    while let Some(mut chunk) = blocks.next() {
+        let mut v = [lanes.splat(T::Compute::ZERO); BLOCK];
+        for j in 0..BLOCK {
+            v[j] = chunk.load(lanes, j * n);
+        }
+        for j in 0..BLOCK {
+            chunk.beside(lanes, j * n);
+        }
+        let (e, t) = exp::<_, L, BLOCK, false>(lanes, core, splat, v);
+        let mut above = lanes.seen_none();
+        for t in t {
+            above = lanes.seen(above, lanes.add(t, lanes.splat(room)));
+            *seen = lanes.seen(*seen, t);
+        }
+        if !lanes.seen_none_of(above, core.forbidden) {
+            // What waits beside the others is done all the same.
+            for mut chunk in blocks {
+                for j in 0..BLOCK {
+                    chunk.beside(lanes, j * n);
+                }
+            }
+            return stored;
+        }
+        let mut halves = [lanes.fold(e[0]); BLOCK];
+        for j in 0..BLOCK {
+            chunk.store(lanes, j * n, e[j]);
+            halves[j] = lanes.fold(e[j]);
+        }
+        sums.add(lanes, fold_block::<T, L, _>(lanes, halves));
+        stored += block::<T>();
+    }
+    stored
+}
+
 /// Replaces every vector of `x` from element `at` (where a block begins) on by what `e` makes of it and its place, and
-/// adds that to `sums`, until `e` gives nothing; where that is.
+/// adds that to `sums`, until `e` gives nothing; where that is. Absent elements of a vector are `absent`.
 #[inline(always)]
 fn replace<T: Element, L: Memory<T>>(
     lanes: L,
     x: &mut [T],
     mut at: usize,
+    absent: T::Compute,
     sums: &mut Sums<T::Compute, L>,
-    e: impl Fn(usize, V<T, L>) -> Option<V<T, L>>,
+    mut e: impl FnMut(usize, V<T, L>) -> Option<V<T, L>>,
 ) -> usize {
     let (len, n) = (x.len(), T::Compute::LANES);
     while at < len {
@@ -155,7 +209,7 @@ fn replace<T: Element, L: Memory<T>>(
             if present == n {
                 Memory::<T>::prefetch(lanes, x);
             }
-            let v = load::<T, L>(lanes, x, -T::Compute::INFINITY);
+            let v = load::<T, L>(lanes, x, absent);
             let Some(e) = e(at, v) else { return at };
             store::<T, L>(lanes, as_output(x), e);
             halves[j % BLOCK] = lanes.fold(if present == n { e } else { lanes.keep_first(e, present) });
@@ -188,6 +242,7 @@ impl<T: Element> Kernel<T> for Lowered<'_, T> {
             lanes,
             x,
             0,
+            shift.near,
             &mut sums,
             #[inline(always)]
             |at, v| {

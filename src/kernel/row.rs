@@ -1,6 +1,6 @@
 //! How a pass walks over a row: in blocks of [`BLOCK`] vectors, and a tail.
 
-use super::passes::V;
+use super::passes::{V, map};
 use crate::arch::memory::Cells;
 use crate::element::{Element, Float};
 use crate::lanes::{Lanes, Memory, WIDEST};
@@ -214,6 +214,10 @@ impl<'a, T: Element> Iterator for Blocks<'a, T> {
 
 impl<T: Element> Chunk<T, T> for Cells<'_, T> {
     #[inline(always)]
+    fn beside<L: Memory<T>>(&mut self, lanes: L, at: usize) {
+        lanes.prefetch(&self.input()[at..]);
+    }
+    #[inline(always)]
     fn len(&self) -> usize {
         Cells::len(self)
     }
@@ -304,6 +308,20 @@ pub struct Beside<'a, R, U, Q> {
 pub struct Before<'a, U, Q> {
     pub cells: Cells<'a, U>,
     pub finish: Q,
+}
+
+impl<U: Element, Q: Finish<U::Compute>> Before<'_, U, Q> {
+    /// Finishes them beside nothing.
+    #[inline(always)]
+    pub fn finish_alone<L: Memory<U>>(self, lanes: L) {
+        let Self { cells, finish } = self;
+        map(
+            lanes,
+            cells,
+            #[inline(always)]
+            |v| finish.of(lanes, v),
+        );
+    }
 }
 
 impl<'a, T, U, R, Q> Row<T, U> for Beside<'a, R, U, Q>

@@ -12,15 +12,17 @@
 
 use super::passes::{Divide, Exps, Quotient, Total, V, divide, exp_sum, map, max};
 use super::row::{Before, Beside, Finish, Pair, Read, Telling, last_first, whole};
-use super::{Buffers, Kernel, Place, overwrite, short_rows};
-use crate::arch::memory::{Cells, Scratch, as_output, assume_written};
+use super::{Kernel, Place, overwrite};
+use crate::arch::memory::{Cells, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory, STREAM_ALIGN};
-use crate::layout::Layout;
 use crate::math::exp::{Shift, exp};
 use crate::sizes::Sizes;
 use crate::tuning;
 use core::mem::MaybeUninit;
+
+mod rows;
+pub use rows::{Softmax, fits_over};
 
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 17 below the guess are accepted.
 pub const GUESS_BIAS: i32 = 32;
@@ -440,68 +442,6 @@ fn through_output<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
     finish::<T, L>(lanes, e, total);
 }
 
-/// Rows that are divided each after the next is summed and the one after that is guessed, so that no division waits for
-/// the end of its own sum, and no exp for its guess. Exps are kept `ASIDE`, or in the output, which is apart and has their
-/// type. A function of its own: so is its stack.
-struct Overlapped<'p, 'a, T, const ASIDE: bool>(&'p mut Buffers<'a, T>);
-
-impl<T: Element, const ASIDE: bool> Kernel<T> for Overlapped<'_, '_, T, ASIDE> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        if ASIDE {
-            overlapped(lanes, self.0, Scratch::new().as_elements());
-        } else {
-            overlapped(lanes, self.0, &mut []);
-        }
-    }
-}
-
-/// [`Overlapped`] with room for two rows `aside`, or none.
-#[inline(always)]
-fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    buffers: &mut Buffers<'_, T>,
-    aside: &mut [MaybeUninit<T::Compute>],
-) {
-    let (rows, through_output) = (buffers.rows.rows(), aside.is_empty());
-    let (mut now, mut before) = aside.split_at_mut(aside.len() / 2);
-    let mut shift = guess(buffers.input(0), L::FUSED);
-    // Not copied from one row to the next: a copy reads more at once than was written, and waits for it.
-    let mut totals = [None; 2];
-    for r in 0..=rows {
-        if r < rows {
-            let (x, y) = buffers.split(r);
-            let e = match y.and_then(T::as_compute) {
-                Some(e) => e,
-                None => &mut now[..x.len()],
-            };
-            lanes.call(StoreExps {
-                shift: &shift,
-                x,
-                e,
-                found: &mut totals[r % 2],
-            });
-            if r + 1 < rows {
-                shift = guess(buffers.input(r + 1), L::FUSED);
-            }
-        }
-        if r > 0 {
-            let y = buffers.output(r - 1);
-            match (&totals[(r - 1) % 2], T::as_compute(y)) {
-                (Some(total), Some(e)) if through_output => quotients_in_place(lanes, e, total),
-                (Some(total), _) => quotients(lanes, &mut before[..y.len()], y, total),
-                (None, _) => fill(y, T::NAN),
-            }
-        }
-        (now, before) = (before, now);
-    }
-}
-
-/// Elements of which scratch holds two rows.
-const fn half_scratch<T: Element>() -> usize {
-    Scratch::capacity::<T::Compute>() / 2
-}
-
 /// The quotients of a row whose exps are stored; NaN where it has no sum.
 #[inline(always)]
 fn finish<T: Element, L: Memory<T> + Memory<T::Compute>>(
@@ -537,7 +477,12 @@ pub fn quotients_in_place<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit
 /// where exps are computed sooner than logits are read, and only for what is not soon written. Where nothing is flushed, what
 /// is divided [`Beside`] the next row takes less time still.
 #[inline(always)]
-pub fn quotients_before<F: Float, L: Memory<F>>(lanes: L, e: Cells<'_, F>, total: &Total<F>, next: Option<*const F>) {
+pub fn quotients_before<T: Element, L: Memory<T>>(
+    lanes: L,
+    e: Cells<'_, T>,
+    total: &TotalOf<T>,
+    next: Option<*const T>,
+) {
     if let Some(next) = next
         && L::WIDE
         && is_followed(e.input())
@@ -561,14 +506,14 @@ pub fn is_followed<T>(row: &[T]) -> bool {
 /// Of a row of exps `e` the blocks that are divided [`Beside`] the `len` elements of the next, which are at `next`: all of them if
 /// there are as many blocks and no quotient is flushed. The other quotients are stored here.
 #[inline(always)]
-pub fn blocks_beside<'e, F: Float, L: Memory<F>>(
+pub fn blocks_beside<'e, T: Element, L: Memory<T>>(
     lanes: L,
-    e: Cells<'e, F>,
-    total: &Total<F>,
-    (next, len): (*const F, usize),
-) -> Option<Undivided<'e, F>> {
-    let as_many = !total.flushes && whole::<F>(e.len()) == whole::<F>(len);
-    let (cells, rest) = e.split_at(if as_many { whole::<F>(len) } else { 0 });
+    e: Cells<'e, T>,
+    total: &TotalOf<T>,
+    (next, len): (*const T, usize),
+) -> Option<Before<'e, T, Divide<T::Compute>>> {
+    let as_many = !total.flushes && whole::<T>(e.len()) == whole::<T>(len);
+    let (cells, rest) = e.split_at(if as_many { whole::<T>(len) } else { 0 });
     quotients_before(lanes, rest, total, Some(next));
     (cells.len() > 0).then(
         #[inline(always)]
@@ -624,9 +569,9 @@ fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(
     if Sizes::get().is_beyond_l1(x)
         && let Some(shift) = overwrite::shift(lanes, x)
     {
-        let sum = overwrite::sum(lanes, x, shift);
+        let total = overwrite::sum(lanes, x, shift, None);
         if let Some(e) = T::as_compute(as_output(x)) {
-            finish::<T, L>(lanes, e, sum.map(|sum| Total::new(sum, false)));
+            finish::<T, L>(lanes, e, total);
         }
         return;
     }
@@ -697,167 +642,6 @@ impl<T: Element> Kernel<T> for OneRow<'_, '_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         if let Place::Apart(x, y) = self.0 {
             through_output(lanes, x, y);
-        }
-    }
-}
-
-/// Softmax of each row.
-///
-/// Its argument goes through the call in a register: what is copied there is read at once, wider than it was written, and
-/// so waits for everything before it.
-pub struct Softmax<'p, 'a, T>(pub &'p mut Buffers<'a, T>);
-
-impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let buffers = self.0;
-        let (rows, mut r, end) = (buffers.rows, 0, buffers.rows.rows());
-        if let Layout::Strided(rows) = rows {
-            if short_rows::suits::<T>(end, rows.cols()) {
-                let place = &mut buffers.place;
-                return lanes.call(short_rows::ShortRows { place, rows });
-            }
-            if !are_beside::<T, L>(rows.cols()) {
-                if rows.cols() <= OVERLAPPED && buffers.output_holds_exps() {
-                    return lanes.call(Overlapped::<T, false>(buffers));
-                }
-                if rows.cols() <= OVERLAPPED.min(half_scratch::<T>()) {
-                    return lanes.call(Overlapped::<T, true>(buffers));
-                }
-            }
-        }
-        while r < end {
-            r = short_rows::side_by_side(lanes, buffers, r, end);
-            if r == end {
-                return;
-            }
-            let start = &mut r;
-            // The type stands here, so that what others do not run is not compiled.
-            if T::IS_COMPUTE && buffers.output_holds_exps() {
-                lanes.call(RowsApart { buffers, start });
-            } else if T::IS_COMPUTE && L::WIDE && RowsOver::<T>::has(&buffers.rows, *start) {
-                lanes.call(RowsOver { buffers, start });
-            } else {
-                lanes.call(RowsAside { buffers, start });
-            }
-        }
-    }
-}
-
-/// Softmax of the rows from `start` on, which are apart and of a type that exps have, until one is short: which that is. With
-/// the registers of AVX-512, a row that [is followed](is_followed) is divided [`Beside`] the next.
-struct RowsApart<'p, 'a, T> {
-    buffers: &'p mut Buffers<'a, T>,
-    start: &'p mut usize,
-}
-
-impl<T: Element> Kernel<T> for RowsApart<'_, '_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { buffers, start } = self;
-        let rows = buffers.rows;
-        // What the row before is divided by, if its exps wait for that.
-        let mut waiting: Option<TotalOf<T>> = None;
-        while *start < rows.rows() && rows.len(*start) > short_rows::longest::<T>() {
-            let (x, y, before) = buffers.split_after(*start);
-            let before = match (waiting.take(), T::as_compute(before)) {
-                (Some(total), Some(e)) => {
-                    blocks_beside(lanes, Cells::in_place(written(e)), &total, (x.as_ptr().cast(), x.len()))
-                }
-                _ => None,
-            };
-            match T::as_compute(y) {
-                Some(e) if L::WIDE && (before.is_some() || is_followed(x)) => {
-                    waiting = sum_storing_beside(lanes, x, &mut *e, before);
-                    if waiting.is_none() {
-                        fill(e, T::Compute::NAN);
-                    }
-                }
-                _ => through_output(lanes, x, y),
-            }
-            *start += 1;
-        }
-        if let Some(total) = waiting
-            && let Some(e) = T::as_compute(buffers.output(*start - 1))
-        {
-            quotients_in_place(lanes, e, &total);
-        }
-    }
-}
-
-/// Softmax of the rows from `start` on, in place, until one is short, or too long: which that is. Their exps are kept in scratch
-/// and divided [`Beside`] those of the next row. A function of its own, for its stack.
-struct RowsOver<'p, 'a, T> {
-    buffers: &'p mut Buffers<'a, T>,
-    start: &'p mut usize,
-}
-
-impl<T: Element> RowsOver<'_, '_, T> {
-    /// Whether row `r` is one of them: four of its length, two rows and their exps, must fit the L1 cache.
-    #[inline(always)]
-    fn has(rows: &Layout<'_>, r: usize) -> bool {
-        let longest = half_scratch::<T>().min(Sizes::get().l1 / (4 * size_of::<T>()));
-        r < rows.rows() && rows.len(r) > short_rows::longest::<T>() && rows.len(r) <= longest
-    }
-}
-
-impl<T: Element> Kernel<T> for RowsOver<'_, '_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { buffers, start } = self;
-        let mut scratch = Scratch::new();
-        let (mut now, mut before) = scratch.as_elements().split_at_mut(half_scratch::<T>());
-        // What the row before is divided by, if its exps wait for that.
-        let mut waiting: Option<TotalOf<T>> = None;
-        while Self::has(&buffers.rows, *start) {
-            let e = &mut now[..buffers.rows.len(*start)];
-            waiting = match waiting {
-                Some(total) => {
-                    let (x, mut place) = buffers.with_before(*start);
-                    let before = T::as_compute(place.output()).and_then(
-                        #[inline(always)]
-                        |y| {
-                            let e = Cells::apart(written(&mut before[..y.len()]), y);
-                            blocks_beside(lanes, e, &total, (x.as_ptr().cast(), x.len()))
-                        },
-                    );
-                    sum_storing_beside(lanes, x, e, before)
-                }
-                None => sum_storing(lanes, buffers.input(*start), e),
-            };
-            if waiting.is_none() {
-                fill(buffers.output(*start), T::NAN);
-            }
-            (now, before) = (before, now);
-            *start += 1;
-        }
-        if let Some(total) = waiting {
-            let y = buffers.output(*start - 1);
-            quotients(lanes, &mut before[..y.len()], y, &total);
-        }
-    }
-}
-
-/// Softmax of the rows from `start` on, in place or of a type that exps do not have, until one is short: which that is.
-/// A function of its own, for its stack.
-struct RowsAside<'p, 'a, T> {
-    buffers: &'p mut Buffers<'a, T>,
-    start: &'p mut usize,
-}
-
-impl<T: Element> Kernel<T> for RowsAside<'_, '_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { buffers, start } = self;
-        let rows = buffers.rows;
-        let mut scratch = Scratch::new();
-        while *start < rows.rows() && rows.len(*start) > short_rows::longest::<T>() {
-            let aside = scratch.as_elements();
-            match &mut buffers.place {
-                Place::Apart(x, y) => through_scratch(lanes, rows.input(x, *start), rows.output(y, *start), aside),
-                Place::InPlace(x) => row_in_place(lanes, rows.input_mut(x, *start), aside),
-            }
-            *start += 1;
         }
     }
 }
