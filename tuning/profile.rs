@@ -58,7 +58,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "overlapped_columns",
         kind: Kind::Count(0, 1 << 16),
-        doc: "The longest rows that are divided after the next is summed; longer ones end first, or beside the exps of the next (AVX-512).",
+        doc: "The longest rows that are divided after the next is summed; longer ones (AVX-512, f32 and f64: from half of it on) end first, or beside the exps of the next.",
     },
     Key {
         name: "prefetch_bytes",
@@ -68,7 +68,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "l1_bytes",
         kind: Kind::Count(0, 1 << 40),
-        doc: "The L1 data cache: a row in place longer than a third of it keeps its exps where the logits were. 0: what the CPU reports.",
+        doc: "The L1 data cache: a row in place longer than a third of it (AVX-512: a quarter, where another follows) keeps its exps where the logits were. 0: what the CPU reports.",
     },
     Key {
         name: "l2_bytes",

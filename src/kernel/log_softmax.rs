@@ -7,7 +7,7 @@ use super::argmax::is_nan;
 use super::passes::{V, map};
 use super::row::{Before, Finish, block, last_first, whole};
 use super::short_rows::{LogSums, SingleLog};
-use super::softmax::{fill, is_followed, sum, sum_beside};
+use super::softmax::{OVERLAPPED, fill, is_followed, sum, sum_beside};
 use super::{Buffers, Kernel, Place};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
@@ -109,8 +109,8 @@ impl<T: Element> Kernel<T> for LogSoftmax<'_, '_, T> {
 }
 
 /// log_softmax of rows of more than a block from `start` on, which becomes the first row that is none or one of several short
-/// ones. With the registers of AVX-512, a row of more than [`OVERLAPPED`] that [is followed](is_followed) is finished
-/// [`Beside`](super::row::Beside) the exps of the next; the terms of a shorter one come too late for that. A function of its own.
+/// ones. With the registers of AVX-512, a row of more than two blocks (f64: [`OVERLAPPED`]) that [is followed](is_followed) is
+/// finished [`Beside`](super::row::Beside) the exps of the next; for a shorter one that is not worth it. A function of its own.
 struct LongLogSoftmax<'b, 'a, T> {
     buffers: &'b mut Buffers<'a, T>,
     start: &'b mut usize,
@@ -129,7 +129,8 @@ impl<T: Element> Kernel<T> for LongLogSoftmax<'_, '_, T> {
                 Some(log) if T::IS_COMPUTE && L::WIDE => log_sum_beside(lanes, buffers, r, log),
                 _ => log_sum(lanes, buffers.input(r)),
             };
-            let follows = L::WIDE && T::IS_COMPUTE && rows.len(r) > 2 * block::<T>();
+            let longer = if T::IS_SINGLE { 2 * block::<T>() } else { OVERLAPPED };
+            let follows = L::WIDE && T::IS_COMPUTE && rows.len(r) > longer;
             match log {
                 Some(log) if follows && is_followed(buffers.input(r)) => waiting = Some(log),
                 Some(log) => subtract(lanes, buffers.row(r), log),

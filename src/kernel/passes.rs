@@ -10,7 +10,7 @@
 
 use super::row::{BLOCK, Chunk, Finish, Row, block};
 use crate::element::{Element, Float, RAISE, Sum};
-use crate::lanes::{Lanes, Memory};
+use crate::lanes::{Lanes, Memory, WIDEST};
 use crate::math::exp::{Core, Shift, Splat, exp, exp_or_zero};
 use core::mem::MaybeUninit;
 
@@ -276,16 +276,21 @@ where
     let absent = chunk.absent(shift.near);
     let zero = lanes.splat(T::Compute::ZERO);
     let (mut x, mut halves) = ([zero; N], [lanes.fold(zero); BLOCK]);
+    // All loads first: where rows are whole pages, they would wait for what is stored beside them. The longer polynomial of f64
+    // leaves no registers for that.
+    let loads_first = T::Compute::LANES == WIDEST;
     for j in 0..N {
+        if WHOLE && !loads_first {
+            chunk.beside(lanes, j * n);
+        }
         x[j] = if WHOLE || j + 1 < N {
             chunk.load(lanes, j * n)
         } else {
             chunk.load_or(lanes, j * n, absent)
         };
     }
-    // After the loads: where rows are whole pages, they would wait for what is stored beside them.
     for j in 0..N {
-        if WHOLE {
+        if WHOLE && loads_first {
             chunk.beside(lanes, j * n);
         }
     }

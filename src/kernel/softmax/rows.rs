@@ -256,12 +256,13 @@ impl<T: Element> RowsOverwritten<'_, '_, T> {
     /// Whether row `r` is one of them.
     #[inline(always)]
     fn has(buffers: &Buffers<'_, T>, r: usize) -> bool {
-        let rows = &buffers.rows;
-        r < rows.rows()
-            && rows.len(r) > short_rows::longest::<T>()
-            && !RowsOver::has(buffers, r)
-            && matches!(buffers.place, Place::InPlace(_))
-            && is_followed(buffers.input(r))
+        if r >= buffers.rows.rows() || matches!(buffers.place, Place::Apart(..)) || RowsOver::has(buffers, r) {
+            return false;
+        }
+        let x = buffers.input(r);
+        // In f64 exps, which take longer, are sooner kept in scratch.
+        let suits = T::IS_SINGLE || Sizes::get().is_beyond_l1(x);
+        x.len() > short_rows::longest::<T>() && suits && is_followed(x)
     }
 }
 
