@@ -135,7 +135,7 @@ fn long_rows_after_one_another() {
 
 fn check_long_rows<T: TestElement>() {
     // The second lengths are those of ragged rows: as many blocks, and others.
-    for lengths in thinned([[300, 380], [640, 638], [1536, 1030], [2049, 2060]]) {
+    for lengths in thinned([[300, 380], [640, 638], [1536, 1030], [3200, 3210]]) {
         for_each_isa(|isa| {
             for op in operators::<T>() {
                 check_neighbours(&op, isa, lengths);

@@ -42,18 +42,20 @@ MAX_SPILLS = {"avx512": 0, "neon": 12}
 
 # Loops of their own limit: the gradient of cross_entropy keeps logits, labels and weights beside the exp; log_softmax of
 # one short row keeps its elements; what threads share of a row is masked or not, in one function; bf16 has no conversion of
-# one instruction; masked logits that were computed before take an offset beside the constants of exp; a keep mask of bytes is
-# two masks of bits for each vector; where a row is finished in the loop of the exps of the next, the sums go through memory once
-# a block (to compute half as many exps at once spills none and takes longer).
+# one instruction; masked logits that were computed before take an offset beside the constants of exp, and masks that were
+# taken before a scale and a slope; where a row is finished in the loop of the exps of the next, the sums and what was seen go
+# through memory once a block (to compute half as many exps at once spills none and takes longer).
 SPILLS_OF = [
-    (r"kernel::softmax::StoreBeside<", 0.5),
+    (r"kernel::softmax::StoreBeside<", 2),
     (r"kernel::softmax::FindBeside<", 1),
     (r"kernel::masked::ExpsByBlock<", 1.2),
-    (r"kernel::masked::ExpsApart<.*Bytes", 1),
+    (r"kernel::masked::ExpsByMask<", 1.6),
+    (r"kernel::masked::ExpsApart<", 1),
+    (r"kernel::masked::SumRow<f32>", 0.5),
     (r"kernel::masked::SumRow<half::bfloat::bf16>", 2.4),
     (r"kernel::cross_entropy::", 1),
     (r"kernel::short_rows::single::SingleLog<", 1),
-    (r"kernel::segments::Segment<", 1.1),
+    (r"kernel::segments::Segment<", 1.2),
     (r"kernel::overwrite::Overwrite<half::bfloat::bf16>", 1),
 ]
 
@@ -61,12 +63,12 @@ SPILLS_OF = [
 # block of 128.
 MAX_PER_EXP = {"avx512": 24, "avx2": 26, "neon": 37}
 # What the conversions of halves may come to, and the quotients of the row before.
-MORE_PER_EXP = {"half::binary16::f16": 2, "half::bfloat::bf16": 8, "softmax::StoreBeside<": 2}
+MORE_PER_EXP = {"half::binary16::f16": 2, "half::bfloat::bf16": 8, "softmax::StoreBeside<": 3}
 BLOCK = {"avx512": 8, "avx2": 16, "neon": 32}
 
 # The hot loops of an ISA, at least (most of those that there were), and kernels that have a loop over whole blocks of exps.
 EXPECTED = {
-    "avx512": (230, [r"softmax::StoreExps<f32>", r"softmax::StoreBeside<f32>", r"segments::Segment<f32>", r"short_rows::ShortRows<f32>"]),
+    "avx512": (230, [r"softmax::StoreExps<f32>", r"softmax::StoreBeside<f32,", r"segments::Segment<f32>", r"short_rows::ShortRows<f32>"]),
     "avx2": (280, [r"short_rows::ShortRows<f32>"]),
     "neon": (400, [r"softmax::FindSum<f32>", r"masked::ExpsByBlock<f32>"]),
 }
@@ -87,7 +89,7 @@ ALLOWED = [
     (r"kernel::masked::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
     (
         r"",
-        r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|OneRow|Take|Batches|Single|ExpSums|Overwrite"
+        r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsByMask|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|OneRow|Take|Batches|Single|ExpSums|Overwrite"
         r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|Followed|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or chunk of a mask or of masked logits",
     ),

@@ -22,7 +22,7 @@ use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
 use super::row::{Beside, Pair, Read};
 use super::short_masked::Short;
 use super::softmax::{
-    OVERLAPPED, SumOf, TotalOf, Undivided, are_beside, blocks_beside, fill, fits_over, guess, guess_for_quotients,
+    OVERLAPPED, SumOf, TotalOf, Undivided, are_beside, blocks_beside, fill, fit_aside, guess, guess_for_quotients,
     is_followed, quotients, quotients_before, quotients_in_place, shift_at, written,
 };
 use super::{Buffers, Kernel, Place};
@@ -76,7 +76,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 // The type stands here, so that what others do not run is not compiled.
                 if T::IS_COMPUTE && L::WIDE && beside && apart && is_followed(buffers.input(*start)) {
                     lanes.call(Followed::<_, false> { buffers, short, start });
-                } else if T::IS_COMPUTE && L::WIDE && beside && !apart && fits_over::<T>(cols) {
+                } else if T::IS_COMPUTE && L::WIDE && beside && !apart && fit_aside::<T>(cols) {
                     lanes.call(Followed::<_, true> { buffers, short, start });
                 } else if apart {
                     lanes.call(Stored::<_, false> { buffers, short, start });
@@ -199,7 +199,7 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     // Else a masked place would be seen as one that does not fit: see `exp_or_zero`.
-    let adds = matches!(division, Division::Alone) || shift.is_neutral();
+    let adds = !L::WIDE || matches!(division, Division::Alone) || shift.is_neutral();
     match (logits.steps, e) {
         (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), division, Nothing, shift),
         (Steps::Add(mask), Some(e)) if adds => exps_of(lanes, logits, Pair(x, e), division, Added(Single(mask)), shift),
@@ -304,29 +304,57 @@ fn exps_of_sloped<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// The pass of a row whose mask is taken a chunk at a time, and its logits in registers.
+/// The pass of a row whose mask is taken a chunk at a time, and its logits in registers: a function of its own.
+struct ExpsByMask<'a, 'c, 'm, T: Element> {
+    logits: &'a Logits<'c, 'm, T>,
+    row: Pair<'a, T, T::Compute>,
+    shift: &'a Shift<T::Compute>,
+    exps: &'a mut Exps<T::Compute>,
+}
+
+impl<T: Element> Kernel<T> for ExpsByMask<'_, '_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self {
+            logits,
+            row: Pair(x, e),
+            shift,
+            exps,
+        } = self;
+        let Mask { scale, slope, .. } = logits.call.mask;
+        let splat = (shift, &shift.splat(lanes));
+        let mut pass = ExpPass::new(lanes, logits.start);
+        let mut room = Room::new();
+        let mut at = 0;
+        for (x, e) in x.chunks(CHUNK).zip(e.chunks_mut(CHUNK)) {
+            let mask = room.mask(lanes, logits, at..at + x.len());
+            let row = Scaled::<_, _, false>(Pair(x, e), scale, Sloped(slope, Taken(mask)));
+            pass.add::<T, T::Compute, _, false, false>(splat, row);
+            at += CHUNK;
+        }
+        *exps = Exps {
+            large: false,
+            ..pass.exps()
+        };
+    }
+}
+
+/// The exps of a row by that pass.
 #[inline(always)]
 fn exps_by_mask<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
-    Pair(x, e): Pair<'_, T, T::Compute>,
+    row: Pair<'_, T, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
-    let Mask { scale, slope, .. } = logits.call.mask;
-    let splat = (shift, &shift.splat(lanes));
-    let mut pass = ExpPass::new(lanes, logits.start);
-    let mut room = Room::new();
-    let mut at = 0;
-    for (x, e) in x.chunks(CHUNK).zip(e.chunks_mut(CHUNK)) {
-        let mask = room.mask(lanes, logits, at..at + x.len());
-        let row = Scaled::<_, _, false>(Pair(x, e), scale, Sloped(slope, Taken(mask)));
-        pass.add::<T, T::Compute, _, false, false>(splat, row);
-        at += CHUNK;
-    }
-    Exps {
-        large: false,
-        ..pass.exps()
-    }
+    let mut found = Exps::none();
+    lanes.call(ExpsByMask {
+        logits,
+        row,
+        shift,
+        exps: &mut found,
+    });
+    found
 }
 
 /// The pass of a row whose logits are in registers.

@@ -28,8 +28,8 @@ pub fn shift<T: Element, L: Lanes<T::Compute>>(_: L, x: &[T]) -> Option<Shift<T:
     (T::IS_COMPUTE && L::FUSED && x.len() > 16 && guess == m && m < far).then_some(shift)
 }
 
-/// Stores e of the row `x` over it and returns what it is divided by, or `None` where the row has NaN or +∞. The exps `before` are
-/// divided [`Beside`] them.
+/// Stores e of the row `x` over it and returns what it is divided by, or `None` where the row has NaN or +∞. The exps `before`
+/// are divided [`Beside`] them.
 #[inline(always)]
 pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
@@ -156,8 +156,8 @@ fn blocks<T: Element, L: Memory<T>>(
     let mut stored = 0;
     while let Some(mut chunk) = blocks.next() {
         let mut v = [lanes.splat(T::Compute::ZERO); BLOCK];
-        for j in 0..BLOCK {
-            v[j] = chunk.load(lanes, j * n);
+        for (j, v) in v.iter_mut().enumerate() {
+            *v = chunk.load(lanes, j * n);
         }
         for j in 0..BLOCK {
             chunk.beside(lanes, j * n);

@@ -22,6 +22,9 @@ pub type V<T, L> = <L as Lanes<<T as Element>::Compute>>::V;
 type Half<T, L> = <L as Lanes<<T as Element>::Compute>>::Half;
 type Seen<T, L> = <L as Lanes<<T as Element>::Compute>>::Seen;
 
+/// e and t of some vectors, see [`exp`].
+type ExpsAndSteps<T, L, const N: usize> = ([V<T, L>; N], [V<T, L>; N]);
+
 /// What one exp pass learnt.
 pub struct Exps<F: Float> {
     pub sum: F::Sum,
@@ -315,7 +318,7 @@ fn exps<T, U, L, C, const N: usize, const OFFSET: bool>(
     core: &Core<T::Compute>,
     splat: &Splat<V<T, L>>,
     x: [V<T, L>; N],
-) -> ([V<T, L>; N], [V<T, L>; N])
+) -> ExpsAndSteps<T, L, N>
 where
     T: Element,
     U: Element<Compute = T::Compute>,

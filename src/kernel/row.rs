@@ -299,12 +299,20 @@ pub trait Finish<F: Float>: Copy {
 /// A row, and as many whole blocks of the one before it, which are finished in the loop that computes the exps of this one:
 /// that waits for the caches, exp for the arithmetic, and together they take less time than in turns. The loads tell the CPU's
 /// prefetchers enough of the logits. For passes that call [`Chunk::beside`] alone.
-pub struct Beside<'a, R, U, Q> {
+pub struct Beside<R, W> {
     pub row: R,
-    pub before: Before<'a, U, Q>,
+    pub before: W,
 }
 
-/// Whole blocks of a row that wait to be finished.
+/// Whole blocks of a row that wait to be finished, beside a row of `T` with results `U`.
+pub trait Waiting<T: Element, U: Element>: Sized {
+    /// Each.
+    fn blocks(self) -> (impl Iterator<Item = Self>, Self);
+    /// Finishes the vector at `at`.
+    fn finish<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize);
+}
+
+/// Those whose results are of the type that waits.
 pub struct Before<'a, U, Q> {
     pub cells: Cells<'a, U>,
     pub finish: Q,
@@ -324,37 +332,84 @@ impl<U: Element, Q: Finish<U::Compute>> Before<'_, U, Q> {
     }
 }
 
-impl<'a, T, U, R, Q> Row<T, U> for Beside<'a, R, U, Q>
+impl<T: Element, U: Element, Q: Finish<U::Compute>> Waiting<T, U> for Before<'_, U, Q> {
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
+        let Self { cells, finish } = self;
+        let (blocks, cells) = cells.blocks();
+        let blocks = blocks.map(
+            #[inline(always)]
+            move |cells| Self { cells, finish },
+        );
+        (blocks, Self { cells, finish })
+    }
+    #[inline(always)]
+    fn finish<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
+        let Self { cells, finish } = self;
+        if Q::APART {
+            prefetch_stored::<U, L>(lanes, &mut cells.output()[at..]);
+        }
+        let v = finish.of(lanes, Chunk::<U, U>::load(cells, lanes, at));
+        Chunk::<U, U>::store(cells, lanes, at, v);
+    }
+}
+
+/// Those of exps `U` that are kept aside, and the place of the results.
+pub struct Aside<'a, T, U, Q> {
+    pub row: Pair<'a, U, T>,
+    pub finish: Q,
+}
+
+impl<T, U, Q> Waiting<T, U> for Aside<'_, T, U, Q>
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    Q: Finish<T::Compute>,
+{
+    #[inline(always)]
+    fn blocks(self) -> (impl Iterator<Item = Self>, Self) {
+        let Self { row, finish } = self;
+        let (blocks, row) = Row::<U, T>::blocks(row);
+        let blocks = blocks.map(
+            #[inline(always)]
+            move |row| Self { row, finish },
+        );
+        (blocks, Self { row, finish })
+    }
+    #[inline(always)]
+    fn finish<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
+        let Self { row, finish } = self;
+        let v = finish.of(lanes, Chunk::<U, T>::load(row, lanes, at));
+        Chunk::<U, T>::store(row, lanes, at, v);
+    }
+}
+
+impl<T, U, R, W> Row<T, U> for Beside<R, W>
 where
     T: Element,
     U: Element<Compute = T::Compute>,
     R: Row<T, U>,
-    Q: Finish<T::Compute>,
+    W: Waiting<T, U>,
 {
-    type Chunk = Beside<'a, R::Chunk, U, Q>;
+    type Chunk = Beside<R::Chunk, W>;
     #[inline(always)]
     fn blocks(self) -> (impl Iterator<Item = Self::Chunk>, Self::Chunk) {
-        let Before { cells, finish } = self.before;
         let (rows, row) = self.row.blocks();
-        let (blocks, cells) = Row::<U, U>::blocks(cells);
+        let (blocks, before) = self.before.blocks();
         let blocks = rows.zip(blocks).map(
             #[inline(always)]
-            move |(row, cells)| Beside {
-                row,
-                before: Before { cells, finish },
-            },
+            |(row, before)| Beside { row, before },
         );
-        let before = Before { cells, finish };
         (blocks, Beside { row, before })
     }
 }
 
-impl<T, U, C, Q> Chunk<T, U> for Beside<'_, C, U, Q>
+impl<T, U, C, W> Chunk<T, U> for Beside<C, W>
 where
     T: Element,
     U: Element<Compute = T::Compute>,
     C: Chunk<T, U>,
-    Q: Finish<T::Compute>,
+    W: Waiting<T, U>,
 {
     const STORES: bool = C::STORES;
     const COMMON: bool = C::COMMON;
@@ -370,12 +425,7 @@ where
     #[inline(always)]
     fn beside<L: Memory<T> + Memory<U>>(&mut self, lanes: L, at: usize) {
         self.row.prefetch_stored(lanes, at);
-        let Before { cells, finish } = &mut self.before;
-        if Q::APART {
-            prefetch_stored::<U, L>(lanes, &mut cells.output()[at..]);
-        }
-        let v = finish.of(lanes, Chunk::<U, U>::load(cells, lanes, at));
-        Chunk::<U, U>::store(cells, lanes, at, v);
+        self.before.finish(lanes, at);
     }
     #[inline(always)]
     fn load<L: Memory<T> + Memory<U>>(&self, lanes: L, at: usize) -> V<T, L> {

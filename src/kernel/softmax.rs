@@ -7,11 +7,12 @@
 //! three-pass form runs: the maximum, N from it, exp and sum, scale. N is a function of the row alone, and so are the
 //! bits of the result. Where multiply-add is fused both forms even give the same quotients, since N moves exponents
 //! only (from a maximum of 2^14 on, which no guess is near, it is subtracted first); where it is not, N decides ties of
-//! the rounding to n. Short rows run side by side ([`short_rows`]), long ones in place store their exps over the logits
-//! ([`overwrite`]), and long ones apart are divided beside the exps of the next ([`Beside`]).
+//! the rounding to n. Which loop the rows of a call go through is in `rows`: short ones run side by side
+//! ([`short_rows`](super::short_rows)), long ones are divided beside the exps of the next ([`Beside`]) or after their own, and
+//! those in place that are longer still store their exps over the logits ([`overwrite`]).
 
 use super::passes::{Divide, Exps, Quotient, Total, V, divide, exp_sum, map, max};
-use super::row::{Before, Beside, Finish, Pair, Read, Telling, last_first, whole};
+use super::row::{Aside, Before, Beside, Finish, Pair, Read, Telling, Waiting, last_first, whole};
 use super::{Kernel, Place, overwrite};
 use crate::arch::memory::{Cells, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
@@ -22,7 +23,7 @@ use crate::tuning;
 use core::mem::MaybeUninit;
 
 mod rows;
-pub use rows::{Softmax, fits_over};
+pub use rows::{Softmax, fit_aside};
 
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 17 below the guess are accepted.
 pub const GUESS_BIAS: i32 = 32;
@@ -34,7 +35,7 @@ pub const OVERLAPPED: usize = tuning::OVERLAPPED_COLUMNS;
 /// Whether rows of `cols` elements are rather divided [`Beside`] the next, if that is worth it at all.
 #[inline(always)]
 pub const fn are_beside<T: Element, L: Lanes<T::Compute>>(cols: usize) -> bool {
-    T::IS_COMPUTE && L::WIDE && cols > OVERLAPPED / 2
+    L::WIDE && cols > if T::IS_COMPUTE { OVERLAPPED / 2 } else { OVERLAPPED }
 }
 
 /// Elements that small are masks, not logits, and guess nothing.
@@ -131,6 +132,8 @@ pub fn shift_at<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
 pub type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
 /// Exps that wait to be divided, none of whose quotients is flushed.
 pub type Undivided<'a, F> = Before<'a, F, Divide<F>>;
+/// The same, kept aside.
+pub type UndividedAside<'a, T> = Aside<'a, T, <T as Element>::Compute, Divide<<T as Element>::Compute>>;
 /// What a row of `T` is divided by.
 pub type TotalOf<T> = Total<<T as Element>::Compute>;
 
@@ -274,11 +277,11 @@ impl<T: Element> Kernel<T> for StoreExps<'_, T> {
 
 /// [`sum_storing`] of a row [`Beside`] whose exps those of the row `before` are divided, if these wait for that.
 #[inline(always)]
-fn sum_storing_beside<T: Element, L: Memory<T> + Memory<T::Compute>>(
+fn sum_storing_beside<T: Element, L: Memory<T> + Memory<T::Compute>, W: Waiting<T, T::Compute>>(
     lanes: L,
     x: &[T],
     e: &mut [MaybeUninit<T::Compute>],
-    before: Option<Undivided<'_, T::Compute>>,
+    before: Option<W>,
 ) -> Option<TotalOf<T>> {
     let Some(before) = before else {
         return sum_storing(lanes, x, e);
@@ -293,14 +296,14 @@ fn sum_storing_beside<T: Element, L: Memory<T> + Memory<T::Compute>>(
     found
 }
 
-struct StoreBeside<'a, T: Element> {
+struct StoreBeside<'a, T: Element, W> {
     x: &'a [T],
     e: &'a mut [MaybeUninit<T::Compute>],
-    before: Undivided<'a, T::Compute>,
+    before: W,
     found: &'a mut Option<TotalOf<T>>,
 }
 
-impl<T: Element> Kernel<T> for StoreBeside<'_, T> {
+impl<T: Element, W: Waiting<T, T::Compute>> Kernel<T> for StoreBeside<'_, T, W> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { x, e, before, found } = self;
@@ -503,8 +506,8 @@ pub fn is_followed<T>(row: &[T]) -> bool {
     size_of_val(row) <= sizes.l2 / 4 && !sizes.is_beyond(row)
 }
 
-/// Of a row of exps `e` the blocks that are divided [`Beside`] the `len` elements of the next, which are at `next`: all of them if
-/// there are as many blocks and no quotient is flushed. The other quotients are stored here.
+/// Of a row of exps `e` the blocks that are divided [`Beside`] the `len` elements of the next, which are at `next`: all of them
+/// if there are as many blocks and no quotient is flushed. The other quotients are stored here.
 #[inline(always)]
 pub fn blocks_beside<'e, T: Element, L: Memory<T>>(
     lanes: L,
@@ -519,6 +522,27 @@ pub fn blocks_beside<'e, T: Element, L: Memory<T>>(
         #[inline(always)]
         || Before {
             cells,
+            finish: total.terms::<L>(),
+        },
+    )
+}
+
+/// [`blocks_beside`] for exps `e` that are kept aside, and the place `y` of their quotients.
+#[inline(always)]
+pub fn blocks_aside<'e, T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    Pair(e, y): Pair<'e, T::Compute, T>,
+    total: &TotalOf<T>,
+    len: usize,
+) -> Option<UndividedAside<'e, T>> {
+    let as_many = !total.flushes && whole::<T>(e.len()) == whole::<T>(len);
+    let blocks = if as_many { whole::<T>(len) } else { 0 };
+    let ((e, e_rest), (y, y_rest)) = (e.split_at(blocks), y.split_at_mut(blocks));
+    divide(lanes, Pair(e_rest, y_rest), total);
+    (blocks > 0).then(
+        #[inline(always)]
+        || Aside {
+            row: Pair(e, y),
             finish: total.terms::<L>(),
         },
     )
@@ -614,7 +638,7 @@ fn certain_shift<T: Element, L: Memory<T>>(lanes: L, x: &[T]) -> Option<Shift<T:
     }
 }
 
-/// One row in place under a shift that needs no check: a function of its own, see [`Lanes::call`](crate::lanes::Lanes::call).
+/// One row in place under a shift that needs no check: a function of its own, see [`Lanes::call`].
 struct StoreOver<'a, T: Element> {
     x: &'a mut [T],
     shift: Shift<T::Compute>,

@@ -1,11 +1,13 @@
 //! softmax of the rows of a call: which loop they go through, and when each is divided.
 
 use super::{
-    OVERLAPPED, StoreExps, TotalOf, are_beside, blocks_beside, fill, guess, is_followed, quotients, quotients_before,
-    quotients_in_place, row_in_place, sum_storing, sum_storing_beside, through_output, through_scratch, written,
+    OVERLAPPED, StoreExps, TotalOf, are_beside, blocks_aside, blocks_beside, fill, guess, is_followed, quotients,
+    quotients_before, quotients_in_place, row_in_place, sum_storing, sum_storing_beside, through_output,
+    through_scratch, written,
 };
 use crate::arch::memory::{Cells, Scratch, as_output};
 use crate::element::Element;
+use crate::kernel::row::Pair;
 use crate::kernel::{Buffers, Kernel, Place, overwrite, short_rows};
 use crate::lanes::Memory;
 use crate::layout::Layout;
@@ -46,8 +48,8 @@ impl<T: Element> Kernel<T> for Softmax<'_, '_, T> {
             // The type stands here, so that what others do not run is not compiled.
             if T::IS_COMPUTE && buffers.output_holds_exps() {
                 lanes.call(RowsApart { buffers, start });
-            } else if T::IS_COMPUTE && L::WIDE && RowsOver::has(buffers, *start) {
-                lanes.call(RowsOver { buffers, start });
+            } else if L::WIDE && FollowedAside::has(buffers, *start) {
+                lanes.call(FollowedAside { buffers, start });
             } else if T::IS_COMPUTE && L::WIDE && RowsOverwritten::has(buffers, *start) {
                 lanes.call(RowsOverwritten { buffers, start });
             } else {
@@ -120,7 +122,7 @@ const fn half_scratch<T: Element>() -> usize {
 }
 
 /// Softmax of the rows from `start` on, which are apart and of a type that exps have, until one is short: which that is. With
-/// the registers of AVX-512, a row that [is followed](is_followed) is divided [`Beside`] the next.
+/// the registers of AVX-512, a row that [is followed](is_followed) is divided beside the next.
 struct RowsApart<'p, 'a, T> {
     buffers: &'p mut Buffers<'a, T>,
     start: &'p mut usize,
@@ -160,31 +162,32 @@ impl<T: Element> Kernel<T> for RowsApart<'_, '_, T> {
     }
 }
 
-/// Softmax of the rows from `start` on, in place, until one is short, or too long: which that is. Their exps are kept in scratch
-/// and divided [`Beside`] those of the next row. A function of its own, for its stack.
-struct RowsOver<'p, 'a, T> {
+/// Softmax of the rows from `start` on, in place or of a type that exps do not have, until one is short, or too long: which
+/// that is. Their exps are kept in scratch and divided beside those of the next row. A function of its own, for its stack.
+struct FollowedAside<'p, 'a, T> {
     buffers: &'p mut Buffers<'a, T>,
     start: &'p mut usize,
 }
 
-impl<T: Element> RowsOver<'_, '_, T> {
+impl<T: Element> FollowedAside<'_, '_, T> {
     /// Whether row `r` is one of them.
     #[inline(always)]
     fn has(buffers: &Buffers<'_, T>, r: usize) -> bool {
         r < buffers.rows.rows()
             && buffers.rows.len(r) > short_rows::longest::<T>()
-            && fits_over::<T>(buffers.rows.len(r))
-            && matches!(buffers.place, Place::InPlace(_))
+            && fit_aside::<T>(buffers.rows.len(r))
+            && !buffers.output_holds_exps()
     }
 }
 
-/// Whether scratch holds the exps of two rows of `cols` elements, and the L1 cache these and the rows.
+/// Whether scratch holds the exps of two rows of `cols` elements, and the L1 cache these and a row and the results of another.
 #[inline(always)]
-pub fn fits_over<T: Element>(cols: usize) -> bool {
-    cols <= half_scratch::<T>().min(Sizes::get().l1 / (4 * size_of::<T>()))
+pub fn fit_aside<T: Element>(cols: usize) -> bool {
+    let bytes = 2 * (size_of::<T>() + size_of::<T::Compute>());
+    cols <= half_scratch::<T>().min(Sizes::get().l1 / bytes)
 }
 
-impl<T: Element> Kernel<T> for RowsOver<'_, '_, T> {
+impl<T: Element> Kernel<T> for FollowedAside<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { buffers, start } = self;
@@ -197,13 +200,9 @@ impl<T: Element> Kernel<T> for RowsOver<'_, '_, T> {
             waiting = match waiting {
                 Some(total) => {
                     let (x, mut place) = buffers.with_before(*start);
-                    let before = T::as_compute(place.output()).and_then(
-                        #[inline(always)]
-                        |y| {
-                            let e = Cells::apart(written(&mut before[..y.len()]), y);
-                            blocks_beside(lanes, e, &total, (x.as_ptr().cast(), x.len()))
-                        },
-                    );
+                    let y = place.output();
+                    let e_before = written(&mut before[..y.len()]);
+                    let before = blocks_aside(lanes, Pair(e_before, y), &total, x.len());
                     sum_storing_beside(lanes, x, e, before)
                 }
                 None => sum_storing(lanes, buffers.input(*start), e),
@@ -245,8 +244,8 @@ impl<T: Element> Kernel<T> for RowsAside<'_, '_, T> {
     }
 }
 
-/// Softmax of the rows from `start` on, in place, as long as they are none of [`RowsOver`] and [are followed](is_followed): until
-/// which that is. Exps are stored over the logits and divided [`Beside`] those of the next row. A function of its own.
+/// Softmax of the rows from `start` on, in place, until one is short, one of [`FollowedAside`], or [not followed](is_followed):
+/// which that is. Exps are stored over the logits and divided beside those of the next row. A function of its own.
 struct RowsOverwritten<'p, 'a, T> {
     buffers: &'p mut Buffers<'a, T>,
     start: &'p mut usize,
@@ -256,7 +255,7 @@ impl<T: Element> RowsOverwritten<'_, '_, T> {
     /// Whether row `r` is one of them.
     #[inline(always)]
     fn has(buffers: &Buffers<'_, T>, r: usize) -> bool {
-        if r >= buffers.rows.rows() || matches!(buffers.place, Place::Apart(..)) || RowsOver::has(buffers, r) {
+        if r >= buffers.rows.rows() || matches!(buffers.place, Place::Apart(..)) || FollowedAside::has(buffers, r) {
             return false;
         }
         let x = buffers.input(r);
