@@ -119,7 +119,7 @@ pub trait Sum<F>: Copy + Send + Sync {
     fn accumulate(self, x: F) -> Self;
     /// Whether 128 ≤ S ≤ 2^126 (f64: 2^1022).
     fn in_range(self) -> bool;
-    /// Whether S ≤ 2^64: what follows from that is told at `Quotient::large`.
+    /// Whether S ≤ 2^64: what follows from that is told at `passes::Divide`.
     #[inline(always)]
     fn is_moderate(self) -> bool {
         self.to_f64() <= RAISE

@@ -12,8 +12,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// Where the size classes begin, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// The L1 data cache: a row in place longer than a third of it (AVX-512: a quarter, where another follows) keeps its exps
-    /// where the logits were.
+    /// The L1 data cache: a row in place longer than a third of it (f32 on AVX-512: a quarter) keeps its exps where the logits
+    /// were.
     pub l1: usize,
     /// The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; a row of at most a
     /// quarter of it is divided beside the exps of the next (AVX-512), or while the CPU is told of it.

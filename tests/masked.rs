@@ -647,7 +647,7 @@ fn check_neighbours<T: TestElement>() {
     }
 }
 
-/// Long rows to which nothing is added, and which may be divided beside the exps of the next one.
+/// Long rows that may be divided beside the exps of the next one, under masks that let them and others.
 #[test]
 fn long_rows_after_one_another() {
     for_f32_and_f64!(check_long_rows);

@@ -175,6 +175,10 @@ fn check_neighbours<T: TestElement>(op: &Operator<T>, isa: Isa, lengths: [usize;
         let offsets = offsets(0, uneven.map(|(_, x)| x.len()));
         (ragged.apart)(isa, &x, &mut y, &offsets).expect("five rows");
         assert!(bits(&y) == bits(&want), "{what}, ragged");
+        let mut y = x;
+        let in_place = ragged.in_place.as_ref().expect("ragged rows in place");
+        (in_place.call)(isa, &mut y, &offsets).expect("five rows");
+        assert!(bits(&y) == bits(&want), "{what}, ragged, in place");
     }
 }
 

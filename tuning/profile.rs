@@ -68,7 +68,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "l1_bytes",
         kind: Kind::Count(0, 1 << 40),
-        doc: "The L1 data cache: a row in place longer than a third of it (AVX-512: a quarter, where another follows) keeps its exps where the logits were. 0: what the CPU reports.",
+        doc: "The L1 data cache: a row in place longer than a third of it (f32 on AVX-512: a quarter) keeps its exps where the logits were. 0: what the CPU reports.",
     },
     Key {
         name: "l2_bytes",

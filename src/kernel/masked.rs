@@ -5,7 +5,8 @@
 //! looks at the ends and the middle of the range. So neither stride nor neighbours nor the kind of pass show in the bits.
 //!
 //! softmax of rows of few visible places, the first ones, runs side by side ([`Short`]). Of others it keeps the exps
-//! where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of the sum, one row later.
+//! where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of the sum, one row later or
+//! [`Beside`] the exps of the next row.
 //! log_softmax keeps z there ([`MaskedLog`]). Rows that fit nowhere have z computed twice. Where the guessed shift fails, z is
 //! computed once more for its maximum. A sink is one more term of the sum.
 //!
@@ -69,16 +70,14 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 r += 1;
             } else {
                 let (buffers, start) = (&mut buffers, &mut r);
-                let (apart, beside) = (
-                    buffers.output_holds_exps(),
-                    are_beside::<T, L>(cols) && in_registers(call.steps),
-                );
+                let through_output = buffers.output_holds_exps();
+                let beside = are_beside::<T, L>(cols) && in_registers::<T>(call.steps);
                 // The type stands here, so that what others do not run is not compiled.
-                if T::IS_COMPUTE && L::WIDE && beside && apart && is_followed(buffers.input(*start)) {
+                if T::IS_COMPUTE && L::WIDE && beside && through_output && is_followed(buffers.input(*start)) {
                     lanes.call(Followed::<_, false> { buffers, short, start });
-                } else if T::IS_COMPUTE && L::WIDE && beside && !apart && fit_aside::<T>(cols) {
+                } else if T::IS_COMPUTE && L::WIDE && beside && !through_output && fit_aside::<T>(cols) {
                     lanes.call(Followed::<_, true> { buffers, short, start });
-                } else if apart {
+                } else if through_output {
                     lanes.call(Stored::<_, false> { buffers, short, start });
                 } else {
                     lanes.call(Stored::<_, true> { buffers, short, start });
@@ -89,7 +88,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
 }
 
 /// Where the division of a row stands.
-pub enum Division<'a, F> {
+pub enum Division<'a, F: Float> {
     /// Behind its own sum, or that of the next row.
     Alone,
     /// [`Beside`] the exps of the next row; and so, beside those of this one, that of the row before, if that waits.
@@ -98,8 +97,12 @@ pub enum Division<'a, F> {
 
 /// Whether the exps of a row may go through registers alone, and a division stand beside them.
 #[inline(always)]
-fn in_registers(steps: Steps<'_>) -> bool {
-    matches!(steps, Steps::Scale | Steps::Add(_) | Steps::AddSloped | Steps::Keep)
+fn in_registers<T: Element>(steps: Steps<'_>) -> bool {
+    match steps {
+        Steps::Scale | Steps::Add(_) => true,
+        Steps::AddSloped | Steps::Keep => T::IS_SINGLE,
+        Steps::Exclude | Steps::All => false,
+    }
 }
 
 /// Why a row has no sum.
@@ -198,14 +201,19 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     division: Division<'_, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
-    // Else a masked place would be seen as one that does not fit: see `exp_or_zero`.
-    let adds = !L::WIDE || matches!(division, Division::Alone) || shift.is_neutral();
+    let division = if shift.is_neutral() || matches!(logits.steps, Steps::Scale) {
+        division
+    } else {
+        // Beside others a masked place would be seen as one that does not fit: see `exp_or_zero`.
+        finish_alone(lanes, division);
+        Division::Alone
+    };
     match (logits.steps, e) {
         (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), division, Nothing, shift),
-        (Steps::Add(mask), Some(e)) if adds => exps_of(lanes, logits, Pair(x, e), division, Added(Single(mask)), shift),
+        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), division, Added(Single(mask)), shift),
         // For the commonest type, where exp is no call anyway. Constants in the guard itself keep the compiler from compiling
         // what others do not run.
-        (Steps::AddSloped | Steps::Keep, Some(e)) if T::IS_SINGLE && !L::COMPACT && adds => with_addend!(
+        (Steps::AddSloped | Steps::Keep, Some(e)) if T::IS_SINGLE && !L::COMPACT => with_addend!(
             T,
             (logits.additive, logits.call.mask.slope, logits.keep),
             added => exps_apart(lanes, logits, Pair(x, e), division, added, shift),
@@ -214,7 +222,7 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
         (steps, e) => {
             finish_alone(lanes, division);
             match (steps, e) {
-                (Steps::AddSloped | Steps::Keep | Steps::Exclude, Some(e)) if adds => {
+                (Steps::AddSloped | Steps::Keep | Steps::Exclude, Some(e)) => {
                     exps_by_mask(lanes, logits, Pair(x, e), shift)
                 }
                 (_, e) => exps_by_block(lanes, logits, x, e, shift),
@@ -697,7 +705,7 @@ fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
         } else {
             (buffers.input(r), Some(&mut now[..b - a]), &mut [][..])
         };
-        let len = if in_registers(logits.steps) { b - a } else { 0 };
+        let len = if in_registers::<T>(logits.steps) { b - a } else { 0 };
         let next = (x[a..].as_ptr().cast(), len);
         let before = match waiting.take() {
             Some((places, total)) => T::as_compute(&mut y_before[places]).and_then(
@@ -744,7 +752,6 @@ pub struct SumRow<'a, 'm, T: Element> {
     pub logits: &'a Logits<'a, 'm, T>,
     pub x: &'a [T],
     pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
-    /// See [`exps`].
     pub division: Division<'a, T::Compute>,
     pub found: Found<'a, T>,
 }

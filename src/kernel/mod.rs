@@ -91,6 +91,14 @@ impl<'a, T: Element> Place<'a, T> {
     }
 }
 
+/// Row `r` of `x`, and the row before, if there is one.
+#[inline(always)]
+fn with_before<'x, T>(rows: Layout<'_>, x: &'x mut [T], r: usize) -> (&'x mut [T], &'x mut [T]) {
+    let (before, x) = x.split_at_mut(rows.starts(r).0);
+    let before = if r > 0 { rows.input_mut(before, r - 1) } else { &mut [] };
+    (&mut x[..rows.len(r)], before)
+}
+
 impl<'a, T> Buffers<'a, T> {
     #[inline(always)]
     pub fn apart(x: &'a [T], y: &'a mut [MaybeUninit<T>], rows: impl Into<Layout<'a>>) -> Self {
@@ -160,13 +168,13 @@ impl<T: Element> Buffers<'_, T> {
     pub fn with_before(&mut self, r: usize) -> (&[T], Place<'_, T>) {
         let (rows, before) = (self.rows, r - 1);
         match &mut self.place {
-            Place::Apart(x, y) => (
-                rows.input(x, r),
-                Place::Apart(rows.input(x, before), rows.output(y, before)),
-            ),
+            Place::Apart(x, y) => {
+                let place = Place::Apart(rows.input(x, before), rows.output(y, before));
+                (rows.input(x, r), place)
+            }
             Place::InPlace(x) => {
-                let (done, x) = x.split_at_mut(rows.starts(r).0);
-                (&x[..rows.len(r)], Place::InPlace(rows.input_mut(done, before)))
+                let (x, before) = with_before(rows, x, r);
+                (x, Place::InPlace(before))
             }
         }
     }
@@ -174,12 +182,10 @@ impl<T: Element> Buffers<'_, T> {
     /// Row `r`, in place, and the row before.
     #[inline(always)]
     pub fn in_place_after(&mut self, r: usize) -> (&mut [T], &mut [T]) {
-        let (rows, Place::InPlace(x)) = (self.rows, &mut self.place) else {
-            return (&mut [], &mut []);
-        };
-        let (before, x) = x.split_at_mut(rows.starts(r).0);
-        let before = if r > 0 { rows.input_mut(before, r - 1) } else { &mut [] };
-        (&mut x[..rows.len(r)], before)
+        match &mut self.place {
+            Place::Apart(..) => (&mut [], &mut []),
+            Place::InPlace(x) => with_before(self.rows, x, r),
+        }
     }
 
     /// Both.

@@ -9,9 +9,9 @@
 //! Where multiply-add is fused all shifts give the same bits, and so do both forms.
 
 use super::Kernel;
-use super::passes::{Divide, Sums, Total, V, fold_block, load, max, store};
-use super::row::{BLOCK, Before, Beside, Chunk, Row, block, whole};
-use super::softmax::{GUESS_BIAS, SumOf, TotalOf, guess_at, largest_looked_at, shift_at};
+use super::passes::{Sums, Total, V, fold_block, load, max, store};
+use super::row::{BLOCK, Beside, Chunk, Row, block, whole};
+use super::softmax::{GUESS_BIAS, SumOf, TotalOf, Undivided, guess_at, largest_looked_at, shift_at};
 use crate::arch::memory::{Cells, as_output};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
@@ -35,7 +35,7 @@ pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     x: &mut [T],
     shift: Shift<T::Compute>,
-    before: Option<UndividedOver<'_, T>>,
+    before: Option<Undivided<'_, T>>,
 ) -> Option<TotalOf<T>> {
     let mut found = Found {
         stored: 0,
@@ -72,9 +72,6 @@ pub fn sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     (!found.sum.is_nan()).then_some(Total::new(found.sum, false))
 }
 
-/// Exps, where the logits of a row were, that wait to be divided.
-pub type UndividedOver<'a, T> = Before<'a, T, Divide<<T as Element>::Compute>>;
-
 /// What became of a row.
 struct Found<S> {
     /// Elements, from the first on, that are exps.
@@ -88,7 +85,7 @@ struct Found<S> {
 struct Overwrite<'a, T: Element> {
     x: &'a mut [T],
     shift: Shift<T::Compute>,
-    before: Option<UndividedOver<'a, T>>,
+    before: Option<Undivided<'a, T>>,
     found: &'a mut Found<SumOf<T>>,
 }
 

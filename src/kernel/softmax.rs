@@ -131,7 +131,7 @@ pub fn shift_at<F: Float>(m: F, fused: bool) -> Option<Shift<F>> {
 /// The sum of a row of `T`.
 pub type SumOf<T> = <<T as Element>::Compute as Float>::Sum;
 /// Exps that wait to be divided, none of whose quotients is flushed.
-pub type Undivided<'a, F> = Before<'a, F, Divide<F>>;
+pub type Undivided<'a, T> = Before<'a, T, Divide<<T as Element>::Compute>>;
 /// The same, kept aside.
 pub type UndividedAside<'a, T> = Aside<'a, T, <T as Element>::Compute, Divide<<T as Element>::Compute>>;
 /// What a row of `T` is divided by.
@@ -506,17 +506,28 @@ pub fn is_followed<T>(row: &[T]) -> bool {
     size_of_val(row) <= sizes.l2 / 4 && !sizes.is_beyond(row)
 }
 
-/// Of a row of exps `e` the blocks that are divided [`Beside`] the `len` elements of the next, which are at `next`: all of them
-/// if there are as many blocks and no quotient is flushed. The other quotients are stored here.
+/// How many of the exps of a row are divided [`Beside`] the `next` elements of a row: the whole blocks, if there are as many and
+/// no quotient is flushed.
+#[inline(always)]
+fn beside_len<T: Element>(total: &TotalOf<T>, len: usize, next: usize) -> usize {
+    if !total.flushes && whole::<T>(len) == whole::<T>(next) {
+        whole::<T>(len)
+    } else {
+        0
+    }
+}
+
+/// Of a row of exps `e` the blocks that are divided [`Beside`] the `len` elements of the next, which are at `next`. The other
+/// quotients are stored here.
 #[inline(always)]
 pub fn blocks_beside<'e, T: Element, L: Memory<T>>(
     lanes: L,
     e: Cells<'e, T>,
     total: &TotalOf<T>,
     (next, len): (*const T, usize),
-) -> Option<Before<'e, T, Divide<T::Compute>>> {
-    let as_many = !total.flushes && whole::<T>(e.len()) == whole::<T>(len);
-    let (cells, rest) = e.split_at(if as_many { whole::<T>(len) } else { 0 });
+) -> Option<Undivided<'e, T>> {
+    let blocks = beside_len::<T>(total, e.len(), len);
+    let (cells, rest) = e.split_at(blocks);
     quotients_before(lanes, rest, total, Some(next));
     (cells.len() > 0).then(
         #[inline(always)]
@@ -535,8 +546,7 @@ pub fn blocks_aside<'e, T: Element, L: Memory<T> + Memory<T::Compute>>(
     total: &TotalOf<T>,
     len: usize,
 ) -> Option<UndividedAside<'e, T>> {
-    let as_many = !total.flushes && whole::<T>(e.len()) == whole::<T>(len);
-    let blocks = if as_many { whole::<T>(len) } else { 0 };
+    let blocks = beside_len::<T>(total, e.len(), len);
     let ((e, e_rest), (y, y_rest)) = (e.split_at(blocks), y.split_at_mut(blocks));
     divide(lanes, Pair(e_rest, y_rest), total);
     (blocks > 0).then(

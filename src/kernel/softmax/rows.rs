@@ -220,11 +220,22 @@ impl<T: Element> Kernel<T> for FollowedAside<'_, '_, T> {
     }
 }
 
-/// Softmax of the rows from `start` on, in place or of a type that exps do not have, until one is short: which that is.
-/// A function of its own, for its stack.
+/// Softmax of the rows from `start` on, in place or of a type that exps do not have, until one is short or divided beside
+/// another: which that is. A function of its own, for its stack.
 struct RowsAside<'p, 'a, T> {
     buffers: &'p mut Buffers<'a, T>,
     start: &'p mut usize,
+}
+
+impl<T: Element> RowsAside<'_, '_, T> {
+    /// Whether row `r` is one of them.
+    #[inline(always)]
+    fn has<L: Memory<T>>(buffers: &Buffers<'_, T>, r: usize) -> bool {
+        r < buffers.rows.rows()
+            && buffers.rows.len(r) > short_rows::longest::<T>()
+            && !(L::WIDE && FollowedAside::has(buffers, r))
+            && !(T::IS_COMPUTE && L::WIDE && RowsOverwritten::has(buffers, r))
+    }
 }
 
 impl<T: Element> Kernel<T> for RowsAside<'_, '_, T> {
@@ -233,7 +244,7 @@ impl<T: Element> Kernel<T> for RowsAside<'_, '_, T> {
         let Self { buffers, start } = self;
         let rows = buffers.rows;
         let mut scratch = Scratch::new();
-        while *start < rows.rows() && rows.len(*start) > short_rows::longest::<T>() {
+        while Self::has::<L>(buffers, *start) {
             let aside = scratch.as_elements();
             match &mut buffers.place {
                 Place::Apart(x, y) => through_scratch(lanes, rows.input(x, *start), rows.output(y, *start), aside),
@@ -244,8 +255,8 @@ impl<T: Element> Kernel<T> for RowsAside<'_, '_, T> {
     }
 }
 
-/// Softmax of the rows from `start` on, in place, until one is short, one of [`FollowedAside`], or [not followed](is_followed):
-/// which that is. Exps are stored over the logits and divided beside those of the next row. A function of its own.
+/// Softmax of the rows from `start` on, in place, until one is short, one of [`FollowedAside`], or [not followed](is_followed),
+/// or of f64 and at home in the L1 cache: which that is. Exps are stored over the logits and divided beside those of the next row. A function of its own.
 struct RowsOverwritten<'p, 'a, T> {
     buffers: &'p mut Buffers<'a, T>,
     start: &'p mut usize,
