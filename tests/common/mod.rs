@@ -23,9 +23,10 @@ pub mod shape;
 pub mod ulp;
 
 use softmax::Isa;
-use std::env;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
+use std::{env, io, thread};
 
 /// Every ISA of this CPU, best first; checked once against `SOFTMAX_REQUIRE_ISA`.
 pub fn isas() -> &'static [Isa] {
@@ -125,7 +126,7 @@ pub fn child(arguments: &[&str], variables: &[(&str, Option<&str>)]) -> Option<O
             None => command.env_remove(name),
         };
     }
-    match command.output() {
+    match output(&mut command) {
         // 127 is what the child of an emulated process ends with.
         Ok(output) if output.status.code() != Some(127) => Some(output),
         failed if cfg!(not(target_arch = "x86_64")) => {
@@ -134,4 +135,29 @@ pub fn child(arguments: &[&str], variables: &[(&str, Option<&str>)]) -> Option<O
         }
         failed => panic!("cannot start this program: {failed:?}"),
     }
+}
+
+/// What a command leaves behind.
+///
+/// Of an emulator's threads a new process copies the locks, too: one that waits for them is ended, and another made.
+fn output(command: &mut Command) -> io::Result<Output> {
+    if !is_emulated() {
+        return command.output();
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for _ in 0..10 {
+        let mut child = command.spawn()?;
+        for _ in 0..2000 {
+            if child.try_wait()?.is_some() {
+                return child.wait_with_output();
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        child.kill()?;
+        child.wait()?;
+    }
+    panic!("no process comes to an end: {command:?}");
 }
