@@ -90,7 +90,7 @@ ALLOWED = [
     (
         r"",
         r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsByMask|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|OneRow|Take|Batches|Single|ExpSums|Overwrite"
-        r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|Followed|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
+        r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or chunk of a mask or of masked logits",
     ),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),

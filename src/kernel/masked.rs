@@ -74,13 +74,13 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 let beside = are_beside::<T, L>(cols) && in_registers::<T>(call.steps);
                 // The type stands here, so that what others do not run is not compiled.
                 if T::IS_COMPUTE && L::WIDE && beside && through_output && is_followed(buffers.input(*start)) {
-                    lanes.call(Followed::<_, false> { buffers, short, start });
+                    lanes.call(Stored::<_, false, true> { buffers, short, start });
                 } else if T::IS_COMPUTE && L::WIDE && beside && !through_output && fit_aside::<T>(cols) {
-                    lanes.call(Followed::<_, true> { buffers, short, start });
+                    lanes.call(Stored::<_, true, true> { buffers, short, start });
                 } else if through_output {
-                    lanes.call(Stored::<_, false> { buffers, short, start });
+                    lanes.call(Stored::<_, false, false> { buffers, short, start });
                 } else {
-                    lanes.call(Stored::<_, true> { buffers, short, start });
+                    lanes.call(Stored::<_, true, false> { buffers, short, start });
                 }
             }
         }
@@ -376,15 +376,13 @@ fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     let (scale, start) = (logits.call.mask.scale, logits.start);
-    let mut zeros = false;
+    let zeros = T::IS_COMPUTE && L::WIDE && matches!(division, Division::Beside(_));
     let exps = match division {
         Division::Beside(Some(before)) if T::IS_COMPUTE && L::WIDE => {
-            zeros = true;
             let row = Scaled::<_, _, true>(row, scale, added);
             exp_sum_from::<T, T::Compute, L, false, false>(lanes, Beside { row, before }, start, shift)
         }
         Division::Beside(None) if T::IS_COMPUTE && L::WIDE && A::MASKS => {
-            zeros = true;
             let row = Scaled::<_, _, true>(row, scale, added);
             exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, start, shift)
         }
@@ -564,27 +562,34 @@ pub fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
 }
 
 /// softmax of the rows from `start` on, until one is short: which that is. Their exps are kept in the output or, `ASIDE`, in
-/// scratch. Where two rows fit the L1 cache, or that, a row is divided after the next is summed, so that no division waits
-/// for the end of a sum. A function of its own: so is its stack.
-struct Stored<'s, 'c, 'a, 'm, T: Element, const ASIDE: bool> {
+/// scratch, and divided `BESIDE` those of the next row, or not. A function of its own: so is its stack.
+struct Stored<'s, 'c, 'a, 'm, T: Element, const ASIDE: bool, const BESIDE: bool> {
     buffers: &'s mut Buffers<'a, T>,
     short: Short<'c, 'm, T>,
     start: &'s mut usize,
 }
 
-impl<T: Element, const ASIDE: bool> Kernel<T> for Stored<'_, '_, '_, '_, T, ASIDE> {
+impl<T: Element, const ASIDE: bool, const BESIDE: bool> Kernel<T> for Stored<'_, '_, '_, '_, T, ASIDE, BESIDE> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { buffers, short, start } = self;
-        if ASIDE {
-            stored(lanes, buffers, short, start, Scratch::new().as_elements());
+        let mut scratch;
+        let aside = if ASIDE {
+            scratch = Scratch::new();
+            scratch.as_elements()
         } else {
-            stored(lanes, buffers, short, start, &mut []);
+            &mut []
+        };
+        if BESIDE {
+            followed(lanes, buffers, short, start, aside);
+        } else {
+            stored(lanes, buffers, short, start, aside);
         }
     }
 }
 
-/// [`Stored`] with room `aside`, or none.
+/// [`Stored`] with room `aside`, or none. Where two rows fit the L1 cache, or that room, a row is divided after the next is summed,
+/// so that no division waits for the end of a sum.
 #[inline(always)]
 fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
@@ -655,27 +660,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// softmax of the rows from `start` on, until one is short: which that is. Their exps are kept in the output or, `ASIDE`, in
-/// scratch, and divided [`Beside`] those of the next row. A function of its own: so is its stack.
-struct Followed<'s, 'c, 'a, 'm, T: Element, const ASIDE: bool> {
-    buffers: &'s mut Buffers<'a, T>,
-    short: Short<'c, 'm, T>,
-    start: &'s mut usize,
-}
-
-impl<T: Element, const ASIDE: bool> Kernel<T> for Followed<'_, '_, '_, '_, T, ASIDE> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { buffers, short, start } = self;
-        if ASIDE {
-            followed(lanes, buffers, short, start, Scratch::new().as_elements());
-        } else {
-            followed(lanes, buffers, short, start, &mut []);
-        }
-    }
-}
-
-/// [`Followed`] with room for two rows `aside`, or none.
+/// [`Stored`] with room for two rows `aside`, or none: each is divided [`Beside`] the exps of the next.
 #[inline(always)]
 fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,

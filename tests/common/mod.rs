@@ -25,7 +25,7 @@ pub mod ulp;
 use softmax::Isa;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
 /// Every ISA of this CPU, best first; checked once against `SOFTMAX_REQUIRE_ISA`.
@@ -150,14 +150,23 @@ fn output(command: &mut Command) -> io::Result<Output> {
         .stderr(Stdio::piped());
     for _ in 0..10 {
         let mut child = command.spawn()?;
-        for _ in 0..2000 {
-            if child.try_wait()?.is_some() {
-                return child.wait_with_output();
-            }
-            thread::sleep(Duration::from_millis(10));
+        if within(Duration::from_secs(20), || child.try_wait().transpose()).is_some() {
+            return child.wait_with_output();
         }
         child.kill()?;
         child.wait()?;
     }
     panic!("no process comes to an end: {command:?}");
+}
+
+/// What `poll` finds in that time, if it does.
+pub fn within<T>(time: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        let found = poll();
+        if found.is_some() || start.elapsed() > time {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -6,11 +6,12 @@ pub use platform::*;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod platform {
     use crate::common::memory::Edge;
+    use crate::common::within;
     use std::ffi::c_void;
     use std::marker::PhantomData;
+    use std::slice;
     use std::sync::OnceLock;
     use std::time::Duration;
-    use std::{slice, thread};
 
     /// Whether a slice can lie against that edge of its pages.
     ///
@@ -53,21 +54,20 @@ mod platform {
     /// How a child ended, or `None` if it had to be ended after five seconds.
     fn ended(child: libc::pid_t) -> Option<i32> {
         let mut status = 0;
-        for _ in 0..500 {
+        let ended = within(Duration::from_secs(5), || {
             // SAFETY: `status` is a place for it.
             let found = unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) };
             assert!(found >= 0, "waitpid");
-            if found == child {
-                return Some(status);
+            (found == child).then_some(())
+        });
+        if ended.is_none() {
+            // SAFETY: the child is ours, and nobody has waited for its end.
+            unsafe {
+                libc::kill(child, libc::SIGKILL);
+                libc::waitpid(child, &raw mut status, 0);
             }
-            thread::sleep(Duration::from_millis(10));
         }
-        // SAFETY: the child is ours, and nobody has waited for its end.
-        unsafe {
-            libc::kill(child, libc::SIGKILL);
-            libc::waitpid(child, &raw mut status, 0);
-        }
-        None
+        ended.map(|()| status)
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -147,6 +147,7 @@ mod platform {
 mod platform {
     use crate::common::element::TestElement;
     use crate::common::memory::Edge;
+    use crate::common::within;
 
     pub fn guarded(_: Edge) -> bool {
         false
