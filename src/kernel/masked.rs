@@ -588,8 +588,8 @@ impl<T: Element, const ASIDE: bool, const BESIDE: bool> Kernel<T> for Stored<'_,
     }
 }
 
-/// [`Stored`] with room `aside`, or none. Where two rows fit the L1 cache, or that room, a row is divided after the next is summed,
-/// so that no division waits for the end of a sum.
+/// [`Stored`] with room `aside`, or none. Where two rows fit the L1 cache, or that room, a row is divided after the next is
+/// summed, so that no division waits for the end of a sum.
 #[inline(always)]
 fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,

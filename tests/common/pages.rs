@@ -147,7 +147,6 @@ mod platform {
 mod platform {
     use crate::common::element::TestElement;
     use crate::common::memory::Edge;
-    use crate::common::within;
 
     pub fn guarded(_: Edge) -> bool {
         false

@@ -255,9 +255,9 @@ impl<T: Element> Kernel<T> for RowsAside<'_, '_, T> {
     }
 }
 
-/// Softmax of the rows from `start` on, in place, until one is short, one of [`FollowedAside`], [not followed](is_followed), or of
-/// f64 and at home in the L1 cache: which that is. Exps are stored over the logits and divided beside those of the next row. A
-/// function of its own.
+/// Softmax of the rows from `start` on, in place, until one is short, one of [`FollowedAside`], [not followed](is_followed),
+/// or of f64 and at home in the L1 cache: which that is. Exps are stored over the logits and divided beside those of the next
+/// row. A function of its own.
 struct RowsOverwritten<'p, 'a, T> {
     buffers: &'p mut Buffers<'a, T>,
     start: &'p mut usize,
