@@ -376,13 +376,15 @@ fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     let (scale, start) = (logits.call.mask.scale, logits.start);
-    let zeros = T::IS_COMPUTE && L::WIDE && matches!(division, Division::Beside(_));
+    let mut zeros = false;
     let exps = match division {
         Division::Beside(Some(before)) if T::IS_COMPUTE && L::WIDE => {
+            zeros = true;
             let row = Scaled::<_, _, true>(row, scale, added);
             exp_sum_from::<T, T::Compute, L, false, false>(lanes, Beside { row, before }, start, shift)
         }
         Division::Beside(None) if T::IS_COMPUTE && L::WIDE && A::MASKS => {
+            zeros = true;
             let row = Scaled::<_, _, true>(row, scale, added);
             exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, start, shift)
         }
