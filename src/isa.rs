@@ -1,6 +1,6 @@
 //! Instruction sets: what the CPU has, which one runs, and the table that joins a name to a backend.
 
-use crate::setting::setting;
+use crate::setting::Setting;
 use core::fmt;
 use core::str::FromStr;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -53,6 +53,8 @@ const PREFERRED: Isa = if crate::tuning::PREFER_AVX512 {
 static DETECTED: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = u8::MAX;
 
+static MAX_ISA: Setting = Setting::new("SOFTMAX_MAX_ISA", "one of avx512, avx2, neon, portable, scalar");
+
 impl Isa {
     /// The ISA that the operators run on: the best that the CPU has (AVX2 rather than AVX-512 where the tuning profile of
     /// the build prefers it), or the one named by the environment variable `SOFTMAX_MAX_ISA` (feature `std`) if the CPU
@@ -74,9 +76,7 @@ impl Isa {
 
     #[cold]
     fn detect_now() -> Isa {
-        let cap = setting("SOFTMAX_MAX_ISA", "one of avx512, avx2, neon, portable, scalar")
-            .unwrap_or(PREFERRED)
-            .rank();
+        let cap = MAX_ISA.get().unwrap_or(PREFERRED).rank();
         let isa = ALL
             .into_iter()
             .find(|isa| isa.rank() >= cap && isa.is_available())

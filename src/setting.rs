@@ -1,22 +1,52 @@
 //! Settings of a process, by environment variables (feature `std`).
 
-#[cfg(feature = "std")]
 use core::str::FromStr;
-
-/// What the variable `name` holds. What is not as `wanted` is reported on standard error, and ignored.
 #[cfg(feature = "std")]
-pub fn setting<T: FromStr>(name: &str, wanted: &str) -> Option<T> {
-    use std::io::Write;
-    let value = std::env::var_os(name)?;
-    let parsed = value.to_str().and_then(|value| value.parse().ok());
-    if parsed.is_none() && !value.is_empty() {
-        // Where nothing can be said, nothing is: no call panics.
-        let _ = writeln!(std::io::stderr(), "softmax: {name}={value:?} is ignored: not {wanted}");
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// An environment variable.
+pub struct Setting {
+    #[cfg(feature = "std")]
+    name: &'static str,
+    /// What it may hold.
+    #[cfg(feature = "std")]
+    wanted: &'static str,
+    /// Whether it was reported: threads that all call first read it at the same time.
+    #[cfg(feature = "std")]
+    reported: AtomicBool,
+}
+
+#[cfg(feature = "std")]
+impl Setting {
+    pub const fn new(name: &'static str, wanted: &'static str) -> Self {
+        Self {
+            name,
+            wanted,
+            reported: AtomicBool::new(false),
+        }
     }
-    parsed
+
+    /// What it holds. What is not as wanted is reported on standard error, once, and ignored.
+    pub fn get<T: FromStr>(&self) -> Option<T> {
+        use std::io::Write;
+        let Self { name, wanted, reported } = self;
+        let value = std::env::var_os(name)?;
+        let parsed = value.to_str().and_then(|value| value.parse().ok());
+        if parsed.is_none() && !value.is_empty() && !reported.swap(true, Ordering::Relaxed) {
+            // Where nothing can be said, nothing is: no call panics.
+            let _ = writeln!(std::io::stderr(), "softmax: {name}={value:?} is ignored: not {wanted}");
+        }
+        parsed
+    }
 }
 
 #[cfg(not(feature = "std"))]
-pub fn setting<T>(_: &str, _: &str) -> Option<T> {
-    None
+impl Setting {
+    pub const fn new(_: &'static str, _: &'static str) -> Self {
+        Self {}
+    }
+
+    pub fn get<T: FromStr>(&self) -> Option<T> {
+        None
+    }
 }

@@ -4,7 +4,7 @@
 //! `SOFTMAX_L1_BYTES`, `SOFTMAX_L2_BYTES` and `SOFTMAX_L3_BYTES` (feature `std`) override them: a virtual machine may report
 //! the cache of the whole host.
 
-use crate::setting::setting;
+use crate::setting::Setting;
 use crate::tuning;
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -57,18 +57,20 @@ impl Sizes {
 
     #[cold]
     fn read() -> Sizes {
+        const BYTES: &str = "a number of bytes";
         let mut sizes = reported();
-        let overrides = [
-            (tuning::L1_BYTES, "SOFTMAX_L1_BYTES"),
-            (tuning::L2_BYTES, "SOFTMAX_L2_BYTES"),
-            (tuning::L3_BYTES, "SOFTMAX_L3_BYTES"),
+        static VARIABLES: [Setting; 3] = [
+            Setting::new("SOFTMAX_L1_BYTES", BYTES),
+            Setting::new("SOFTMAX_L2_BYTES", BYTES),
+            Setting::new("SOFTMAX_L3_BYTES", BYTES),
         ];
-        for (size, (tuned, variable)) in sizes.iter_mut().zip(overrides) {
+        let tuned = [tuning::L1_BYTES, tuning::L2_BYTES, tuning::L3_BYTES];
+        for ((size, tuned), variable) in sizes.iter_mut().zip(tuned).zip(&VARIABLES) {
             // 0 leaves the word to the CPU.
             if tuned != 0 {
                 *size = tuned;
             }
-            if let Some(bytes) = setting::<NonZeroUsize>(variable, "a number of bytes") {
+            if let Some(bytes) = variable.get::<NonZeroUsize>() {
                 *size = bytes.get();
             }
         }

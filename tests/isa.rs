@@ -4,6 +4,8 @@ use crate::common::{child, exact_isas, for_each_isa};
 use softmax::Isa;
 use std::env;
 use std::process::Output;
+use std::sync::Barrier;
+use std::thread;
 
 const NAMES: [(Isa, &str); 5] = [
     (Isa::Avx512, "avx512"),
@@ -71,10 +73,20 @@ fn available_as_the_cpu_says() {
     assert!(cfg!(target_arch = "x86_64") || !(Isa::Avx2.is_available() || Isa::Avx512.is_available()));
 }
 
-/// Answers the parent's question: with the environment of a child, this prints what is detected.
+/// Answers the parent's question: with the environment of a child, this prints what is detected, at first by threads that
+/// all ask at once.
 #[test]
 #[ignore = "asked by the tests of the cap"]
 fn child_detects() {
+    let start = Barrier::new(4);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                start.wait();
+                Isa::detect()
+            });
+        }
+    });
     println!("detected {}", Isa::detect());
     println!("detected {}", Isa::detect());
 }
