@@ -9,7 +9,7 @@
 
 use crate::vocabulary::{Call, check, excess, id, row, row_mut};
 use crate::{Error, Group, Vocabulary};
-use softmax::{CrossEntropy, Reduction, Rows};
+use softmax::{CrossEntropy, OnlineSoftmax, Reduction, Rows};
 
 /// Which numbers of a row, in this order, follow its sum.
 struct Places {
@@ -69,116 +69,229 @@ impl<G: Group + ?Sized> Vocabulary<'_, G> {
         rows: Rows,
         params: &CrossEntropy<'_>,
     ) -> Result<(), Error> {
-        let (first, cols, n) = (self.first_class(), self.cols(), self.rows());
-        let is_reduced = params.reduction != Reduction::None;
-        let valid = self
-            .check(x, rows)
-            .and_then(|()| check("labels", labels.len(), n, 1, 1))
-            .and_then(|()| check("loss", loss.len(), if is_reduced { 1 } else { n }, 1, 1))
-            .and_then(|()| match &dx {
-                Some(dx) => check("dx", dx.len(), n, cols, rows.y_stride()),
-                None => Ok(()),
-            })
-            .and_then(|()| check_params(params, &labels[..n], cols, self.classes()));
-        let places = Places::new(params);
-        let weights = params.class_weights;
-        let weight = |c: usize| weights.map_or(1.0, |w| f64::from(w[c]));
-        let total_weight = weights.map(|w| [w.iter().map(|&w| f64::from(w)).sum::<f64>()]);
-        // The column of a label, where this rank has it.
-        let column = |r: usize| -> Option<usize> {
-            let class = usize::try_from(labels[r])
-                .ok()
-                .filter(|_| labels[r] != params.ignore_index)?;
-            class.checked_sub(first).filter(|&c| c < cols)
+        let valid = self.check_call(x, labels, loss, dx.as_deref(), rows, params);
+        let task = Task {
+            params,
+            labels,
+            first: self.first_class(),
+            cols: self.cols(),
+            places: Places::new(params),
         };
+        let total_weight = params
+            .class_weights
+            .map(|w| [w.iter().map(|&w| f64::from(w)).sum::<f64>()]);
         let call = Call {
-            id: call_id(params, &labels[..n.min(labels.len())]),
+            id: call_id(params, &labels[..self.rows().min(labels.len())]),
             valid,
             x,
             rows,
-            extras: places.count,
+            extras: task.places.count,
             tail: total_weight.as_ref().map_or(&[], |w| &w[..]),
         };
         self.states(call, |r, max, place| {
-            let (x, max) = (row(x, r, rows.x_stride(), cols), f64::from(max));
-            if labels[r] == params.ignore_index {
-                return;
-            }
-            let column = column(r);
-            // A mean counts the labels of special rows, too.
-            if let (Some(c), Some(at)) = (column, places.weight) {
-                place[at] = weight(c);
-            }
-            if !max.is_finite() {
-                return;
-            }
-            if let Some(c) = column {
-                place[0] = max - f64::from(x[c]);
-            }
-            if let Some(at) = places.spread {
-                let terms = x.iter().enumerate().map(|(c, &x)| weight(c) * (max - f64::from(x)));
-                place[at] = terms.sum();
-            }
+            task.numbers(r, row(x, r, rows.x_stride(), task.cols), max, place);
         })?;
+        Whole::new(&task, self.added(), self.rows(), self.classes()).results(self.whole(), x, loss, dx, rows)
+    }
 
-        let (added, each) = (self.added(), 1 + places.count);
-        let label_weight = |r: usize| places.weight.map_or(1.0, |at| added[r * each + 1 + at]);
-        let counts = |r: &usize| labels[*r] != params.ignore_index;
-        let counted: f64 = (0..n).filter(counts).map(label_weight).sum();
-        let scale = if params.reduction == Reduction::Mean {
-            1.0 / counted
-        } else {
-            1.0
+    /// Whether this rank's part of the call is right.
+    fn check_call(
+        &self,
+        x: &[f32],
+        labels: &[i64],
+        loss: &[f32],
+        dx: Option<&[f32]>,
+        rows: Rows,
+        params: &CrossEntropy<'_>,
+    ) -> Result<(), softmax::Error> {
+        let (cols, n) = (self.cols(), self.rows());
+        let losses = if params.reduction == Reduction::None { n } else { 1 };
+        self.check(x, rows)?;
+        check("labels", labels.len(), n, 1, 1)?;
+        check("loss", loss.len(), losses, 1, 1)?;
+        if let Some(dx) = dx {
+            check("dx", dx.len(), n, cols, rows.y_stride())?;
+        }
+        check_params(params, &labels[..n], cols, self.classes())
+    }
+}
+
+/// What a call says of the rows, and of the classes of this rank.
+struct Task<'a> {
+    params: &'a CrossEntropy<'a>,
+    labels: &'a [i64],
+    /// The first class of this rank.
+    first: usize,
+    cols: usize,
+    places: Places,
+}
+
+impl Task<'_> {
+    /// The weight of the class in column `c`.
+    fn weight(&self, c: usize) -> f64 {
+        self.params.class_weights.map_or(1.0, |w| f64::from(w[c]))
+    }
+
+    /// Whether the label of row `r` is not ignored.
+    fn counts(&self, r: usize) -> bool {
+        self.labels[r] != self.params.ignore_index
+    }
+
+    /// The column of a label, where this rank has it.
+    fn column(&self, r: usize) -> Option<usize> {
+        let class = usize::try_from(self.labels[r]).ok().filter(|_| self.counts(r))?;
+        class.checked_sub(self.first).filter(|&c| c < self.cols)
+    }
+
+    /// What this rank adds to the [numbers](Places) of row `r`, of which it has the logits `x`.
+    fn numbers(&self, r: usize, x: &[f32], max: f32, place: &mut [f64]) {
+        if !self.counts(r) {
+            return;
+        }
+        let (column, max) = (self.column(r), f64::from(max));
+        // A mean counts the labels of special rows, too.
+        if let (Some(c), Some(at)) = (column, self.places.weight) {
+            place[at] = self.weight(c);
+        }
+        if !max.is_finite() {
+            return;
+        }
+        if let Some(c) = column {
+            place[0] = max - f64::from(x[c]);
+        }
+        if let Some(at) = self.places.spread {
+            let terms = x
+                .iter()
+                .enumerate()
+                .map(|(c, &x)| self.weight(c) * (max - f64::from(x)));
+            place[at] = terms.sum();
+        }
+    }
+}
+
+/// What all ranks know after the second allreduce.
+struct Whole<'a> {
+    task: &'a Task<'a>,
+    added: &'a [f64],
+    /// Σ_r w of the labels that count.
+    counted: f64,
+    /// s: what the reduction multiplies the gradient by.
+    scale: f64,
+    /// ε/C.
+    spread: f64,
+    /// W = Σ_c w_c.
+    all_weights: f64,
+}
+
+impl<'a> Whole<'a> {
+    fn new(task: &'a Task<'a>, added: &'a [f64], rows: usize, classes: usize) -> Self {
+        let spread = task.params.label_smoothing / classes as f64;
+        let mut whole = Self {
+            task,
+            added,
+            counted: 0.0,
+            scale: 1.0,
+            // Without classes every label is an ignored one.
+            spread: if spread.is_finite() { spread } else { 0.0 },
+            all_weights: classes as f64,
         };
-        let spread = params.label_smoothing / self.classes() as f64;
-        // Without classes every label is an ignored one.
-        let spread = if spread.is_finite() { spread } else { 0.0 };
-        let all_weights = weights.map_or(self.classes() as f64, |_| added[n * each]);
-        let (mut total, mut dx) = (0.0, dx);
-        for (r, state) in self.whole().iter().enumerate() {
-            let at_label = (1.0 - params.label_smoothing) * label_weight(r);
-            let mut value = 0.0;
-            if counts(&r) {
-                let place = &added[r * each + 1..];
-                value = if state.max().is_finite() {
-                    let excess = excess(state);
-                    let value = at_label * (excess + place[0]);
-                    match places.spread {
-                        Some(at) => value + spread * (all_weights * excess + place[at]),
-                        None => value,
-                    }
-                } else {
-                    f64::NAN
-                };
-            }
+        if task.params.class_weights.is_some() {
+            whole.all_weights = added[rows * (1 + task.places.count)];
+        }
+        whole.counted = (0..rows)
+            .filter(|&r| task.counts(r))
+            .map(|r| whole.label_weight(r))
+            .sum();
+        if task.params.reduction == Reduction::Mean {
+            whole.scale = 1.0 / whole.counted;
+        }
+        whole
+    }
+
+    /// The [numbers](Places) of row `r`.
+    fn numbers(&self, r: usize) -> &[f64] {
+        let count = self.task.places.count;
+        &self.added[r * (1 + count) + 1..][..count]
+    }
+
+    /// The weight of the label of row `r`.
+    fn label_weight(&self, r: usize) -> f64 {
+        self.task.places.weight.map_or(1.0, |at| self.numbers(r)[at])
+    }
+
+    /// What multiplies the terms of the label of row `r`: (1 − ε)·w.
+    fn at_label(&self, r: usize) -> f64 {
+        (1.0 - self.task.params.label_smoothing) * self.label_weight(r)
+    }
+
+    /// The loss of row `r`; 0 where its label does not count.
+    fn loss(&self, r: usize, state: &OnlineSoftmax) -> f64 {
+        if !self.task.counts(r) {
+            return 0.0;
+        }
+        if !state.max().is_finite() {
+            return f64::NAN;
+        }
+        let (excess, numbers) = (excess(state), self.numbers(r));
+        let loss = self.at_label(r) * (excess + numbers[0]);
+        match self.task.places.spread {
+            Some(at) => loss + self.spread * (self.all_weights * excess + numbers[at]),
+            None => loss,
+        }
+    }
+
+    /// The gradient of row `r` from its probabilities: s·(a·p_c − (ε/C)·w_c − b), where b is the label's and a the sum of
+    /// what is subtracted.
+    fn gradient(&self, r: usize, dx: &mut [f32]) {
+        let at_label = self.at_label(r);
+        let at_all = at_label + self.spread * self.all_weights;
+        let gradient = |c: usize, p: f32, b: f64| {
+            let smoothed = if self.spread == 0.0 {
+                0.0
+            } else {
+                self.spread * self.task.weight(c)
+            };
+            (self.scale * (at_all * f64::from(p) - smoothed - b)) as f32
+        };
+        let label = self.task.column(r).map(|c| (c, gradient(c, dx[c], at_label)));
+        for (c, dx) in dx.iter_mut().enumerate() {
+            *dx = gradient(c, *dx, 0.0);
+        }
+        if let Some((c, gradient)) = label {
+            dx[c] = gradient;
+        }
+    }
+
+    /// The losses, and this rank's part of the gradient.
+    fn results(
+        &self,
+        states: &[OnlineSoftmax],
+        x: &[f32],
+        loss: &mut [f32],
+        mut dx: Option<&mut [f32]>,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        let (reduction, cols) = (self.task.params.reduction, self.task.cols);
+        let mut total = 0.0;
+        for (r, state) in states.iter().enumerate() {
+            let value = self.loss(r, state);
             total += value;
-            if !is_reduced {
+            if reduction == Reduction::None {
                 loss[r] = value as f32;
             }
             let Some(dx) = &mut dx else { continue };
             let dx = row_mut(dx, r, rows.y_stride(), cols);
-            if !counts(&r) {
+            if self.task.counts(r) {
+                state.finish(row(x, r, rows.x_stride(), cols), dx)?;
+                self.gradient(r, dx);
+            } else {
                 dx.fill(0.0);
-                continue;
-            }
-            state.finish(row(x, r, rows.x_stride(), cols), dx)?;
-            let at_all = at_label + spread * all_weights;
-            // s·(a·p_c − (ε/C)·w_c − b), where b is the label's
-            let gradient = |c: usize, p: f32, b: f64| {
-                (scale * (at_all * f64::from(p) - if spread == 0.0 { 0.0 } else { spread * weight(c) } - b)) as f32
-            };
-            let label = column(r).map(|c| (c, gradient(c, dx[c], at_label)));
-            for (c, dx) in dx.iter_mut().enumerate() {
-                *dx = gradient(c, *dx, 0.0);
-            }
-            if let Some((c, gradient)) = label {
-                dx[c] = gradient;
             }
         }
-        match params.reduction {
+        match reduction {
             Reduction::None => {}
             Reduction::Sum => loss[0] = total as f32,
-            Reduction::Mean => loss[0] = (total / counted) as f32,
+            Reduction::Mean => loss[0] = (total / self.counted) as f32,
         }
         Ok(())
     }
