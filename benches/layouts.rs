@@ -9,7 +9,7 @@ use std::hint::black_box;
 mod common;
 
 const TENSORS: [(usize, usize, usize); 8] = [
-    (2, 81, 8732),
+    (32, 81, 8732),
     (64, 1000, 49),
     (16, 1000, 2),
     (16, 1000, 3),
