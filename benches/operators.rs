@@ -1,6 +1,6 @@
 //! Operators for every element type that they have, as `<operator>_<type>/<isa>/<n>`: one hot row of n; along an axis ten
-//! planes, ragged rows of 1 to 100 elements. `top_k` takes five, the masks are a scale and an additive one of f32. (Sampling
-//! has a file of its own.)
+//! planes, ragged rows of 1 to 100 elements. `top_k` takes five, the masks are a scale and an additive one of f32. In place,
+//! a row is the result of the call before: exp gives ∞ soon, which takes no longer. (Sampling has a file of its own.)
 //!
 //! `cargo bench --all-features --bench operators -- 'softmax_f16/avx512'`
 
@@ -56,35 +56,52 @@ fn planes(n: usize) -> Axis {
 }
 
 type Run<T> = fn(Isa, &mut Data<T>) -> Result<(), Error>;
+type Named<T> = (&'static str, Run<T>);
+
+fn scaled<T>(mask: &[f32]) -> Mask<'_, T>
+where
+    T: Element<Compute: From<f32>>,
+    f32: MaskElement<T>,
+{
+    Mask::new().with_scale(0.125.into()).with_additive(mask, Broadcast::ONE)
+}
 
 fn masked<T>(isa: Isa, data: &mut Data<T>, log: bool) -> Result<(), Error>
 where
     T: Element<Compute: From<f32>>,
     f32: MaskElement<T>,
 {
-    let rows = Rows::new(1, data.x.len());
-    let mask = Mask::new()
-        .with_scale(0.125.into())
-        .with_additive(&data.mask, Broadcast::ONE);
+    let (rows, mask) = (Rows::new(1, data.x.len()), scaled(&data.mask));
     match log {
         false => isa.masked_softmax(&data.x, &mut data.y[..], rows, &mask),
         true => isa.masked_log_softmax(&data.x, &mut data.y[..], rows, &mask),
     }
 }
 
-fn operators<T>() -> Vec<(&'static str, Run<T>)>
+fn masked_in_place<T>(isa: Isa, data: &mut Data<T>) -> Result<(), Error>
+where
+    T: Element<Compute: From<f32>>,
+    f32: MaskElement<T>,
+{
+    isa.masked_softmax_in_place(&mut data.y, Rows::new(1, data.x.len()), &scaled(&data.mask))
+}
+
+fn operators<T>() -> Vec<Named<T>>
 where
     T: Element<Compute: From<f32>> + Default,
     f32: MaskElement<T>,
 {
     vec![
         ("softmax", |isa, d| isa.softmax(&d.x, &mut d.y[..])),
+        ("softmax_in_place", |isa, d| isa.softmax_in_place(&mut d.y)),
         ("log_softmax", |isa, d| isa.log_softmax(&d.x, &mut d.y[..])),
+        ("log_softmax_in_place", |isa, d| isa.log_softmax_in_place(&mut d.y)),
         ("logsumexp", |isa, d| isa.logsumexp(&d.x).map(|v| d.y[0] = v)),
         ("argmax", |isa, d| isa.argmax(&d.x).map(|i| d.index[0] = i.unwrap_or(0))),
         ("top_k", |isa, d| isa.top_k(&d.x, &mut d.index, &mut d.prob)),
         ("masked_softmax", |isa, d| masked(isa, d, false)),
         ("masked_log_softmax", |isa, d| masked(isa, d, true)),
+        ("masked_softmax_in_place", |isa, d| masked_in_place(isa, d)),
         ("softmax_axis", |isa, d| {
             isa.softmax_axis(&d.x, &mut d.y[..], planes(d.x.len()))
         }),
@@ -131,8 +148,15 @@ where
     ]
 }
 
+/// The probabilities of a row whose tiles are summed.
+fn online_finish<T: Element<Compute = f32>>(isa: Isa, d: &mut Data<T>) -> Result<(), Error> {
+    let mut state = OnlineSoftmax::new();
+    isa.online_update(&mut state, &d.x)?;
+    isa.online_finish(&state, &d.x, &mut d.y[..])
+}
+
 /// Tiles of 128.
-fn online<T: Element<Compute = f32>>(isa: Isa, d: &mut Data<T>) -> Result<(), Error> {
+fn online_update<T: Element<Compute = f32>>(isa: Isa, d: &mut Data<T>) -> Result<(), Error> {
     let mut state = OnlineSoftmax::new();
     let tiles = d.x.chunks(128).zip(d.y.chunks_mut(128));
     tiles
@@ -140,11 +164,18 @@ fn online<T: Element<Compute = f32>>(isa: Isa, d: &mut Data<T>) -> Result<(), Er
         .try_for_each(|(x, y)| isa.online_update_into(&mut state, x, y).map(|_| ()))
 }
 
-fn exp<T: Float>(isa: Isa, d: &mut Data<T>) -> Result<(), Error> {
-    isa.exp(&d.x, &mut d.y[..])
+fn online<T: Element<Compute = f32>>() -> Vec<Named<T>> {
+    vec![("online_update", online_update), ("online_finish", online_finish)]
 }
 
-fn each<T>(c: &mut Criterion, name: &str, from_f32: fn(f32) -> T, more: &[(&'static str, Run<T>)])
+fn exps<T: Float>() -> Vec<Named<T>> {
+    vec![
+        ("exp", |isa, d| isa.exp(&d.x, &mut d.y[..])),
+        ("exp_in_place", |isa, d| isa.exp_in_place(&mut d.y)),
+    ]
+}
+
+fn each<T>(c: &mut Criterion, name: &str, from_f32: fn(f32) -> T, more: &[Named<T>])
 where
     T: Element<Compute: From<f32>> + Default,
     f32: MaskElement<T>,
@@ -169,12 +200,12 @@ fn bench(group: &mut BenchmarkGroup<'_, WallTime>, n: usize, mut run: impl FnMut
 }
 
 fn all(c: &mut Criterion) {
-    each::<f32>(c, "f32", |x| x, &[("online_update", online), ("exp", exp)]);
-    each::<f64>(c, "f64", f64::from, &[("exp", exp)]);
+    each::<f32>(c, "f32", |x| x, &[online::<f32>(), exps()].concat());
+    each::<f64>(c, "f64", f64::from, &exps());
     #[cfg(feature = "half")]
     {
-        each(c, "f16", half::f16::from_f32, &[("online_update", online)]);
-        each(c, "bf16", half::bf16::from_f32, &[("online_update", online)]);
+        each(c, "f16", half::f16::from_f32, &online());
+        each(c, "bf16", half::bf16::from_f32, &online());
     }
 }
 

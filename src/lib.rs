@@ -29,7 +29,7 @@
 //! | [`logsumexp`], `_rows`, `_axis`, `_ragged` | f32, f64, f16, bf16 | exp, sum | 4 ULP of max(1, \|result\|) |
 //! | [`masked_softmax`], [`masked_log_softmax`], in place | f32, f64, f16, bf16 | scale, softcap, additive mask, ALiBi, causal, window, lengths, keep-mask, sink | softmax's, of the rounded z |
 //! | [`top_k`], [`argmax`], `_rows` | f32, f64, f16, bf16 | softmax and the choice; nothing written per row | the bits of softmax |
-//! | [`exp()`] | f32, f64 | | 1 ULP |
+//! | [`exp()`], in place | f32, f64 | | 1 ULP |
 //! | [`row::max`], [`row::exp_sub_max_sum`], [`row::scale`] | f32, f64, f16, bf16 | exp and sum | 1.5 + \|x − max\| ULP |
 //! | [`OnlineSoftmax`] | f32, f16, bf16 | exp, sum and the weights of a tile; merges round once | 8 ULP |
 //! | [`softmax_backward`], [`log_softmax_backward`], `_rows`, in place | f32, f64, f16, bf16 | dot product; difference and product | see there |
@@ -97,8 +97,9 @@ pub use ops::{
     softmax_backward, softmax_backward_in_place, softmax_backward_rows, softmax_backward_rows_in_place,
 };
 pub use ops::{
-    argmax, argmax_rows, exp, log_softmax, log_softmax_in_place, log_softmax_rows, log_softmax_rows_in_place,
-    logsumexp, logsumexp_rows, softmax, softmax_in_place, softmax_rows, softmax_rows_in_place, top_k, top_k_rows,
+    argmax, argmax_rows, exp, exp_in_place, log_softmax, log_softmax_in_place, log_softmax_rows,
+    log_softmax_rows_in_place, logsumexp, logsumexp_rows, softmax, softmax_in_place, softmax_rows,
+    softmax_rows_in_place, top_k, top_k_rows,
 };
 pub use ops::{log_softmax_axis, log_softmax_axis_in_place, logsumexp_axis, softmax_axis, softmax_axis_in_place};
 pub use ops::{

@@ -2,7 +2,7 @@
 
 use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::for_each_isa;
-use crate::common::ops::{InPlace, ManyRows, Outcome, Width, operators};
+use crate::common::ops::{ManyRows, Outcome, RowsInPlace, Width, operators};
 use crate::common::shape::{Shape, extent};
 use softmax::{Error, Isa, Rows};
 
@@ -164,16 +164,13 @@ fn check_layouts<T: TestElement>() {
                     check_message(uninit(isa, &x, &mut y, shape.rows()), &numbers, &what);
                 }
             }
-            if let Some(InPlace {
-                rows, detected_rows, ..
-            }) = op.in_place
-            {
+            if let Some(RowsInPlace { rows, detected }) = op.rows_in_place() {
                 // The cases in which the input is to blame.
                 for (shape, len, _, numbers) in bad_shapes(Width::One).into_iter().filter(|c| c.1 != SHAPE.x_extent()) {
                     let what = format!("{} on {isa}, {shape:?}, {len} in place", op.name);
                     let outcome = untouched(len, &what, |x: &mut [T]| rows(isa, x, shape.rows_in_place()));
                     check_message(outcome, &numbers, &what);
-                    let outcome = untouched(len, &what, |x: &mut [T]| detected_rows(x, shape.rows_in_place()));
+                    let outcome = untouched(len, &what, |x: &mut [T]| detected(x, shape.rows_in_place()));
                     check_message(outcome, &numbers, &what);
                 }
             }
@@ -256,7 +253,9 @@ fn check_missing<T: TestElement>() {
             }
             if let Some(call) = op.in_place {
                 refused(untouched(6, op.name, |x: &mut [T]| (call.row)(isa, x)), op.name);
-                refused(untouched(6, op.name, |x: &mut [T]| (call.rows)(isa, x, rows)), op.name);
+                if let Some(call) = call.rows {
+                    refused(untouched(6, op.name, |x: &mut [T]| (call.rows)(isa, x, rows)), op.name);
+                }
             }
         }
         for choice in crate::common::choices::choices::<T>() {

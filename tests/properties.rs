@@ -5,7 +5,7 @@
 use crate::common::choices::pick;
 use crate::common::dd::{self, Dd};
 use crate::common::element::{TestElement, bits, for_each_element};
-use crate::common::ops::{InPlace, ManyRows, log_bound, operators, softmax_bound, sum_bound};
+use crate::common::ops::{ManyRows, RowsInPlace, log_bound, operators, softmax_bound, sum_bound};
 use crate::common::shape::Shape;
 use crate::common::{isas, scale};
 use proptest::prelude::*;
@@ -203,8 +203,8 @@ fn check_in_place<T: TestElement>() {
             x.resize(x.len().max(shape.x_extent()), T::from_f64(1.5));
             for &isa in isas() {
                 for op in operators::<T>() {
-                    let (Some(InPlace { rows: in_place, .. }), Some(ManyRows { rows: apart, .. })) =
-                        (op.in_place, op.rows)
+                    let (Some(RowsInPlace { rows: in_place, .. }), Some(ManyRows { rows: apart, .. })) =
+                        (op.rows_in_place(), op.rows)
                     else {
                         continue;
                     };

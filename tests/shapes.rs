@@ -6,7 +6,7 @@ use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::inputs::{DISTRIBUTIONS, lengths};
 use crate::common::layouts::{laid, offsets};
 use crate::common::memory::{EDGES, Edge, Guarded};
-use crate::common::ops::{InPlace, ManyRows, Operator, Width, operators};
+use crate::common::ops::{ManyRows, Operator, RowsInPlace, Width, operators};
 use crate::common::shape::Shape;
 use crate::common::{for_each_isa, is_emulated, longest, thinned};
 use softmax::{Isa, Rows};
@@ -146,7 +146,7 @@ fn check_long_rows<T: TestElement>() {
 
 /// Each kind of row twice, before the next kind, and ordinary rows around them.
 fn check_neighbours<T: TestElement>(op: &Operator<T>, isa: Isa, lengths: [usize; 2]) {
-    let ("softmax" | "log_softmax", Some(rows), Some(both)) = (op.name, &op.rows, &op.in_place) else {
+    let ("softmax" | "log_softmax", Some(rows), Some(both)) = (op.name, &op.rows, op.rows_in_place()) else {
         return;
     };
     let laid = laid::<T>().into_iter().find(|laid| laid.name == op.name);
@@ -235,7 +235,7 @@ fn check_rows<T: TestElement>(op: &Operator<T>, isa: Isa, x: &[T], shape: Shape,
 }
 
 fn check_rows_in_place<T: TestElement>(op: &Operator<T>, isa: Isa, x: &[T], shape: Shape, what: &String) {
-    let Some(InPlace { rows, .. }) = op.in_place else {
+    let Some(RowsInPlace { rows, .. }) = op.rows_in_place() else {
         return;
     };
     for edge in EDGES {
@@ -299,7 +299,7 @@ fn check_empty_shapes<T: TestElement>() {
                         op.name
                     );
                 }
-                if let Some(InPlace { rows: call, .. }) = op.in_place {
+                if let Some(RowsInPlace { rows: call, .. }) = op.rows_in_place() {
                     let mut y = vec![T::canary(); 12];
                     assert_eq!(
                         call(isa, &mut y, shape.rows_in_place()),

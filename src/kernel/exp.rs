@@ -3,25 +3,20 @@
 //! 2^n is applied as two factors, 2^h with h = rint(n/2) and 2^(n − h), so that neither overflows nor underflows before
 //! the result does.
 
-use super::Kernel;
 use super::passes::map;
-use super::row::Pair;
+use super::{Kernel, Place};
 use crate::element::{Element, Float};
 use crate::lanes::{Lanes, Memory};
-use core::mem::MaybeUninit;
 
-/// e^x of each element of `x` into `y`.
-pub struct Exp<'a, F> {
-    pub x: &'a [F],
-    pub y: &'a mut [MaybeUninit<F>],
-}
+/// e^x of each element.
+pub struct Exp<'a, T>(pub Place<'a, T>);
 
 impl<T: Element> Kernel<T> for Exp<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         map::<T, T, L>(
             lanes,
-            Pair(self.x, self.y),
+            self.0.cells(),
             #[inline(always)]
             |x| vector(lanes, x),
         );

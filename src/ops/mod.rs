@@ -342,6 +342,18 @@ pub fn exp<T: Float, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<(), Er
     Isa::detect().exp(x, y)
 }
 
+/// [`exp`] in place: the same bits.
+///
+/// ```
+/// let mut x = [0.0_f32, f32::NEG_INFINITY, 1000.0];
+/// softmax::exp_in_place(&mut x);
+/// assert_eq!(x, [1.0, 0.0, f32::INFINITY]);
+/// ```
+#[inline]
+pub fn exp_in_place<T: Float>(x: &mut [T]) {
+    T::exp(Isa::detect(), Exp(Place::InPlace(x)));
+}
+
 /// The index of the largest element of one row: the predicted class.
 ///
 /// The first NaN if there is one (NumPy's rule), else the lowest index of the maximum; `None` of an empty row.
@@ -646,7 +658,23 @@ impl Isa {
         let y = y.as_uninit(Inside);
         same_length(x.len(), y.len())?;
         self.require()?;
-        T::exp(self, Exp { x, y });
+        T::exp(self, Exp(Place::Apart(x, y)));
+        Ok(())
+    }
+
+    /// [`exp_in_place`] on this ISA.
+    ///
+    /// ```
+    /// # use softmax::*;
+    /// let mut x = [0.0_f32, f32::NEG_INFINITY];
+    /// Isa::Scalar.exp_in_place(&mut x)?;
+    /// assert_eq!(x, [1.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn exp_in_place<T: Float>(self, x: &mut [T]) -> Result<(), Error> {
+        self.require()?;
+        T::exp(self, Exp(Place::InPlace(x)));
         Ok(())
     }
 

@@ -95,6 +95,11 @@ fn exp<T: TestElement<Probability = T> + softmax::Float>() -> Vec<Operator<T>> {
         |isa, x, y| isa.exp(x, y),
         |x, y| softmax::exp(x, y),
         |isa, x, y| isa.exp(x, y),
+        ops::InPlace {
+            row: |isa, x| isa.exp_in_place(x),
+            detected: |x| softmax::exp_in_place(x),
+            rows: None,
+        },
     )]
 }
 

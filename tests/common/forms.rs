@@ -5,7 +5,7 @@ use super::choices::{Choice, choices};
 use super::element::{TestElement, bits};
 use super::host_flags::with_subnormals_flushed_for;
 use super::layouts::layout_forms;
-use super::ops::{InPlace, ManyRows, Operator, Outcome, Width, operators};
+use super::ops::{InPlace, ManyRows, Operator, Outcome, RowsInPlace, Width, operators};
 use super::shape::Shape;
 use softmax::Isa;
 use std::mem::MaybeUninit;
@@ -62,6 +62,7 @@ pub const BATCHES: [(usize, usize, usize, usize); 11] = [
 pub const LARGEST_BATCH: usize = 150_000;
 
 fn operator_forms<T: TestElement>(op: Operator<T>) -> Vec<Form<T>> {
+    let rows_in_place = op.rows_in_place();
     let Operator {
         name,
         width,
@@ -118,13 +119,7 @@ fn operator_forms<T: TestElement>(op: Operator<T>) -> Vec<Form<T>> {
         };
         form("uninitialised".into(), Box::new(run));
     }
-    if let Some(InPlace {
-        row,
-        detected,
-        rows,
-        detected_rows,
-    }) = in_place
-    {
+    if let Some(InPlace { row, detected, .. }) = in_place {
         for offset in OFFSETS {
             let run = move |isa, x: &[T]| {
                 let mut x = Aligned::new(x, offset);
@@ -145,11 +140,13 @@ fn operator_forms<T: TestElement>(op: Operator<T>) -> Vec<Form<T>> {
                 .map(|()| bits(&x))
         };
         form("in place, subnormals flushed by the host".into(), Box::new(run));
+    }
+    if let Some(RowsInPlace { rows, detected }) = rows_in_place {
         for batch in BATCHES {
             let run = move |isa, x: &[T]| {
                 let (shape, position, mut x) = batch_of(x, batch)?;
                 done(match isa == Isa::detect() && position % 2 == 0 {
-                    true => detected_rows(&mut x, shape.rows_in_place()),
+                    true => detected(&mut x, shape.rows_in_place()),
                     false => rows(isa, &mut x, shape.rows_in_place()),
                 });
                 Some(bits(&x[position * shape.x_stride..][..shape.cols]))

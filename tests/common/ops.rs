@@ -54,8 +54,13 @@ pub struct Operator<T: TestElement> {
 pub struct InPlace<T> {
     pub row: fn(Isa, &mut [T]) -> Outcome,
     pub detected: fn(&mut [T]),
+    pub rows: Option<RowsInPlace<T>>,
+}
+
+#[derive(Clone, Copy)]
+pub struct RowsInPlace<T> {
     pub rows: fn(Isa, &mut [T], Rows) -> Outcome,
-    pub detected_rows: fn(&mut [T], Rows) -> Outcome,
+    pub detected: fn(&mut [T], Rows) -> Outcome,
 }
 
 type UninitRowsCall<T> = fn(Isa, &[T], &mut [MaybeUninit<T>], Rows) -> Outcome;
@@ -67,6 +72,10 @@ pub struct ManyRows<T> {
 }
 
 impl<T: TestElement> Operator<T> {
+    pub fn rows_in_place(&self) -> Option<RowsInPlace<T>> {
+        self.in_place.as_ref()?.rows
+    }
+
     pub fn outputs(&self, n: usize) -> usize {
         if self.width == Width::Row { n } else { 1 }
     }
@@ -174,8 +183,10 @@ fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
             in_place: Some(InPlace {
                 row: |isa, x| isa.softmax_in_place(x),
                 detected: |x| softmax::softmax_in_place(x),
-                rows: |isa, x, rows| isa.softmax_rows_in_place(x, rows),
-                detected_rows: |x, rows| softmax::softmax_rows_in_place(x, rows),
+                rows: Some(RowsInPlace {
+                    rows: |isa, x, rows| isa.softmax_rows_in_place(x, rows),
+                    detected: |x, rows| softmax::softmax_rows_in_place(x, rows),
+                }),
             }),
             rows: Some(ManyRows {
                 rows: |isa, x, y, rows| isa.softmax_rows(x, y, rows),
@@ -201,8 +212,10 @@ fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
             in_place: Some(InPlace {
                 row: |isa, x| isa.log_softmax_in_place(x),
                 detected: |x| softmax::log_softmax_in_place(x),
-                rows: |isa, x, rows| isa.log_softmax_rows_in_place(x, rows),
-                detected_rows: |x, rows| softmax::log_softmax_rows_in_place(x, rows),
+                rows: Some(RowsInPlace {
+                    rows: |isa, x, rows| isa.log_softmax_rows_in_place(x, rows),
+                    detected: |x, rows| softmax::log_softmax_rows_in_place(x, rows),
+                }),
             }),
             rows: Some(ManyRows {
                 rows: |isa, x, y, rows| isa.log_softmax_rows(x, y, rows),
@@ -256,8 +269,10 @@ fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
                     let rows = Rows::new(1, x.len());
                     softmax::masked_softmax_in_place(x, rows, &Mask::new()).expect("valid");
                 },
-                rows: |isa, x, rows| isa.masked_softmax_in_place(x, rows, &Mask::new()),
-                detected_rows: |x, rows| softmax::masked_softmax_in_place(x, rows, &Mask::new()),
+                rows: Some(RowsInPlace {
+                    rows: |isa, x, rows| isa.masked_softmax_in_place(x, rows, &Mask::new()),
+                    detected: |x, rows| softmax::masked_softmax_in_place(x, rows, &Mask::new()),
+                }),
             }),
             rows: Some(ManyRows {
                 rows: |isa, x, y, rows| isa.masked_softmax(x, y, rows, &Mask::new()),
@@ -286,8 +301,10 @@ fn operators_of_all<T: TestElement>() -> Vec<Operator<T>> {
                     let rows = Rows::new(1, x.len());
                     softmax::masked_log_softmax_in_place(x, rows, &Mask::new()).expect("valid");
                 },
-                rows: |isa, x, rows| isa.masked_log_softmax_in_place(x, rows, &Mask::new()),
-                detected_rows: |x, rows| softmax::masked_log_softmax_in_place(x, rows, &Mask::new()),
+                rows: Some(RowsInPlace {
+                    rows: |isa, x, rows| isa.masked_log_softmax_in_place(x, rows, &Mask::new()),
+                    detected: |x, rows| softmax::masked_log_softmax_in_place(x, rows, &Mask::new()),
+                }),
             }),
             rows: Some(ManyRows {
                 rows: |isa, x, y, rows| isa.masked_log_softmax(x, y, rows, &Mask::new()),
@@ -312,6 +329,7 @@ pub fn exp<T: TestElement>(
     row: RowCall<T>,
     detected: fn(&[T], &mut [T]) -> Outcome,
     uninit: UninitCall<T>,
+    in_place: InPlace<T>,
 ) -> Operator<T> {
     Operator {
         name: "exp",
@@ -319,7 +337,7 @@ pub fn exp<T: TestElement>(
         row,
         detected,
         uninit: Some(uninit),
-        in_place: None,
+        in_place: Some(in_place),
         rows: None,
         reference: |oracle, x| oracle.exp(x),
         error: |got, want, format| format.error(got, want),

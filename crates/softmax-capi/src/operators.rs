@@ -5,7 +5,7 @@
 use crate::memory::{Place, Span, read_versioned};
 use crate::params::{CrossEntropyParams, Mask, optional};
 use crate::status::Status;
-use softmax::{Axis, BackwardRows, Element, Float, Isa, Reduction, Rows};
+use softmax::{Axis, BackwardRows, Element, Float, Reduction, Rows};
 
 type Done = Result<(), Status>;
 
@@ -295,21 +295,11 @@ pub unsafe fn cross_entropy<T: Element>(
 /// # Safety
 /// The caller's promise (see `memory`).
 pub unsafe fn exp<T: Float>(x: *const T, y: *mut T, n: usize) -> Done {
-    /// Elements that are copied at a time where input and output are the same.
-    const CHUNK: usize = 512;
     let (x, y) = (Span::new(x, n)?, Span::new(y, n)?);
     // SAFETY: the promise.
     match unsafe { Place::new(x, y, true) }? {
         Place::Apart(x, y) => softmax::exp(x, y)?,
-        Place::InPlace(x) => {
-            let isa = Isa::detect();
-            let mut copy = [T::ZERO; CHUNK];
-            for part in x.chunks_mut(CHUNK) {
-                let copy = &mut copy[..part.len()];
-                copy.copy_from_slice(part);
-                isa.exp(copy, part)?;
-            }
-        }
+        Place::InPlace(x) => softmax::exp_in_place(x),
     }
     Ok(())
 }
