@@ -12,10 +12,10 @@
 //!   ±∞, masked, huge and empty rows by a table ([`softmax()`]).
 //! * **Reproducible**: the bits of a row depend on its values and its length, and on nothing else: not on the CPU (but see
 //!   below of [`Isa::Portable`]), alignment, stride, in place or not, neighbours, or FTZ/DAZ ([`masked_softmax`] says which
-//!   parameters those must not meet).
+//!   parameters those must not meet; the gradients, [`cross_entropy`] and [`row::scale`] leave subnormals to the host).
 //! * **No surprises**: no allocation, no thread, no panic, at most 32 KiB of the stack for exps (with all frames, in
-//!   release builds for x86-64, 56 KiB); errors are values that name the numbers. (Features `rayon` and `ndarray` use
-//!   threads and allocate where their functions say so.)
+//!   release builds for x86-64, 56 KiB); errors are values that name the numbers. (The first calls that compute may allocate:
+//!   they look up environment variables. Features `rayon` and `ndarray` use threads and allocate where their functions say so.)
 //!
 //! # Operators
 //! Every operator runs on every [`Isa`] and for every element type of its line (f16 and bf16 with feature `half`: f32

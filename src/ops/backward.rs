@@ -123,7 +123,8 @@ impl BackwardRows {
 /// With u = 2^−24 (f64: 2^−53), exact y, and nothing that leaves the range of the arithmetic on the way (it gives 0,
 /// ±∞ or NaN there): |error| ≤ 3u·|dx_i| + 4u·y_i·Σ_j |y_j·dy_j| and, in a half type, its rounding. Where y_i is 0 (a
 /// masked entry), dx_i is 0. NaN or an infinity anywhere in y or dy makes the whole row NaN. The same bits on every ISA but
-/// `Portable`.
+/// `Portable`. Subnormals are not flushed: what y, dy, a product or dx_i that is one gives depends on the host's FTZ and DAZ
+/// flags. An empty row is `Ok`, and nothing is written.
 ///
 /// # Errors
 /// [`Error::Unequal`] if the lengths differ; nothing is written then.
@@ -202,7 +203,8 @@ pub fn softmax_backward_rows_in_place<T: Element>(y: &[T], dy: &mut [T], rows: B
 /// With u = 2^−24 (f64: 2^−53), exact y, and nothing that leaves the range of the arithmetic on the way (it gives 0,
 /// ±∞ or NaN there): |error| ≤ 2u·|dx_i| + 5u·e^{y_i}·Σ_j |dy_j| (`Portable`: 11u) and, in a half type, its rounding. Where
 /// y_i is −∞ (a masked entry), dx_i is dy_i. NaN or an infinity in dy makes the whole row NaN, NaN in y its own place. The
-/// same bits on every ISA but `Portable`.
+/// same bits on every ISA but `Portable`. Subnormals are not flushed, but for e^{y_i}, which is then 0: what dy, a product or
+/// dx_i that is one gives depends on the host's FTZ and DAZ flags. An empty row is `Ok`, and nothing is written.
 ///
 /// # Errors
 /// [`Error::Unequal`] if the lengths differ; nothing is written then.
@@ -273,6 +275,8 @@ pub fn log_softmax_backward_rows_in_place<T: Element>(y: &[T], dy: &mut [T], row
     Isa::detect().log_softmax_backward_rows_in_place(y, dy, rows)
 }
 
+/// The gradients on a chosen ISA: the free functions of the same names, and [`Error::IsaUnavailable`] where the CPU lacks
+/// it.
 impl Isa {
     /// [`softmax_backward`] on this ISA.
     ///

@@ -68,14 +68,19 @@ impl Default for CrossEntropy<'_> {
 /// With u = 2^−24 (f64: 2^−53) and weights that are not negative, the loss of a row is never negative and within
 /// 12u·((1 − ε)·w_t·max(1, l_t) + (ε/C)·Σ_c w_c·max(1, l_c)), and dx_c within s·u·(16·(w_t + (ε/C)·Σ_j w_j)·softmax(x)_c +
 /// 8·(w_t·[c = t] + (ε/C)·w_c)) (`Portable`: 24 for the 12 and the 16); in a half type its rounding comes on top, and what
-/// underflows. Losses are added in f64, by halves of the rows from 8192 elements on; a Σ_c w_c·l_c beyond the largest number of the arithmetic is +∞. The same bits
-/// on every ISA but `Portable`.
+/// underflows. Losses are added in f64, by halves of the rows from 8192 elements on; a Σ_c w_c·l_c beyond the largest number of
+/// the arithmetic is +∞. The same bits on every ISA but `Portable`. Subnormals are not flushed: what a logit, a weight, a
+/// product or a result that is one gives depends on the host's FTZ and DAZ flags.
 ///
 /// | the row has | loss | gradient |
 /// |---|---|---|
 /// | −∞ at the label | +∞, where its weight is 0 NaN | as softmax has it |
 /// | −∞ elsewhere | as if absent; with smoothing +∞, where its weight is 0 NaN | as softmax has it |
 /// | NaN, +∞, or nothing but −∞ | NaN | NaN |
+/// | no column | 0 | nothing written |
+///
+/// Without columns there is no class, and a label that is not ignored is an error. Of no rows, and of rows without columns, the
+/// sum is 0 and the mean NaN.
 ///
 /// # Errors
 /// [`Error::Label`] for a label that is neither a class nor `ignore_index`, [`Error::Parameter`] for an ε outside [0, 1),
@@ -221,6 +226,7 @@ pub fn on_rows<T: Element>(
     Ok(())
 }
 
+/// Cross-entropy on a chosen ISA: the free function of the same name, and [`Error::IsaUnavailable`] where the CPU lacks it.
 impl Isa {
     /// [`cross_entropy`] on this ISA.
     ///

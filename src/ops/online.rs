@@ -430,6 +430,8 @@ fn weigh<T: Element<Compute = f32>>(isa: Isa, e: &mut [T], frame: &Frame) {
     }
 }
 
+/// [`OnlineSoftmax`] on a chosen ISA: its methods that compute, `online_` before their names, and
+/// [`Error::IsaUnavailable`] where the CPU lacks it.
 impl Isa {
     /// [`OnlineSoftmax::update`] on this ISA.
     ///

@@ -113,6 +113,8 @@ pub fn scale<T: Element>(y: &mut [T], s: T::Compute) {
     T::scale(Isa::detect(), Scale { y, factor: s });
 }
 
+/// The row primitives on a chosen ISA: the functions of [`row`](crate::row), `row_` before their names, and
+/// [`Error::IsaUnavailable`] where the CPU lacks it.
 impl Isa {
     /// [`row::max`](crate::row::max) on this ISA.
     ///

@@ -401,6 +401,8 @@ pub fn sample_gumbel<T: Element<Compute = f32>>(
     Isa::detect().sample_gumbel(logits, temperature, rng)
 }
 
+/// Sampling on a chosen ISA: [`sample_gumbel`] and [`Sampler::sample`], and [`Error::IsaUnavailable`] where the CPU lacks
+/// it.
 impl Isa {
     /// [`sample_gumbel`] on this ISA.
     ///

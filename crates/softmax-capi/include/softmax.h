@@ -27,10 +27,11 @@
  *   SMX_ERR_PARAM    a parameter, label, enum value or struct size that is unknown or outside its range
  *   SMX_ERR_ISA      smx_set_max_isa: no such instruction set, or this CPU lacks it
  *
- * No function allocates, spawns a thread, or unwinds. Only the first call that computes may allocate: it looks up
- * SOFTMAX_MAX_ISA, SOFTMAX_L1_BYTES, SOFTMAX_L2_BYTES and SOFTMAX_L3_BYTES in the environment. Functions may be called
- * from any threads at the same time, as long as none writes what another reads or writes; what a call is said to write
- * is, here too, the memory from the first element to the last, gaps included.
+ * No function allocates, spawns a thread, or unwinds. Only what looks up the environment may allocate: SOFTMAX_MAX_ISA is
+ * looked up by the first call that computes, SOFTMAX_L1_BYTES, SOFTMAX_L2_BYTES and SOFTMAX_L3_BYTES by the first one
+ * that the size of a cache matters to. Functions may be called from any threads at the same time, as long as none writes
+ * what another reads or writes; what a call is said to write is, here too, the memory from the first element to the last,
+ * gaps included.
  *
  * Accuracy. ULP of the result, for rows of up to 2^24 elements; the README has the whole contract.
  *
@@ -225,8 +226,8 @@ float smx_online_logsumexp_f32(const smx_online_f32 *state);
  * for each i < tasks, in any order, on any thread. It must return after the last of them has returned, and not throw: an
  * exception that leaves it ends the program. The bits are those of smx_softmax_f32 whatever the threads; the errors too,
  * and SMX_ERR_NULL if parallel_for is NULL. If it did not call each task once, SMX_ERR_PARAM is returned, and y is wrong.
- * A task is some whole rows, of 32768 elements together at least unless there are fewer; parallel_for is not called where
- * there is no element. */
+ * A task is some whole rows, of 32768 elements together at least but for the last; parallel_for is not called where there
+ * is no element. */
 typedef void (*smx_task)(void *data, size_t i);
 typedef void (*smx_parallel_for)(void *context, size_t tasks, smx_task task, void *data);
 int smx_softmax_parallel_f32(const float *x, float *y, size_t rows, size_t cols, size_t x_stride, size_t y_stride,
