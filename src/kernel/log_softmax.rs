@@ -2,6 +2,22 @@
 //!
 //! ln Σ = offset + (N·ln 2 + ln S), the parenthesis in two terms: x − offset is exact where it matters (math/exp.rs), and
 //! `((x − offset) − high) − low` rounds twice at the size of the result.
+//!
+//! # The error bound
+//! In ULP of max(1, |result|), one of which is at least 2u; u = 2^−24, f64: 2^−53.
+//!
+//! | source | f32 | `Portable` | f64 | `Portable` |
+//! |---|---|---|---|---|
+//! | S: e^x of a term | 1.93u | 2.1u | 1.83u | 1.8u |
+//! | S: additions in a block | 3u | 3u | 2u | 2u |
+//! | S = 2^k·s, ln s < 0.7 within 1 ULP, two sums (f32: all of it in f64) | | | 2u | 2u |
+//! | these, in ULP | 2.47 | 2.55 | 2.92 | 2.9 |
+//! | two roundings, half an ULP of what is rounded | 1 | 1 | 1 | 1 |
+//!
+//! (1.8u: reduction 0.25, since its first product is exact, polynomial and its steps 1.5.) At most 3.92 of the 4 stated,
+//! where no rounding carries over a power of two. Where x − offset is rounded, too, |result| is at least 8192 (f32 on
+//! `Portable`: 128), beside which the error of S counts for nothing. logsumexp rounds high, and high + offset where there
+//! is an offset: no more.
 
 use super::argmax::is_nan;
 use super::passes::{V, map};
