@@ -1,6 +1,6 @@
 //! Every operator within its bound on every backend; the worst errors are printed.
 //!
-//! `cargo test --release --test accuracy -- --ignored --nocapture climb` searches for worse rows than are recorded.
+//! `cargo test --release --test suite -- --ignored --nocapture climb` searches for worse rows than are recorded.
 
 use crate::common::climb;
 use crate::common::element::{TestElement, for_each_element};

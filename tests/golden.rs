@@ -4,7 +4,7 @@
 //! inputs come from integers alone, the hash (FNV-1a, 64 bits) from the bits of the results. To write the file anew,
 //! after a change to the contract and for no other reason:
 //!
-//! `SOFTMAX_WRITE_GOLDEN=1 cargo test --test suite golden`
+//! `SOFTMAX_WRITE_GOLDEN=1 cargo test --all-features --test suite golden`
 
 use crate::common::element::{TestElement, for_each_element};
 use crate::common::forms::subjects;

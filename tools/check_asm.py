@@ -14,8 +14,8 @@ Faults are
   alone, of what does not change in the loop, are no worse than constants in memory: counted, not refused;
 - too many instructions to an exp in a hot loop of f32 over whole blocks (each exp looks up a table once): more than
   MAX_PER_EXP (AVX2 and NEON store a block by a loop over its vectors, which is not counted; they read one whole). The
-  core is 13 instructions to a register (clamp, 3 of reduction and rounding, lookup, shift and add
-  of the exponent, 5 of the polynomial); load, store, prefetch, checks and sums come to it;
+  core is 12 instructions to a register (clamp, 4 of reduction and rounding, lookup, shift and add
+  of the exponent, 4 of the polynomial; NEON's lookup is 3); load, store, prefetch, checks and sums come to it;
 - for an ISA in --expect, fewer hot loops than EXPECTED, or none that computes whole blocks of exps in a kernel that has
   such: the patterns here match no more, and nothing was checked.
 

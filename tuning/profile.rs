@@ -83,7 +83,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "task_elements",
         kind: Kind::Count(256, 1 << 30),
-        doc: "Elements that a thread takes at least (feature rayon).",
+        doc: "Elements that a thread takes at least (feature rayon); less than 8192 count as 8192.",
     },
 ];
 
