@@ -5,8 +5,8 @@
 //! ```
 //!
 //! * `plain`: all scores, softmax, weighted sum.
-//! * `flash`: tile by tile with one [`OnlineSoftmax`]: when the maximum rises, what was summed is multiplied by a power of
-//!   two, so that nothing is lost by it.
+//! * `flash`: tile by tile with one [`OnlineSoftmax`], as in FlashAttention (Dao et al. 2022, arXiv:2205.14135): when the
+//!   maximum rises, what was summed is multiplied by a power of two, so that nothing is lost by it.
 //! * `split_k`: as when a long context is decoded: parts of the keys are reduced on their own (by other threads, other
 //!   machines) and merged.
 //!

@@ -1,4 +1,7 @@
 //! What the masked operators do to a row before its softmax.
+//!
+//! ALiBi is from Press et al. (2021, arXiv:2108.12409), attention sinks from Xiao et al. (2023, arXiv:2309.17453), the softcap
+//! as in the report of Gemma 2 (2024, arXiv:2408.00118).
 
 use crate::element::{Element, Float};
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! Cross-entropy of logits and labels, with its gradient.
+//! Cross-entropy of logits and labels, with its gradient. Label smoothing is from Szegedy et al. (2015, arXiv:1512.00567).
 
 use super::cut::{Cut, Input, Results};
 use crate::element::{Element, Float, Inside, Output};

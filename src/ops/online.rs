@@ -8,6 +8,9 @@
 //! what is new. From |max| = 16384 on (`Portable`: 256) terms are e^(x − max), where the difference is exact, and the
 //! sum takes the factor e^(max − shift·ln 2). From |max| = 2^30 on, where neighbouring floats are 64 apart and more,
 //! everything below the maximum vanishes and the shift is 0: Σ e^x = sum · e^max.
+//!
+//! The online normaliser is that of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018,
+//! arXiv:1805.02867), which multiplies the sum by e^(old max − new max) instead.
 
 use super::row::max_on;
 use super::same_length;

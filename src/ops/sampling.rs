@@ -1,6 +1,9 @@
 //! Drawing a class from a row of logits, without sorting it: [`Sampler`] and [`sample_gumbel`].
 //!
 //! Weights are e^((x_i − max)/T) in f64, on every ISA from the same core, so that the pick does not depend on the CPU.
+//!
+//! Top-p is from Holtzman et al. (2019, arXiv:1904.09751), min-p from Nguyen et al. (2024, arXiv:2407.01082), Gumbel's rule
+//! from Gumbel (1954) and, for sampling, Maddison et al. (2014, arXiv:1411.0030).
 
 use super::argmax_on;
 use super::row::{exp_sub_max_on, max_on};
