@@ -118,3 +118,16 @@ pub mod ndarray;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
+
+/// One in how many steps of a long search the unit tests take: fewer under an emulator, as in tests/common.
+#[cfg(test)]
+fn thinning() -> usize {
+    let scale = std::env::var("SOFTMAX_TEST_SCALE")
+        .ok()
+        .and_then(|scale| scale.parse().ok());
+    if scale.is_some_and(|scale: usize| scale >= 10) {
+        9
+    } else {
+        1
+    }
+}

@@ -1,9 +1,9 @@
 //! Bad calls: an error that names the values, and nothing written.
 
 use crate::common::element::{TestElement, bits, for_each_element};
-use crate::common::for_each_isa;
 use crate::common::ops::{ManyRows, Outcome, RowsInPlace, Width, operators};
 use crate::common::shape::{Shape, extent};
+use crate::common::{for_each_isa, is_emulated};
 use softmax::{Error, Isa, Rows};
 
 /// The error must be one, and its message must have each of the numbers.
@@ -187,7 +187,9 @@ fn every_small_layout() {
 fn check_small_layouts<T: TestElement>() {
     let isa = Isa::detect();
     let numbers = |shape: usize| [shape % 4, shape / 4 % 4, shape / 16 % 5, shape / 80 % 5];
-    for [rows, cols, x_stride, y_stride] in (0..400).map(numbers) {
+    // Which ISA it is does not matter: an emulator has nothing to add.
+    let thinning = if is_emulated() { 13 } else { 1 };
+    for [rows, cols, x_stride, y_stride] in (0..400).step_by(thinning).map(numbers) {
         let shape = Shape {
             rows,
             cols,

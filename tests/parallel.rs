@@ -457,6 +457,15 @@ fn check_exp<T: TestElement<Probability = T> + softmax::Float>() {
             .expect("one length");
             bits(&y)
         });
+        same(&format!("{} exp of {n}, in place", T::NAME), |par| {
+            let mut y = x.clone();
+            if par {
+                softmax::par_exp_in_place(&mut y);
+            } else {
+                softmax::exp_in_place(&mut y);
+            }
+            bits(&y)
+        });
     }
 }
 

@@ -67,7 +67,8 @@ impl Default for CrossEntropy<'_> {
 /// # Numerical contract
 /// With u = 2^−24 (f64: 2^−53) and weights that are not negative, the loss of a row is never negative and within
 /// 12u·((1 − ε)·w_t·max(1, l_t) + (ε/C)·Σ_c w_c·max(1, l_c)), and dx_c within s·u·(16·(w_t + (ε/C)·Σ_j w_j)·softmax(x)_c +
-/// 8·(w_t·[c = t] + (ε/C)·w_c)) (`Portable`: 24 for the 12 and the 16); in a half type its rounding comes on top, and what
+/// 8·(w_t·[c = t] + (ε/C)·w_c)) (`Portable`: 24 for the 12 and the 16; f64: 15 for the 12 of the second term, and the sum of
+/// the weights, in f64, adds up to C·u of itself); in a half type its rounding comes on top, and what
 /// underflows. Losses are added in f64, by halves of the rows from 8192 elements on; a Σ_c w_c·l_c beyond the largest number of
 /// the arithmetic is +∞. The same bits on every ISA but `Portable`. Subnormals are not flushed: what a logit, a weight, a
 /// product or a result that is one gives depends on the host's FTZ and DAZ flags.

@@ -323,3 +323,16 @@ pub fn par_exp<T: Float, Y: Output<T> + ?Sized>(x: &[T], y: &mut Y) -> Result<()
         isa.exp(x.0, y.0)
     })
 }
+
+/// [`exp_in_place`](crate::exp_in_place) on the current rayon pool: the same bits.
+///
+/// ```
+/// let mut x = [0.0_f32, f32::NEG_INFINITY];
+/// softmax::par_exp_in_place(&mut x);
+/// assert_eq!(x, [1.0, 0.0]);
+/// ```
+pub fn par_exp_in_place<T: Float>(x: &mut [T]) {
+    let (isa, elements) = (Isa::detect(), Rows::new(x.len(), 1));
+    // The detected ISA is one that the CPU has.
+    let _ = share_rows(Results(x, 1), elements, &|x, _| isa.exp_in_place(x.0));
+}
