@@ -13,18 +13,18 @@ type RowsCall<T> = fn(Isa, &[T], &[T], &mut [T], BackwardRows) -> Outcome;
 type InPlace<T> = fn(Isa, &[T], &mut [T]) -> Outcome;
 
 /// One of the two gradients.
-struct Gradient<T> {
-    name: &'static str,
+pub struct Gradient<T> {
+    pub name: &'static str,
     /// What the forward pass gives.
-    forward: fn(Isa, &[T], &mut [T]) -> Outcome,
+    pub forward: fn(Isa, &[T], &mut [T]) -> Outcome,
     row: Call<T>,
     in_place: InPlace<T>,
-    rows: RowsCall<T>,
-    rows_in_place: fn(Isa, &[T], &mut [T], BackwardRows) -> Outcome,
+    pub rows: RowsCall<T>,
+    pub rows_in_place: fn(Isa, &[T], &mut [T], BackwardRows) -> Outcome,
     log: bool,
 }
 
-fn gradients<T: TestElement>() -> [Gradient<T>; 2] {
+pub fn gradients<T: TestElement>() -> [Gradient<T>; 2] {
     [
         Gradient {
             name: "softmax_backward",

@@ -4,7 +4,6 @@ use crate::common::dd::{self, Dd, Exact, two_sum};
 use crate::common::element::{TestElement, bits};
 use crate::common::host_flags::with_subnormals_flushed;
 use crate::common::inputs::{self, DISTRIBUTIONS, lengths, rows_of};
-use crate::common::memory::{EDGES, Guarded};
 use crate::common::{exact_isas, for_each_isa, isas, longest, thinned};
 use crate::errors::{check_message, untouched};
 use softmax::{Isa, row};
@@ -187,22 +186,6 @@ fn check_products<T: TestElement<Compute = T, Probability = T>>() {
                     let want = T::from_f64(x.to_f64() * s.to_f64());
                     assert!(want.distance(*y) == 0, "{isa}: {x:?}·{s:?} = {y:?}");
                 }
-            }
-        }
-    });
-}
-
-#[test]
-fn nothing_beside_the_output() {
-    for_each_isa(|isa| {
-        for edge in EDGES {
-            for n in 0..140 {
-                let x = Guarded::<f32>::copy_of(&DISTRIBUTIONS[1].row(n, 67), edge);
-                let mut y = Guarded::new(n, edge);
-                let max = isa.row_max(&x).expect("available");
-                isa.row_exp_sub_max_sum(&x, Some(&mut y), max).expect("equal lengths");
-                isa.row_scale(&mut y, 0.5).expect("available");
-                y.check(&"row primitives");
             }
         }
     });

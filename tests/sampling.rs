@@ -61,7 +61,7 @@ fn kept(sampler: &Sampler, x: &[f32]) -> Vec<(usize, f64)> {
     all
 }
 
-const FILTERS: [(usize, f32, f32); 12] = [
+pub const FILTERS: [(usize, f32, f32); 12] = [
     (0, 1.0, 0.0),
     (3, 1.0, 0.0),
     (1, 1.0, 0.0),

@@ -14,6 +14,7 @@ mod errors;
 mod exhaustive;
 mod flash_attention;
 mod golden;
+mod guards;
 #[cfg(feature = "half")]
 mod halves;
 mod helpers;

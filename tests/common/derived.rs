@@ -47,7 +47,7 @@ pub fn derived<T: TestElement>() -> Vec<Subject<T>> {
     ]
 }
 
-fn largest<T: TestElement>(isa: Isa, x: &[T]) -> T::Compute {
+pub fn largest<T: TestElement>(isa: Isa, x: &[T]) -> T::Compute {
     // The maximum in the type of the arithmetic: every element is one of its numbers.
     <T as Element>::Compute::from_f64(isa.row_max(x).expect("available").to_f64())
 }

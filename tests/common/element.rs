@@ -36,6 +36,7 @@ pub trait TestElement:
     }
 
     /// A NaN with a payload: a mark that no operator writes, and that poisons the result of whoever reads it.
+    #[inline]
     fn canary() -> Self {
         Self::from_bits(Self::NAN_BITS | 0x25)
     }
@@ -76,9 +77,11 @@ macro_rules! test_element {
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
+            #[inline]
             fn bits(self) -> u64 {
                 u64::from(self.to_bits())
             }
+            #[inline]
             fn from_bits(bits: u64) -> $t {
                 $t::from_bits(bits as $bits)
             }

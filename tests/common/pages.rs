@@ -145,8 +145,7 @@ mod platform {
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod platform {
-    use crate::common::element::TestElement;
-    use crate::common::memory::Edge;
+    use crate::common::memory::{Edge, Watched};
 
     pub fn guarded(_: Edge) -> bool {
         false
@@ -155,9 +154,9 @@ mod platform {
     /// Canaries on both sides.
     pub struct Pages<T>(Vec<T>);
 
-    impl<T: TestElement> Pages<T> {
+    impl<T: Watched> Pages<T> {
         pub fn new(len: usize) -> Pages<T> {
-            Pages(vec![T::canary(); len])
+            Pages(vec![T::mark(); len])
         }
 
         pub fn shared(&self) -> &[T] {
