@@ -263,10 +263,11 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
     fn prefetch_near(self, place: *const T, bytes: usize) {
         prefetch::<T, Self, false>(self, place.cast(), bytes.min(tuning::PREFETCH_BYTES));
     }
-    /// Hints that the vector `ahead` elements behind `place` is read or written before long; it need not exist.
+    /// Hints that the vector `ahead` elements behind `place` (before it, modulo 2^w) is read or written before long; it need
+    /// not exist.
     #[inline(always)]
     fn prefetch_later(self, place: *const T, ahead: usize) {
-        prefetch::<T, Self, true>(self, place.cast(), ahead * size_of::<T>());
+        prefetch::<T, Self, true>(self, place.cast(), ahead.wrapping_mul(size_of::<T>()));
     }
     /// [`store`](Self::store) past the caches where `STREAMS` and `dst` is aligned to [`STREAM_ALIGN`] bytes.
     #[inline(always)]
@@ -283,7 +284,7 @@ pub trait Memory<T: Element>: Lanes<T::Compute> {
 fn prefetch<T: Element, L: Memory<T>, const LATER: bool>(lanes: L, place: *const u8, ahead: usize) {
     if tuning::PREFETCH_BYTES > 0 {
         for line in (0..T::Compute::LANES * size_of::<T>()).step_by(64) {
-            lanes.hint::<LATER>(place.wrapping_add(ahead + line));
+            lanes.hint::<LATER>(place.wrapping_add(ahead.wrapping_add(line)));
         }
     }
 }

@@ -100,6 +100,28 @@ fn check_lengths<T: TestElement>() {
     }
 }
 
+/// Long columns by one tile, by two, and by more, the last of which may be narrow.
+#[test]
+fn tiles() {
+    for_each_element!(check_tiles);
+}
+
+fn check_tiles<T: TestElement>() {
+    let shapes = [
+        (129, 224),
+        (257, 225),
+        (150, 256),
+        (300, 449),
+        (131, 450),
+        (513, 230),
+        (145, 113),
+    ];
+    for (i, (len, inner)) in thinned(shapes.into_iter().enumerate()) {
+        let axis = Axis::new(1 + i % 2, len, inner);
+        for_each_isa(|isa| check_tensor(isa, &tensor::<T>(axis), axis, "mixed rows"));
+    }
+}
+
 /// More slices than are transposed at once, up to the largest that are and beyond.
 #[test]
 fn small_slices() {
@@ -183,7 +205,7 @@ fn special_columns() {
 }
 
 fn check_special<T: TestElement>() {
-    let shapes = [(5, 3), (20, 7), (21, 40), (128, 70), (150, 40), (130, 130)];
+    let shapes = [(5, 3), (20, 7), (21, 40), (128, 70), (150, 40), (130, 240)];
     let each = shapes
         .into_iter()
         .flat_map(|shape| cases::<T>().into_iter().map(move |case| (shape, case)));

@@ -31,15 +31,17 @@ use crate::tuning;
 use core::mem::MaybeUninit;
 
 /// Room for the sums of a tile.
-type Room = Stack<16_384>;
+type Room = Stack<32_768>;
 
-/// Columns of a tile and those that the arrays repeat, at most.
-const PLACES: usize = 128;
+/// Columns of a tile and those that the arrays repeat, at most: a kilobyte of f32, and of f64.
+const fn places<T: Element>() -> usize {
+    8 * T::Compute::LANES
+}
 
 /// Columns of a tensor that is one tile: the arrays and the scratch hold a vector more.
 const fn widest<T: Element>() -> usize {
     let sums = (Room::capacity::<SumOf<T>>() - T::Compute::LANES) / SUMS;
-    let places = PLACES - T::Compute::LANES;
+    let places = places::<T>() - T::Compute::LANES;
     if sums < places { sums } else { places }
 }
 
@@ -58,6 +60,8 @@ struct Group {
     run: usize,
     /// Elements from the vector on until the rows end.
     left: usize,
+    /// How far from each vector lies what the CPU is told of.
+    ahead: usize,
 }
 
 impl Group {
@@ -76,27 +80,39 @@ impl Group {
 }
 
 impl Tile {
-    /// How far ahead the CPU is told of what it does not foresee: the same place in the next block, or, where rows lie
-    /// farther apart than it is usually told, in the next tile. `None` where blocks are so small that it is told as usual.
+    /// How far ahead the CPU is told of what it does not foresee, beside row `j` of the block at `row`: the same place in the
+    /// rows that are computed next, of this block, of the next one or of the next tile. Where a tile is as wide as the tensor,
+    /// in the next block, or as far as usual if blocks are small.
     #[inline(always)]
-    fn ahead<T: Element>(&self) -> Option<usize> {
-        let row = self.inner * size_of::<T>();
-        if row > tuning::PREFETCH_BYTES {
-            Some(self.to_next)
+    fn ahead<T: Element>(&self, row: usize, j: usize) -> usize {
+        let block = block::<T>();
+        if self.columns == self.inner {
+            let usual = tuning::PREFETCH_BYTES / size_of::<T>();
+            if self.inner * block > 2 * usual {
+                block * self.inner
+            } else {
+                usual
+            }
+        } else if j + 1 < SUMS.min(self.len - row) {
+            self.inner
+        } else if row + block < self.len {
+            (block - j) * self.inner
         } else {
-            (row * block::<T>() > 2 * tuning::PREFETCH_BYTES).then_some(block::<T>() * self.inner)
+            self.to_next.wrapping_sub((row + j) * self.inner)
         }
     }
 
     /// Calls `visit` with each vector of the block at `row`: its place among the sums, its column, its group.
     #[inline(always)]
-    fn for_each_vector(&self, row: usize, lanes: usize, mut visit: impl FnMut(usize, usize, Group)) {
+    fn for_each_vector<T: Element>(&self, row: usize, mut visit: impl FnMut(usize, usize, Group)) {
+        let lanes = T::Compute::LANES;
         // A tile as wide as the tensor is one run of sixteen rows.
         let rows = if self.columns == self.inner { SUMS } else { 1 };
         let run = rows * self.columns;
         let step = lanes % self.columns;
         let mut j = 0;
         while j < SUMS.min(self.len - row) {
+            let ahead = self.ahead::<T>(row, j);
             let (mut at, mut column) = (0, 0);
             while at < run {
                 let group = Group {
@@ -104,6 +120,7 @@ impl Tile {
                     pitch: SUMS * self.inner,
                     run: run - at,
                     left: ((self.len - row - j) * self.inner).saturating_sub(at),
+                    ahead,
                 };
                 visit(j * self.columns + at, column, group);
                 at += lanes;
@@ -123,9 +140,8 @@ impl Tile {
         let (n, count) = (T::Compute::LANES, block::<T>() / SUMS);
         let mut row = 0;
         while row < self.len {
-            self.for_each_vector(
+            self.for_each_vector::<T>(
                 row,
-                n,
                 #[inline(always)]
                 |_, column, group| {
                     let prepared = prepare(column);
@@ -148,13 +164,13 @@ impl Tile {
     }
 }
 
-/// What is known of the columns of a tile, and room to find it out.
-struct Work<T: Element> {
-    columns: Columns<T, PLACES>,
+/// What is known of the columns of a tile, [`places`] of them, and room to find it out.
+struct Work<T: Element, const N: usize> {
+    columns: Columns<T, N>,
     scratch: Room,
 }
 
-impl<T: Element> Work<T> {
+impl<T: Element, const N: usize> Work<T, N> {
     /// The shift and the sum of each column, e stored in `e` if there is one. A column that is not sound has sum 1.
     #[inline(always)]
     fn find<L: Memory<T> + Memory<T::Compute>>(
@@ -192,15 +208,15 @@ impl<T: Element> Work<T> {
 }
 
 /// [`Work::exp_sums`], a function of its own, see [`Lanes::call`].
-struct ExpSums<'a, T: Element> {
-    work: &'a mut Work<T>,
+struct ExpSums<'a, T: Element, const N: usize> {
+    work: &'a mut Work<T, N>,
     x: &'a [T],
     e: Option<&'a mut [MaybeUninit<T::Compute>]>,
     tile: &'a Tile,
     fit: &'a mut bool,
 }
 
-impl<T: Element> Kernel<T> for ExpSums<'_, T> {
+impl<T: Element, const N: usize> Kernel<T> for ExpSums<'_, T, N> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self {
@@ -220,13 +236,12 @@ impl<T: Element> Kernel<T> for ExpSums<'_, T> {
         let mut seen = lanes.seen_none();
         let mut row = 0;
         while row < tile.len {
-            tile.for_each_vector(
+            tile.for_each_vector::<T>(
                 row,
-                n,
                 #[inline(always)]
                 |place, column, group| {
                     let splat = Splat::by_lane(columns.shifts.at(lanes, column));
-                    let sum = group_sum::<T, L>(lanes, &splat, x, e.as_deref_mut(), tile, &group, &mut seen);
+                    let sum = group_sum::<T, L>(lanes, &splat, x, e.as_deref_mut(), &group, &mut seen);
                     let mut sums = [T::Compute::ZERO; WIDEST];
                     Memory::<T::Compute>::store(lanes, as_output(&mut sums), sum);
                     let acc = &mut acc[place..][..n];
@@ -253,26 +268,25 @@ fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
     splat: &Splat<V<T, L>>,
     x: &[T],
     mut e: Option<&mut [MaybeUninit<T::Compute>]>,
-    tile: &Tile,
     group: &Group,
     seen: &mut <L as Lanes<T::Compute>>::Seen,
 ) -> V<T, L> {
     let (core, n) = (T::Compute::core(L::FUSED), T::Compute::LANES);
-    let ahead = tile.ahead::<T>();
+    let ahead = group.ahead;
     let mut pairs = [lanes.splat(T::Compute::ZERO); 4];
     let count = block::<T>() / SUMS;
     let mut q = 0;
     while q < count && group.whole(q + 2, n) {
         let at = group.at + q * group.pitch;
         let next = at + group.pitch;
-        hint(lanes, &x[at..], ahead);
-        hint(lanes, &x[next..], ahead);
+        lanes.prefetch_later(x[at..].as_ptr(), ahead);
+        lanes.prefetch_later(x[next..].as_ptr(), ahead);
         let v = [lanes.load(&x[at..]), lanes.load(&x[next..])];
         let ([v, w], [t, u]) = exp::<_, L, 2, true>(lanes, core, splat, v);
         *seen = lanes.seen(lanes.seen(*seen, t), u);
         if let Some(e) = &mut e {
-            hint_output::<T::Compute, L>(lanes, &mut e[at..], ahead);
-            hint_output::<T::Compute, L>(lanes, &mut e[next..], ahead);
+            lanes.prefetch_later(e[at..].as_ptr().cast::<T::Compute>(), ahead);
+            lanes.prefetch_later(e[next..].as_ptr().cast::<T::Compute>(), ahead);
             Memory::<T::Compute>::store(lanes, &mut e[at..], v);
             Memory::<T::Compute>::store(lanes, &mut e[next..], w);
         }
@@ -284,12 +298,12 @@ fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
         if present == 0 {
             break;
         }
-        hint(lanes, &x[at..], ahead);
+        lanes.prefetch_later(x[at..].as_ptr(), ahead);
         let v = load(lanes, &x[at..][..present], -T::Compute::INFINITY);
         let ([v], [t]) = exp::<_, L, 1, true>(lanes, core, splat, [v]);
         *seen = lanes.seen(*seen, t);
         if let Some(e) = &mut e {
-            hint_output::<T::Compute, L>(lanes, &mut e[at..], ahead);
+            lanes.prefetch_later(e[at..].as_ptr().cast::<T::Compute>(), ahead);
             store::<T::Compute, L>(lanes, &mut e[at..][..present], v);
         }
         // Absent vectors are 0, and the first of a pair is added to that.
@@ -297,24 +311,6 @@ fn group_sum<T: Element, L: Memory<T> + Memory<T::Compute>>(
         q += 1;
     }
     sum_of_pairs::<T, L>(lanes, pairs)
-}
-
-/// Tells the CPU what is read so far `ahead` of `x`.
-#[inline(always)]
-fn hint<T: Element, L: Memory<T>>(lanes: L, x: &[T], ahead: Option<usize>) {
-    match ahead {
-        Some(ahead) => lanes.prefetch_later(x.as_ptr(), ahead),
-        None => lanes.prefetch(x),
-    }
-}
-
-/// The same of what is written.
-#[inline(always)]
-fn hint_output<T: Element, L: Memory<T>>(lanes: L, e: &mut [MaybeUninit<T>], ahead: Option<usize>) {
-    match ahead {
-        Some(ahead) => lanes.prefetch_later(e.as_ptr().cast(), ahead),
-        None => lanes.prefetch_output(e),
-    }
 }
 
 /// The sum of the pairs of vectors of a block: four of f32, two of f64.
@@ -333,7 +329,7 @@ fn sum_of_pairs<T: Element, L: Lanes<T::Compute>>(lanes: L, pairs: [L::V; 4]) ->
 
 /// Adds the sixteen sums of each column, `i + (i + 8)`, then 4, 2, 1, to its total.
 #[inline(always)]
-fn close<T: Element>(acc: &mut [SumOf<T>], columns: usize, totals: &mut [SumOf<T>; PLACES]) {
+fn close<T: Element>(acc: &mut [SumOf<T>], columns: usize, totals: &mut [SumOf<T>]) {
     let mut half = SUMS / 2 * columns;
     while half >= columns {
         let (low, high) = acc.split_at_mut(half);
@@ -360,9 +356,8 @@ fn maxima<'a, T: Element, L: Memory<T> + Memory<T::Compute>>(
     let all = scratch.filled(SUMS * tile.columns + n, least);
     let mut row = 0;
     while row < tile.len {
-        tile.for_each_vector(
+        tile.for_each_vector::<T>(
             row,
-            n,
             #[inline(always)]
             |place, _, group| {
                 let place = &mut all[place..][..n];
@@ -409,7 +404,12 @@ fn map<T: Element, L: Memory<T>, P>(
 
 /// y = e/S where `e` holds e.
 #[inline(always)]
-fn divide<F: Float, L: Memory<F>>(lanes: L, e: &mut [MaybeUninit<F>], tile: &Tile, numbers: &Triples<F, PLACES>) {
+fn divide<F: Float, L: Memory<F>, const N: usize>(
+    lanes: L,
+    e: &mut [MaybeUninit<F>],
+    tile: &Tile,
+    numbers: &Triples<F, N>,
+) {
     tile.for_each_cell::<F, _>(
         #[inline(always)]
         |column| Quotient::by_lane(lanes, numbers.at(lanes, column)),
@@ -433,47 +433,60 @@ pub struct AxisKernel<'a, T> {
 
 impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
     #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(mut self, lanes: L) {
-        let mut work = Work {
-            columns: Columns::none(L::FUSED),
-            scratch: Room::new(),
-        };
-        let inner = self.axis.inner();
-        let width = if inner <= widest::<T>() { inner } else { width::<T>() };
-        for_each_tile(
-            self.axis,
-            width,
-            #[inline(always)]
-            |tile| {
-                let (x, e) = match (self.along, &mut self.place) {
-                    // The output can hold e where it has its type.
-                    (Along::Softmax, Place::Apart(x, y)) => (&**x, T::as_compute(y)),
-                    (_, place) => (place.input(), None),
-                };
-                work.find(lanes, x, e, tile);
-                let columns = &mut work.columns;
-                match self.along {
-                    Along::Softmax => softmax(lanes, &mut self.place, tile, columns),
-                    Along::LogSoftmax => log_softmax(lanes, &mut self.place, tile, columns),
-                    Along::LogSumExp => columns.logsumexp(lanes, &mut self.place, tile),
-                }
-            },
-        );
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        if T::Compute::LANES == WIDEST {
+            along_axis::<T, L, { 8 * WIDEST }>(lanes, self);
+        } else {
+            along_axis::<T, L, { 4 * WIDEST }>(lanes, self);
+        }
     }
 }
 
+/// The kernel, with arrays of `N` [`places`].
 #[inline(always)]
-fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(
+fn along_axis<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(lanes: L, kernel: AxisKernel<'_, T>) {
+    let AxisKernel { along, mut place, axis } = kernel;
+    let place = &mut place;
+    assert!(N == places::<T>());
+    let mut work = Work::<T, N> {
+        columns: Columns::none(L::FUSED),
+        scratch: Room::new(),
+    };
+    let inner = axis.inner();
+    let width = if inner <= widest::<T>() { inner } else { width::<T>() };
+    for_each_tile(
+        axis,
+        width,
+        #[inline(always)]
+        |tile| {
+            let (x, e) = match (along, &mut *place) {
+                // The output can hold e where it has its type.
+                (Along::Softmax, Place::Apart(x, y)) => (&**x, T::as_compute(y)),
+                (_, place) => (place.input(), None),
+            };
+            work.find(lanes, x, e, tile);
+            let columns = &mut work.columns;
+            match along {
+                Along::Softmax => softmax(lanes, place, tile, columns),
+                Along::LogSoftmax => log_softmax(lanes, place, tile, columns),
+                Along::LogSumExp => columns.logsumexp(lanes, place, tile),
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(
     lanes: L,
     place: &mut Place<'_, T>,
     tile: &Tile,
-    columns: &mut Columns<T, PLACES>,
+    columns: &mut Columns<T, N>,
 ) {
     columns.set_divisors(lanes, tile.columns);
     if let Place::Apart(_, y) = place
         && let Some(e) = T::as_compute(y)
     {
-        divide::<T::Compute, L>(lanes, e, tile, &columns.numbers);
+        divide(lanes, e, tile, &columns.numbers);
     } else {
         let core = T::Compute::core(L::FUSED);
         map(
@@ -493,11 +506,11 @@ fn softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(
 }
 
 #[inline(always)]
-fn log_softmax<T: Element, L: Memory<T> + Memory<T::Compute>>(
+fn log_softmax<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(
     lanes: L,
     place: &mut Place<'_, T>,
     tile: &Tile,
-    columns: &mut Columns<T, PLACES>,
+    columns: &mut Columns<T, N>,
 ) {
     columns.set_logs(lanes, tile.columns);
     map(
