@@ -31,11 +31,12 @@ use crate::tuning;
 use core::mem::MaybeUninit;
 
 /// Room for the sums of a tile.
-type Room = Stack<32_768>;
+type Room = Stack<26_624>;
 
-/// Columns of a tile and those that the arrays repeat, at most: a kilobyte of f32, and of f64.
+/// Columns of a tile and those that the arrays repeat, at most: in bytes, as many of f32 as of f64. There is room for the sums
+/// of no more; images of 14 × 14 are one tile.
 const fn places<T: Element>() -> usize {
-    8 * T::Compute::LANES
+    15 * T::Compute::LANES / 2
 }
 
 /// Columns of a tensor that is one tile: the arrays and the scratch hold a vector more.
@@ -435,9 +436,9 @@ impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         if T::Compute::LANES == WIDEST {
-            along_axis::<T, L, { 8 * WIDEST }>(lanes, self);
+            along_axis::<T, L, { 15 * WIDEST / 2 }>(lanes, self);
         } else {
-            along_axis::<T, L, { 4 * WIDEST }>(lanes, self);
+            along_axis::<T, L, { 15 * WIDEST / 4 }>(lanes, self);
         }
     }
 }
