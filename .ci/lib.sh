@@ -105,16 +105,17 @@ has_toolchain() {
     rustup toolchain list 2>/dev/null | grep -q "^$1"
 }
 
-# emulate_x86 CPU ISA [TEST]: the test programs of stage `native`, all or those of this name, and the main job, which must
+# emulate_x86 CPU ISA [ARGUMENT...]: the test programs of stage `native`, with these arguments, and the main job, which must
 # run on ISA. Which rows a thread takes does not depend on the CPU.
 emulate_x86() {
-    local emulator="qemu-x86_64-static -cpu $1"
+    local emulator="qemu-x86_64-static -cpu $1" isa=$2
+    shift 2
     cargo build --quiet --locked --workspace --all-features --profile test --example classify
-    SOFTMAX_REQUIRE_ISA=$2 SOFTMAX_TEST_SCALE=$emulated_scale \
+    SOFTMAX_REQUIRE_ISA=$isa SOFTMAX_TEST_SCALE=$emulated_scale \
         CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$emulator \
-        cargo test --locked --workspace --all-features --lib --test suite -- --skip parallel:: ${3:+"$3"}
+        cargo test --locked --workspace --all-features --lib --test suite -- --skip parallel:: "$@"
     # shellcheck disable=SC2086 # two words and more
-    main_job "$2" $emulator "$target_dir/debug/examples/classify"
+    main_job "$isa" $emulator "$target_dir/debug/examples/classify"
 }
 
 # emulate_debian ISA OPTION...: the same for another architecture, by Debian's compiler and the runner that is set; the

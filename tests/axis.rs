@@ -81,7 +81,7 @@ fn every_width() {
 
 fn check_widths<T: TestElement>() {
     let lengths = [1, 2, 7, 15, 16, 17, 33, 64, 81, 127, 128, 129, 150, 257];
-    for inner in thinned((1..=100).chain([111, 112, 113, 128, 144, 160, 200, 300])) {
+    for inner in thinned((1..=100).chain([103, 104, 128, 144, 160, 206, 207, 300])) {
         let axis = Axis::new(1 + inner % 2, lengths[inner % lengths.len()], inner);
         for_each_isa(|isa| check_tensor(isa, &tensor::<T>(axis), axis, "mixed rows"));
     }

@@ -3,8 +3,9 @@
 
     tools/bench_record.py 'cargo bench --bench masked' target/criterion [FOLDER...]
 
-prints the command that was measured, this machine and its compiler in comment lines, and then `id,elements,nanoseconds`
-for each benchmark: the least time per call of all samples in all folders, which are runs of the same program.
+prints the command that was measured, this machine, its compiler and the commit in comment lines, and then
+`id,elements,nanoseconds` for each benchmark: the least time per call of all samples in all folders, which are runs of the
+same program. What another run left in a folder would be taken for one of these: CRITERION_HOME names a new one.
 """
 
 import json
@@ -33,6 +34,11 @@ def cpu():
     return f"{name}, family{facts.get('cpu family', ' ?')} model{facts.get('model', ' ?')}"
 
 
+def said(*command):
+    """The output of a program."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def by_numbers(name):
     """Numbers in names in their own order."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
@@ -49,9 +55,9 @@ def main():
             elements[name] = count
     if not least:
         sys.exit(f"no results of criterion in {', '.join(folders)}")
-    rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True).stdout.split("(")[0]
     print(f"# {cpu()}, {platform.machine()}")
-    print(f"# {rustc.strip()}; {command}")
+    print(f"# {said('rustc', '--version').split(' (')[0]}; {command}")
+    print(f"# commit {said('git', 'describe', '--always', '--dirty')}")
     print(f"# the least of all samples of {len(folders)} run(s)")
     print("id,elements,nanoseconds")
     for name in sorted(least, key=by_numbers):

@@ -34,7 +34,7 @@ use core::mem::MaybeUninit;
 type Room = Stack<26_624>;
 
 /// Columns of a tile and those that the arrays repeat, at most: in bytes, as many of f32 as of f64. There is room for the sums
-/// of no more; images of 14 × 14 are one tile.
+/// of no more; images of 14 × 14 are one tile of f32.
 const fn places<T: Element>() -> usize {
     15 * T::Compute::LANES / 2
 }

@@ -1,7 +1,7 @@
 //! Masks of every type, and what else they take, as all of the memory in [`super`].
 
 use super::{lengths, rows_of, spread, tried};
-use crate::common::element::{TestElement, for_each_element};
+use crate::common::element::{TestElement, bits, for_each_element};
 use crate::common::memory::{Edge, Lent, PLACES};
 use crate::common::shape::extent;
 use crate::common::thinned;
@@ -169,8 +169,26 @@ impl<T: TestElement, A: TestElement + MaskElement<T>> Masked<T, A> {
                 .expect("valid");
             }
             y.check_results(results, &what);
-            both.check_results(results, &format_args!("{what}, in place"));
+            both.check_same(&format_args!("{what}, in place"));
+            for r in 0..rows.rows() {
+                let (y, both) = (
+                    &y.at(None)[r * rows.y_stride()..],
+                    &both.at(None)[r * rows.x_stride()..],
+                );
+                let same = bits(&y[..rows.cols()]) == bits(&both[..rows.cols()]);
+                assert!(same, "{what}: other bits in place, row {r}");
+            }
         }
+    }
+
+    fn check_unchanged(&self) {
+        let what = format!("{} by {}, {:?}", T::NAME, A::NAME, self.rows);
+        self.x.check_unchanged(&self.logits, &what);
+        self.additive.check_same(&what);
+        self.sinks.check_same(&what);
+        self.lengths.check_same(&what);
+        self.bytes.check_same(&what);
+        self.bits.check_same(&what);
     }
 }
 
@@ -200,8 +218,7 @@ fn check_masks<T: TestElement, A: TestElement + MaskElement<T>>() {
                 memory.check(isa, steps, &mut y, &mut both);
             }
         }
-        let what = format!("{}, {rows:?}", T::NAME);
-        memory.x.check_unchanged(&memory.logits, &what);
+        memory.check_unchanged();
     }
 }
 
