@@ -81,7 +81,7 @@ fn every_width() {
 
 fn check_widths<T: TestElement>() {
     let lengths = [1, 2, 7, 15, 16, 17, 33, 64, 81, 127, 128, 129, 150, 257];
-    for inner in thinned((1..=100).chain([103, 104, 128, 144, 160, 206, 207, 300])) {
+    for inner in thinned((1..=100).chain([128, 144, 160, 161, 196, 300])) {
         let axis = Axis::new(1 + inner % 2, lengths[inner % lengths.len()], inner);
         for_each_isa(|isa| check_tensor(isa, &tensor::<T>(axis), axis, "mixed rows"));
     }
@@ -108,14 +108,14 @@ fn tiles() {
 
 fn check_tiles<T: TestElement>() {
     let shapes = [
-        (129, 206),
-        (257, 207),
-        (150, 240),
+        (129, 160),
+        (257, 161),
+        (150, 196),
         (300, 449),
-        (131, 450),
+        (131, 321),
         (513, 230),
-        (145, 103),
-        (145, 104),
+        (145, 80),
+        (145, 81),
     ];
     for (i, (len, inner)) in thinned(shapes.into_iter().enumerate()) {
         let axis = Axis::new(1 + i % 2, len, inner);

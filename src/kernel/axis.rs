@@ -31,12 +31,12 @@ use crate::tuning;
 use core::mem::MaybeUninit;
 
 /// Room for the sums of a tile.
-type Room = Stack<26_624>;
+type Room = Stack<20_992>;
 
-/// Columns of a tile and those that the arrays repeat, at most: in bytes, as many of f32 as of f64. There is room for the sums
-/// of no more; images of 14 × 14 are one tile of f32.
+/// Columns of a tile and those that the arrays repeat, at most: in bytes, as many of f32 as of f64. More would take more of the
+/// stack than is promised.
 const fn places<T: Element>() -> usize {
-    15 * T::Compute::LANES / 2
+    6 * T::Compute::LANES
 }
 
 /// Columns of a tensor that is one tile: the arrays and the scratch hold a vector more.
@@ -46,9 +46,11 @@ const fn widest<T: Element>() -> usize {
     if sums < places { sums } else { places }
 }
 
-/// Columns of a tile of a wider tensor: whole vectors.
-const fn width<T: Element>() -> usize {
-    widest::<T>() / T::Compute::LANES * T::Compute::LANES
+/// Columns of a tile of a wider tensor: whole vectors, and in each about as many.
+const fn width<T: Element>(inner: usize) -> usize {
+    let vectors = inner.div_ceil(T::Compute::LANES);
+    let tiles = vectors.div_ceil(widest::<T>() / T::Compute::LANES);
+    vectors.div_ceil(tiles) * T::Compute::LANES
 }
 
 /// The vectors at one place of each group of sixteen rows of a block.
@@ -436,9 +438,9 @@ impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         if T::Compute::LANES == WIDEST {
-            along_axis::<T, L, { 15 * WIDEST / 2 }>(lanes, self);
+            along_axis::<T, L, { 6 * WIDEST }>(lanes, self);
         } else {
-            along_axis::<T, L, { 15 * WIDEST / 4 }>(lanes, self);
+            along_axis::<T, L, { 3 * WIDEST }>(lanes, self);
         }
     }
 }
@@ -454,7 +456,11 @@ fn along_axis<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(lan
         scratch: Room::new(),
     };
     let inner = axis.inner();
-    let width = if inner <= widest::<T>() { inner } else { width::<T>() };
+    let width = if inner <= widest::<T>() {
+        inner
+    } else {
+        width::<T>(inner)
+    };
     for_each_tile(
         axis,
         width,
