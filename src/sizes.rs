@@ -58,12 +58,12 @@ impl Sizes {
     #[cold]
     fn read() -> Sizes {
         const BYTES: &str = "a number of bytes";
-        let mut sizes = reported();
         static VARIABLES: [Setting; 3] = [
             Setting::new("SOFTMAX_L1_BYTES", BYTES),
             Setting::new("SOFTMAX_L2_BYTES", BYTES),
             Setting::new("SOFTMAX_L3_BYTES", BYTES),
         ];
+        let mut sizes = reported();
         let tuned = [tuning::L1_BYTES, tuning::L2_BYTES, tuning::L3_BYTES];
         for ((size, tuned), variable) in sizes.iter_mut().zip(tuned).zip(&VARIABLES) {
             // 0 leaves the word to the CPU.

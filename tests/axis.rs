@@ -81,7 +81,7 @@ fn every_width() {
 
 fn check_widths<T: TestElement>() {
     let lengths = [1, 2, 7, 15, 16, 17, 33, 64, 81, 127, 128, 129, 150, 257];
-    for inner in thinned((1..=100).chain([128, 144, 160, 161, 196, 300])) {
+    for inner in thinned((1..=100).chain([111, 112, 113, 128, 144, 160, 161, 196, 200, 300])) {
         let axis = Axis::new(1 + inner % 2, lengths[inner % lengths.len()], inner);
         for_each_isa(|isa| check_tensor(isa, &tensor::<T>(axis), axis, "mixed rows"));
     }
@@ -206,7 +206,7 @@ fn special_columns() {
 }
 
 fn check_special<T: TestElement>() {
-    let shapes = [(5, 3), (20, 7), (21, 40), (128, 70), (150, 40), (130, 240)];
+    let shapes = [(5, 3), (20, 7), (21, 40), (128, 70), (150, 40), (130, 130), (130, 240)];
     let each = shapes
         .into_iter()
         .flat_map(|shape| cases::<T>().into_iter().map(move |case| (shape, case)));

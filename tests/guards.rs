@@ -254,7 +254,7 @@ fn row_primitives() {
 }
 
 fn check_primitives<T: TestElement>() {
-    for n in thinned(lengths::<T>()) {
+    for n in (0..140).chain(thinned(lengths::<T>().filter(|&n| n >= 140))) {
         let logits: Vec<T> = DISTRIBUTIONS[1].row(n, 67);
         let (x, mut y, mut both) = (Lent::new(logits.clone()), Lent::room(n), Lent::new(logits.clone()));
         for isa in tried(n) {

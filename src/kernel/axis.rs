@@ -20,7 +20,7 @@ use super::log_softmax::log_of;
 use super::passes::{Quotient, SEGMENT, V, load, pairwise, store};
 use super::row::block;
 use super::softmax::SumOf;
-use super::tile::{Along, Columns, SUMS, Tile, Triples, for_each_tile};
+use super::tile::{Along, Columns, SUMS, Tile, Triples, even_width, for_each_tile};
 use super::{Kernel, Place};
 use crate::arch::memory::{Stack, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
@@ -33,24 +33,11 @@ use core::mem::MaybeUninit;
 /// Room for the sums of a tile.
 type Room = Stack<20_992>;
 
-/// Columns of a tile and those that the arrays repeat, at most: in bytes, as many of f32 as of f64. More would take more of the
-/// stack than is promised.
-const fn places<T: Element>() -> usize {
-    6 * T::Compute::LANES
-}
-
-/// Columns of a tensor that is one tile: the arrays and the scratch hold a vector more.
-const fn widest<T: Element>() -> usize {
+/// Columns of a tensor that is one tile: the scratch and arrays of `N` hold a vector more.
+const fn widest<T: Element, const N: usize>() -> usize {
     let sums = (Room::capacity::<SumOf<T>>() - T::Compute::LANES) / SUMS;
-    let places = places::<T>() - T::Compute::LANES;
+    let places = N - T::Compute::LANES;
     if sums < places { sums } else { places }
-}
-
-/// Columns of a tile of a wider tensor: whole vectors, and in each about as many.
-const fn width<T: Element>(inner: usize) -> usize {
-    let vectors = inner.div_ceil(T::Compute::LANES);
-    let tiles = vectors.div_ceil(widest::<T>() / T::Compute::LANES);
-    vectors.div_ceil(tiles) * T::Compute::LANES
 }
 
 /// The vectors at one place of each group of sixteen rows of a block.
@@ -167,7 +154,7 @@ impl Tile {
     }
 }
 
-/// What is known of the columns of a tile, [`places`] of them, and room to find it out.
+/// What is known of the columns of a tile, in arrays of `N`, and room to find it out.
 struct Work<T: Element, const N: usize> {
     columns: Columns<T, N>,
     scratch: Room,
@@ -437,6 +424,7 @@ pub struct AxisKernel<'a, T> {
 impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        // In bytes, as many columns of f32 as of f64. More would take more of the stack than is promised.
         if T::Compute::LANES == WIDEST {
             along_axis::<T, L, { 6 * WIDEST }>(lanes, self);
         } else {
@@ -445,21 +433,20 @@ impl<T: Element> Kernel<T> for AxisKernel<'_, T> {
     }
 }
 
-/// The kernel, with arrays of `N` [`places`].
+/// The kernel, with arrays of `N`.
 #[inline(always)]
 fn along_axis<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(lanes: L, kernel: AxisKernel<'_, T>) {
     let AxisKernel { along, mut place, axis } = kernel;
     let place = &mut place;
-    assert!(N == places::<T>());
     let mut work = Work::<T, N> {
         columns: Columns::none(L::FUSED),
         scratch: Room::new(),
     };
-    let inner = axis.inner();
-    let width = if inner <= widest::<T>() {
+    let (inner, widest) = (axis.inner(), widest::<T, N>());
+    let width = if inner <= widest {
         inner
     } else {
-        width::<T>(inner)
+        even_width::<T>(inner, widest / T::Compute::LANES)
     };
     for_each_tile(
         axis,

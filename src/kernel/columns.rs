@@ -16,7 +16,7 @@ use super::log_softmax::log_of;
 use super::passes::{Quotient, V, load, pairwise, store};
 use super::row::block;
 use super::softmax::SumOf;
-use super::tile::{Along, Columns, SUMS, Tile, for_each_tile};
+use super::tile::{Along, Columns, SUMS, Tile, even_width, for_each_tile};
 use super::{Kernel, Place};
 use crate::arch::memory::{Stack, as_output, assume_written};
 use crate::element::{Element, Float, Sum, tree};
@@ -385,9 +385,8 @@ impl<T: Element> Kernel<T> for ColumnsKernel<'_, T> {
         let mut scratch = Room::new();
         // Quotients are the same under any accepted shift where multiply-add is fused; the bits of a logarithm depend on it.
         let shared = L::FUSED && matches!(along, Along::Softmax);
-        // Panels of about a size: the next has about as many vectors as the one that is computed.
-        let strips = inner.div_ceil(n);
-        let width = strips.div_ceil(strips.div_ceil(PANEL)) * n;
+        // The next panel has about as many vectors as the one that is computed.
+        let width = even_width::<T>(inner, PANEL);
         let by_panel = len >= FOLLOWED && size_of_val(place.input()) > NEAR;
         for_each_tile(
             axis,

@@ -41,6 +41,13 @@ pub struct Tile {
     pub to_next: usize,
 }
 
+/// Columns of the tiles of a tensor `inner` columns wide, so that all are about as wide: whole vectors, at most so many.
+#[inline(always)]
+pub fn even_width<T: Element>(inner: usize, vectors: usize) -> usize {
+    let all = inner.div_ceil(T::Compute::LANES);
+    all.div_ceil(all.div_ceil(vectors)) * T::Compute::LANES
+}
+
 /// Every tile of a tensor, so many columns wide or as many as are left.
 #[inline(always)]
 pub fn for_each_tile(axis: Axis, width: usize, mut run: impl FnMut(&Tile)) {
