@@ -41,6 +41,47 @@ fn for_each_row<T: Half>(mut check: impl FnMut(Isa, &str, &[T], &[f32])) {
     });
 }
 
+/// softmax of rows whose exps do not fit the scratch: some are kept there, some in the place of the results, which may not be
+/// aligned for them, and the others, if there are any, are computed twice. About the lengths that change which.
+#[test]
+fn long_rows() {
+    check_long::<f16>();
+    check_long::<bf16>();
+}
+
+fn check_long<T: Half>() {
+    let lengths = [
+        7681, 7809, 8192, 8193, 8321, 12_000, 15_231, 15_232, 15_359, 15_360, 15_361, 15_487, 15_488, 15_489, 15_617,
+        15_745, 16_384, 23_041, 33_333,
+    ];
+    for_each_isa(|isa| {
+        for (d, n) in rows_of(lengths) {
+            if isa == Isa::Scalar && n % 2 == 0 {
+                continue; // slow
+            }
+            let x: Vec<T> = d.row(n, 172);
+            let mut want = vec![0.0; n];
+            isa.softmax(&wide(&x), &mut want).expect("equal lengths");
+            let (want, what) = (
+                rounded::<T>(&want),
+                format!("{} of {}, n = {n}, on {isa}", T::NAME, d.name),
+            );
+            for before in [0, 1] {
+                let mut y = vec![T::canary(); before + n + 1];
+                isa.softmax(&x, &mut y[before..before + n]).expect("equal lengths");
+                assert!(bits(&y[before..before + n]) == want, "{what}, {before} elements on");
+                assert!(
+                    y[n + before].bits() == T::canary().bits(),
+                    "{what}: written behind the row"
+                );
+            }
+            let mut y = x;
+            isa.softmax_in_place(&mut y);
+            assert!(bits(&y) == want, "{what}, in place");
+        }
+    });
+}
+
 /// A mask and sinks of halves do to f32 scores what their values in f32 do: to one row, and to so many that they are computed
 /// side by side.
 #[test]

@@ -1,5 +1,6 @@
 //! Views of memory that need `unsafe` once, so that the kernels need none.
 
+use crate::element::Element;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
@@ -29,6 +30,14 @@ pub fn filled<T: Copy>(row: &mut [MaybeUninit<T>], value: T) -> &mut [T] {
     }
     // SAFETY: all were written.
     unsafe { assume_written(row) }
+}
+
+/// Room for exps in the place of results that are written later: as many as fit.
+#[inline(always)]
+pub fn room<T: Element>(row: &mut [MaybeUninit<T>]) -> &mut [MaybeUninit<T::Compute>] {
+    // SAFETY: `MaybeUninit` needs no value. What was initialised stays so: the crate only ever writes values, and elements
+    // are floats: no byte of one is padding, and all bits make one.
+    unsafe { row.align_to_mut().1 }
 }
 
 /// A part of a row and the place of its results: another one of the same length, or the part itself. A pass over it is

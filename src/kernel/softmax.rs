@@ -22,7 +22,9 @@ use crate::sizes::Sizes;
 use crate::tuning;
 use core::mem::MaybeUninit;
 
+mod long;
 mod rows;
+use long::LongRow;
 pub use rows::{Softmax, fit_aside};
 
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 17 below the guess are accepted.
@@ -558,7 +560,7 @@ pub fn blocks_aside<'e, T: Element, L: Memory<T> + Memory<T::Compute>>(
     )
 }
 
-/// One row whose exps are kept `aside` if they fit there, else computed twice.
+/// One row whose exps are kept `aside` if they fit there.
 #[inline(always)]
 fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
@@ -567,14 +569,7 @@ fn through_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(
     aside: &mut [MaybeUninit<T::Compute>],
 ) {
     let Some(e) = aside.get_mut(..x.len()) else {
-        return match sum(lanes, x) {
-            Some((shift, sum)) => lanes.call(Again {
-                place: Place::Apart(x, y),
-                shift,
-                sum,
-            }),
-            None => fill(y, T::NAN),
-        };
+        return beyond_scratch(lanes, Place::Apart(x, y), aside);
     };
     match sum_storing(lanes, x, e) {
         Some(total) => quotients(lanes, e, y, &total),
@@ -621,13 +616,23 @@ fn row_in_place<T: Element, L: Memory<T> + Memory<T::Compute>>(
     {
         return lanes.call(StoreOver { x, shift });
     }
-    match sum(lanes, x) {
-        Some((shift, sum)) => lanes.call(Again {
-            place: Place::InPlace(x),
-            shift,
-            sum,
-        }),
-        None => fill(as_output(x), T::NAN),
+    beyond_scratch(lanes, Place::InPlace(x), aside);
+}
+
+/// One row whose exps do not fit `aside`.
+#[inline(always)]
+fn beyond_scratch<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    mut place: Place<'_, T>,
+    aside: &mut [MaybeUninit<T::Compute>],
+) {
+    // The type stands here, so that what others do not run is not compiled.
+    if !T::IS_COMPUTE {
+        return lanes.call(LongRow { place, aside });
+    }
+    match sum(lanes, place.input()) {
+        Some((shift, sum)) => lanes.call(Again { place, shift, sum }),
+        None => fill(place.output(), T::NAN),
     }
 }
 
