@@ -184,11 +184,10 @@ impl<F: Float, L: Lanes<F>> ExpPass<F, L> {
     {
         let Self { lanes, sums, seen } = self;
         let (lanes, core) = (*lanes, F::core(L::FUSED));
-        // Where exp is a call anyway, four copies of what is around it are only longer.
-        let rolled = ROLLED || L::COMPACT;
         let (blocks, mut tail) = part.blocks();
         for mut chunk in blocks {
-            let sum = if rolled {
+            // Where exp is a call anyway, four copies of what is around it are only longer.
+            let sum = if ROLLED || L::COMPACT {
                 exp_part::<T, U, L, _, OFFSET>(lanes, core, splat, &mut chunk, seen)
             } else {
                 exp_block::<T, U, L, _, OFFSET>(lanes, core, splat, &mut chunk, seen)

@@ -16,6 +16,7 @@ use crate::layout::Layout;
 use crate::math::exp::{Shift, Splat, exp};
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use core::slice::ChunksExactMut;
 
 /// Where a short row lies.
@@ -46,6 +47,10 @@ pub struct Extent {
 pub trait Source<T: Element> {
     /// Whether something is taken for each row before its exps.
     const TAKES: bool = false;
+
+    /// Whether the steps of a batch are functions of their own. Calls show in rows of one vector, and the compiler takes
+    /// disproportionately long for a function that is all of them.
+    const CALLS: bool = true;
 
     /// Whether rows may have places behind their elements: a constant.
     fn has_rests(&self) -> bool;
@@ -195,6 +200,8 @@ pub struct Plain<'a> {
 }
 
 impl<T: Element> Source<T> for Plain<'_> {
+    const CALLS: bool = false;
+
     #[inline(always)]
     fn has_rests(&self) -> bool {
         false
@@ -250,18 +257,29 @@ impl<T: Element> Source<T> for Plain<'_> {
     }
 }
 
-/// Calls a method of a batch with its number of vectors as a constant; but where exp is a call anyway, and for types other
+/// Runs a kernel of a batch with its number of vectors as a constant; but where exp is a call anyway, and for types other
 /// than f32, the commonest one: each number is compiled on its own. Of rows for which something is taken, 1 is.
 macro_rules! by_vectors {
-    ($batch:expr, $method:ident::<$($of:ident),*>($($argument:expr),*)) => {
-        match if L::COMPACT || !T::IS_SINGLE { 0 } else { $batch.vectors } {
-            1 => $batch.$method::<$($of,)* 1>($($argument),*),
-            2 if !S::TAKES => $batch.$method::<$($of,)* 2>($($argument),*),
-            3 if !S::TAKES => $batch.$method::<$($of,)* 3>($($argument),*),
-            4 if !S::TAKES => $batch.$method::<$($of,)* 4>($($argument),*),
-            _ => $batch.$method::<$($of,)* 0>($($argument),*),
+    ($lanes:ident, $batch:expr, $kernel:ident::<$($of:ident),*> $fields:tt) => {
+        // The constants stand in the guards, so that what they exclude is not compiled.
+        match $batch.vectors {
+            1 if T::IS_SINGLE && !L::COMPACT => step::<T, L, S>($lanes, $kernel::<$($of,)* 1> $fields),
+            2 if T::IS_SINGLE && !L::COMPACT && !S::TAKES => step::<T, L, S>($lanes, $kernel::<$($of,)* 2> $fields),
+            3 if T::IS_SINGLE && !L::COMPACT && !S::TAKES => step::<T, L, S>($lanes, $kernel::<$($of,)* 3> $fields),
+            4 if T::IS_SINGLE && !L::COMPACT && !S::TAKES => step::<T, L, S>($lanes, $kernel::<$($of,)* 4> $fields),
+            _ => step::<T, L, S>($lanes, $kernel::<$($of,)* 0> $fields),
         }
     };
+}
+
+/// Runs a step of a batch, as a function of its own or not.
+#[inline(always)]
+fn step<T: Element, L: Memory<T> + Memory<T::Compute>, S: Source<T>>(lanes: L, kernel: impl Kernel<T>) {
+    if S::CALLS {
+        lanes.call(kernel)
+    } else {
+        kernel.run(lanes)
+    }
 }
 
 /// Softmax of short rows from `start` on, which becomes the first row that is not: a function of its own.
@@ -275,20 +293,41 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { place, source, start } = self;
+        let source = &source;
         let mut scratch = BothBatches::new();
         let (mut e_before, mut e_now) = scratch
             .as_elements::<T::Compute>()
             .split_at_mut(BothBatches::capacity::<T::Compute>() / 2);
         let mut batches = [Batch::none(); 3];
         let [mut before, mut now, mut next] = batches.each_mut();
-        let mut accs = [lanes.acc_zero(); ROOM];
-        now.look::<L>(&source, place.input(), *start);
+        let mut found = Found {
+            sums: [SumOf::<T>::ZERO; ROOM],
+            fits: true,
+        };
+        now.look::<L>(source, place.input(), *start);
         loop {
-            let mut pass = Pass::telling(lanes, read_ahead(now.vectors));
-            by_vectors!(now, exps::<L, S>(&mut pass, &source, place, e_now, &mut accs));
-            next.look::<L>(&source, place.input(), now.first + now.count);
-            now.settle(lanes, &source, place.input(), e_now, &accs, pass.fits());
-            by_vectors!(before, divide::<L>(lanes, place.output(), e_before));
+            by_vectors!(
+                lanes,
+                now,
+                StoreExps::<T, S> {
+                    batch: now,
+                    source,
+                    place: &mut *place,
+                    e: &mut *e_now,
+                    found: &mut found
+                }
+            );
+            next.look::<L>(source, place.input(), now.first + now.count);
+            now.settle(lanes, source, place.input(), e_now, &mut found);
+            by_vectors!(
+                lanes,
+                before,
+                Divide::<T> {
+                    batch: before,
+                    y: place.output(),
+                    e: &mut *e_before
+                }
+            );
             if now.count == 0 {
                 *start = now.first;
                 return;
@@ -296,6 +335,61 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
             (before, now, next) = (now, next, before);
             (e_before, e_now) = (e_now, e_before);
         }
+    }
+}
+
+/// What is found of the rows of a batch.
+struct Found<S> {
+    sums: [S; ROOM],
+    /// Whether every exponent fitted its field.
+    fits: bool,
+}
+
+/// Stores the exps of every row of a `batch`, `N` vectors each or any number if that is 0, in `e`, and finds their sums.
+struct StoreExps<'b, 'a, T: Element, S, const N: usize> {
+    batch: &'b Batch<T>,
+    source: &'b S,
+    place: &'b mut Place<'a, T>,
+    e: &'b mut [MaybeUninit<T::Compute>],
+    found: &'b mut Found<SumOf<T>>,
+}
+
+impl<T: Element, S: Source<T>, const N: usize> Kernel<T> for StoreExps<'_, '_, T, S, N> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self {
+            batch,
+            source,
+            place,
+            e,
+            found,
+        } = self;
+        let mut pass = Pass::telling(lanes, read_ahead(batch.vectors));
+        // Nobody looks at the sums behind the last row.
+        let mut accs = [lanes.acc_zero(); EIGHT];
+        let (count, mut first) = (batch.count.min(ROOM), 0);
+        while first < count {
+            let rows = first..count.min(first + EIGHT);
+            batch.exps::<L, S, N>(&mut pass, source, place, e, rows, &mut accs);
+            found.sums[first..][..EIGHT].copy_from_slice(&lanes.acc_sums(&accs));
+            first += EIGHT;
+        }
+        found.fits = pass.fits();
+    }
+}
+
+/// y = e/S of every row of a `batch`, of `N` vectors each or any number if that is 0.
+struct Divide<'b, T: Element, const N: usize> {
+    batch: &'b Batch<T>,
+    y: &'b mut [MaybeUninit<T>],
+    e: &'b mut [MaybeUninit<T::Compute>],
+}
+
+impl<T: Element, const N: usize> Kernel<T> for Divide<'_, T, N> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Self { batch, y, e } = self;
+        batch.divide::<L, N>(lanes, y, e);
     }
 }
 
@@ -375,7 +469,7 @@ impl<T: Element> Batch<T> {
         if N > 0 { N * T::Compute::LANES } else { self.pitch }
     }
 
-    /// Stores the exps of every row in `e`, and their sums.
+    /// Stores the exps of some rows, eight at most, in `e`, and their sums.
     #[inline(always)]
     fn exps<L: Memory<T> + Memory<T::Compute>, S: Source<T>, const N: usize>(
         &self,
@@ -383,26 +477,27 @@ impl<T: Element> Batch<T> {
         source: &S,
         place: &mut Place<'_, T>,
         e: &mut [MaybeUninit<T::Compute>],
-        accs: &mut [<L as Lanes<T::Compute>>::Acc; ROOM],
+        rows: Range<usize>,
+        accs: &mut [<L as Lanes<T::Compute>>::Acc; EIGHT],
     ) {
-        let (lanes, count, pitch) = (pass.lanes, self.count.min(ROOM), self.pitch::<N>());
-        let e = &mut e[..count * pitch];
+        let (lanes, pitch) = (pass.lanes, self.pitch::<N>());
+        let e = &mut e[..rows.end * pitch];
         let mut splat = self.shift::<L>(0).splat(lanes);
-        let mut i = 0;
+        let mut i = rows.start;
         if L::WIDE && N == 1 && !S::TAKES {
             // Rows of one vector two by two: the chain of one does not keep the CPU busy.
-            while i + 1 < count {
+            while i + 1 < rows.end {
                 let x = place.input();
-                let rows = [self.input(x, i), self.input(x, i + 1)];
-                let v = pass.side_by_side::<T, 2>(
+                let both = [self.input(x, i), self.input(x, i + 1)];
+                let v = pass.side_by_side::<T, 2, false>(
                     &splat,
-                    rows,
+                    both,
                     #[inline(always)]
                     |j, x| source.logits(lanes, &self.spots[i + j], 0, x, &[]),
                 );
                 for j in 0..2 {
                     Memory::<T::Compute>::store(lanes, &mut e[(i + j) * pitch..], v[j]);
-                    accs[i + j] = lanes.acc_of(lanes.fold(v[j]));
+                    accs[(i + j) % EIGHT] = lanes.acc_of(lanes.fold(v[j]));
                 }
                 if source.has_rests() {
                     self.zero_rest(lanes, place, i);
@@ -415,13 +510,13 @@ impl<T: Element> Batch<T> {
         // Rows of nothing take nothing.
         let room = pitch.max(1);
         let at_once = TakenRows::capacity::<T::Compute>() / room;
-        while i < count {
+        while i < rows.end {
             let first = i;
-            let end = if S::TAKES { count.min(i + at_once) } else { count };
+            let end = if S::TAKES { rows.end.min(i + at_once) } else { rows.end };
             let taken: &[T::Compute] = if S::TAKES {
                 let taken = stack.filled((end - first) * pitch, T::Compute::ZERO);
-                let rows = taken.chunks_exact_mut(room);
-                source.take(lanes, self.first + i, &self.spots[first..end], place.input(), rows);
+                let each = taken.chunks_exact_mut(room);
+                source.take(lanes, self.first + i, &self.spots[first..end], place.input(), each);
                 taken
             } else {
                 &[]
@@ -432,7 +527,7 @@ impl<T: Element> Batch<T> {
                 }
                 let spot = &self.spots[i];
                 let taken = if S::TAKES { &taken[(i - first) * pitch..] } else { taken };
-                accs[i] = pass.row::<T, N>(
+                accs[i % EIGHT] = pass.row::<T, N>(
                     &splat,
                     self.input(place.input(), i),
                     &mut e[i * pitch..][..pitch],
@@ -467,15 +562,9 @@ impl<T: Element> Batch<T> {
         source: &impl Source<T>,
         x: &[T],
         e: &mut [MaybeUninit<T::Compute>],
-        accs: &[<L as Lanes<T::Compute>>::Acc; ROOM],
-        fits: bool,
+        found: &mut Found<SumOf<T>>,
     ) {
-        let mut sums = [SumOf::<T>::ZERO; ROOM];
-        let (groups, _) = accs.as_chunks();
-        for (sums, accs) in sums.chunks_exact_mut(EIGHT).zip(groups) {
-            sums.copy_from_slice(&lanes.acc_sums(accs));
-        }
-        let mut fits = fits;
+        let (sums, mut fits) = (&mut found.sums, found.fits);
         let mut in_range = [true; ROOM];
         if source.has_sinks() {
             if !source.sink_suffices() {
@@ -483,7 +572,7 @@ impl<T: Element> Batch<T> {
                     in_range[i] = sums[i].in_range() | (i >= self.count);
                 }
             }
-            fits &= self.join_sinks(lanes, source, &mut sums);
+            fits &= self.join_sinks(lanes, source, sums);
         }
         for i in 0..ROOM {
             in_range[i] &= sums[i].in_range() | (i >= self.count);

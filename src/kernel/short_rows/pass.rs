@@ -109,20 +109,18 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             return lanes.acc_of(self.vectors::<T, N>(splat, x, e, 0, &z));
         }
         let (mut acc, mut at) = (lanes.acc_zero(), 0);
-        let blocks = x.chunks_exact(block::<T>());
-        let tail = blocks.remainder();
-        for x in blocks {
-            let sum = self.vectors::<T, BLOCK>(splat, x, &mut e[at..], at, &z);
+        while x.len() - at > (BLOCK - 1) * F::LANES {
+            let end = x.len().min(at + block::<T>());
+            let sum = self.vectors::<T, BLOCK>(splat, &x[at..end], &mut e[at..], at, &z);
             acc = lanes.acc_add(acc, sum);
-            at += block::<T>();
+            at = end;
         }
-        let e = &mut e[at..];
-        let sum = match tail.len().div_ceil(F::LANES) {
+        let (x, e) = (&x[at..], &mut e[at..]);
+        let sum = match x.len().div_ceil(F::LANES) {
             0 => return acc,
-            1 => self.vectors::<T, 1>(splat, tail, e, at, &z),
-            2 => self.vectors::<T, 2>(splat, tail, e, at, &z),
-            3 => self.vectors::<T, 3>(splat, tail, e, at, &z),
-            _ => self.vectors::<T, BLOCK>(splat, tail, e, at, &z),
+            1 => self.vectors::<T, 1>(splat, x, e, at, &z),
+            2 => self.vectors::<T, 2>(splat, x, e, at, &z),
+            _ => self.vectors::<T, 3>(splat, x, e, at, &z),
         };
         lanes.acc_add(acc, sum)
     }
@@ -180,7 +178,7 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             for j in 0..N - 1 {
                 parts[j] = &whole[j * F::LANES..][..F::LANES];
             }
-            let v = self.side_by_side(
+            let v = self.side_by_side::<T, N, true>(
                 splat,
                 parts,
                 #[inline(always)]
@@ -215,9 +213,10 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         fold_block::<T, L, N>(lanes, halves)
     }
 
-    /// The exps of `N` vectors, or of what there is of one and 0, each step across all of them.
+    /// The exps of `N` vectors, or of what there is of one and 0, each step across all of them. Only the `LAST` may lack
+    /// lanes, or any.
     #[inline(always)]
-    pub fn side_by_side<T, const N: usize>(
+    pub fn side_by_side<T, const N: usize, const LAST: bool>(
         &mut self,
         splat: &Splat<V<T, L>>,
         x: [&[T]; N],
@@ -228,10 +227,11 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         L: Memory<T> + Memory<F>,
     {
         let lanes = self.lanes;
+        let first = if LAST { N - 1 } else { 0 };
         let mut whole = true;
         for j in 0..N {
             Memory::<T>::prefetch_near(lanes, x[j].as_ptr(), self.ahead);
-            whole &= x[j].len() == F::LANES;
+            whole &= j < first || x[j].len() == F::LANES;
         }
         let mut v = [lanes.splat(F::ZERO); N];
         // No branch between the vectors, or they would not be side by side.
@@ -241,7 +241,12 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             }
         } else {
             for j in 0..N {
-                v[j] = z(j, Memory::<T>::load_or(lanes, x[j], -F::INFINITY));
+                let x = if j < first {
+                    Memory::<T>::load(lanes, x[j])
+                } else {
+                    Memory::<T>::load_or(lanes, x[j], -F::INFINITY)
+                };
+                v[j] = z(j, x);
             }
         }
         let (mut e, t) = exp::<_, L, N, false>(lanes, self.core, splat, v);
@@ -249,7 +254,7 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             self.seen = lanes.seen(self.seen, t[j]);
         }
         if !whole {
-            for j in 0..N {
+            for j in first..N {
                 e[j] = lanes.keep_first(e[j], x[j].len());
             }
         }

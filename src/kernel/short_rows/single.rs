@@ -87,15 +87,11 @@ impl<T: Element> Kernel<T> for SingleLog<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let place = self.0;
-        match if L::COMPACT {
-            0
-        } else {
-            place.input().len().div_ceil(T::Compute::LANES)
-        } {
-            1 => log_softmax_of::<T, L, 1>(lanes, place),
-            2 => log_softmax_of::<T, L, 2>(lanes, place),
-            3 => log_softmax_of::<T, L, 3>(lanes, place),
-            4 => log_softmax_of::<T, L, 4>(lanes, place),
+        match place.input().len().div_ceil(T::Compute::LANES) {
+            1 if !L::COMPACT => log_softmax_of::<T, L, 1>(lanes, place),
+            2 if !L::COMPACT => log_softmax_of::<T, L, 2>(lanes, place),
+            3 if !L::COMPACT => log_softmax_of::<T, L, 3>(lanes, place),
+            4 if !L::COMPACT => log_softmax_of::<T, L, 4>(lanes, place),
             _ => lanes.call(OtherLogSoftmax(place)),
         }
     }
@@ -109,15 +105,11 @@ impl<T: Element> Kernel<T> for SingleLogSumExp<'_, '_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let one = self.0;
         let (x, zero) = (one.rows.input(one.x, 0), lanes.splat(T::Compute::ZERO));
-        let log = match if L::COMPACT {
-            0
-        } else {
-            x.len().div_ceil(T::Compute::LANES)
-        } {
-            1 => log_of_vectors::<T, L, 1>(lanes, x, &mut [zero; 1]),
-            2 => log_of_vectors::<T, L, 2>(lanes, x, &mut [zero; 2]),
-            3 => log_of_vectors::<T, L, 3>(lanes, x, &mut [zero; 3]),
-            4 => log_of_vectors::<T, L, 4>(lanes, x, &mut [zero; 4]),
+        let log = match x.len().div_ceil(T::Compute::LANES) {
+            1 if !L::COMPACT => log_of_vectors::<T, L, 1>(lanes, x, &mut [zero; 1]),
+            2 if !L::COMPACT => log_of_vectors::<T, L, 2>(lanes, x, &mut [zero; 2]),
+            3 if !L::COMPACT => log_of_vectors::<T, L, 3>(lanes, x, &mut [zero; 3]),
+            4 if !L::COMPACT => log_of_vectors::<T, L, 4>(lanes, x, &mut [zero; 4]),
             _ => None,
         };
         match log {
