@@ -109,18 +109,20 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             return lanes.acc_of(self.vectors::<T, N>(splat, x, e, 0, &z));
         }
         let (mut acc, mut at) = (lanes.acc_zero(), 0);
-        while x.len() - at > (BLOCK - 1) * F::LANES {
-            let end = x.len().min(at + block::<T>());
-            let sum = self.vectors::<T, BLOCK>(splat, &x[at..end], &mut e[at..], at, &z);
+        let blocks = x.chunks_exact(block::<T>());
+        let tail = blocks.remainder();
+        for x in blocks {
+            let sum = self.vectors::<T, BLOCK>(splat, x, &mut e[at..], at, &z);
             acc = lanes.acc_add(acc, sum);
-            at = end;
+            at += block::<T>();
         }
-        let (x, e) = (&x[at..], &mut e[at..]);
-        let sum = match x.len().div_ceil(F::LANES) {
+        let e = &mut e[at..];
+        let sum = match tail.len().div_ceil(F::LANES) {
             0 => return acc,
-            1 => self.vectors::<T, 1>(splat, x, e, at, &z),
-            2 => self.vectors::<T, 2>(splat, x, e, at, &z),
-            _ => self.vectors::<T, 3>(splat, x, e, at, &z),
+            1 => self.vectors::<T, 1>(splat, tail, e, at, &z),
+            2 => self.vectors::<T, 2>(splat, tail, e, at, &z),
+            3 => self.vectors::<T, 3>(splat, tail, e, at, &z),
+            _ => self.vectors::<T, BLOCK>(splat, tail, e, at, &z),
         };
         lanes.acc_add(acc, sum)
     }
