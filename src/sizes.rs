@@ -16,7 +16,8 @@ pub struct Sizes {
     /// were.
     pub l1: usize,
     /// The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; a row of at most a
-    /// quarter of it is divided beside the exps of the next (AVX-512), or while the CPU is told of it.
+    /// quarter of it is divided beside the exps of the next (AVX-512), or while the CPU is told of it. A row of halves of more
+    /// than four times it keeps no exps in the place of its results.
     pub l2: usize,
     /// The share of the L3 cache: where a row and its results are larger, they are stored past the caches.
     pub l3: usize,

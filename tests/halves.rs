@@ -41,8 +41,9 @@ fn for_each_row<T: Half>(mut check: impl FnMut(Isa, &str, &[T], &[f32])) {
     });
 }
 
-/// softmax of rows whose exps do not fit the scratch: some are kept there, some in the place of the results, which may not be
-/// aligned for them, and the others, if there are any, are computed twice. About the lengths that change which.
+/// softmax of rows about the length from which on their exps do not fit the scratch: some are kept there, some in the place of
+/// the results, which may not be aligned for them, and the others, if there are any, are computed twice. About the lengths that
+/// change which.
 #[test]
 fn long_rows() {
     check_long::<f16>();
@@ -56,7 +57,7 @@ fn check_long<T: Half>() {
     ];
     for_each_isa(|isa| {
         for (d, n) in rows_of(lengths) {
-            if isa == Isa::Scalar && n % 2 == 0 {
+            if isa == Isa::Scalar && ![8193, 15_360, 15_489].contains(&n) {
                 continue; // slow
             }
             let x: Vec<T> = d.row(n, 172);
@@ -70,9 +71,10 @@ fn check_long<T: Half>() {
                 let mut y = vec![T::canary(); before + n + 1];
                 isa.softmax(&x, &mut y[before..before + n]).expect("equal lengths");
                 assert!(bits(&y[before..before + n]) == want, "{what}, {before} elements on");
+                y.drain(before..before + n);
                 assert!(
-                    y[n + before].bits() == T::canary().bits(),
-                    "{what}: written behind the row"
+                    bits(&y) == bits(&vec![T::canary(); before + 1]),
+                    "{what}: written beside the row"
                 );
             }
             let mut y = x;

@@ -53,7 +53,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "scratch_bytes",
         kind: Kind::Count(8192, 32768),
-        doc: "Stack for the exps of a row in place or of halves, and the bound of those of two batches; of longer rows of halves some are computed twice.",
+        doc: "Stack for the exps of a row in place or of halves, and the bound of those of two batches; of longer rows of halves some may be computed twice.",
     },
     Key {
         name: "overlapped_columns",
@@ -73,7 +73,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "l2_bytes",
         kind: Kind::Count(0, 1 << 40),
-        doc: "The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; a row of at most a quarter of it is divided beside the exps of the next (AVX-512), or while the CPU is told of it. 0: what the CPU reports.",
+        doc: "The L2 cache: a longer row in place that cannot be stored over at once computes its exps twice; a row of at most a quarter of it is divided beside the exps of the next (AVX-512), or while the CPU is told of it. A row of halves of more than four times it keeps no exps in the place of its results. 0: what the CPU reports.",
     },
     Key {
         name: "l3_bytes",

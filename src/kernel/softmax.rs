@@ -9,7 +9,8 @@
 //! only (from a maximum of 2^14 on, which no guess is near, it is subtracted first); where it is not, N decides ties of
 //! the rounding to n. Which loop the rows of a call go through is in `rows`: short ones run side by side
 //! ([`short_rows`](super::short_rows)), long ones are divided beside the exps of the next ([`Beside`]) or after their own, and
-//! those in place that are longer still store their exps over the logits ([`overwrite`]).
+//! those in place that are longer still store their exps over the logits ([`overwrite`]) or, of halves, keep what fits
+//! (`long`).
 
 use super::passes::{Divide, Exps, Quotient, Total, V, divide, exp_sum, map, max};
 use super::row::{Aside, Before, Beside, Finish, Pair, Read, Telling, Waiting, last_first, whole};

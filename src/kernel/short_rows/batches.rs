@@ -258,7 +258,7 @@ impl<T: Element> Source<T> for Plain<'_> {
 }
 
 /// Runs a kernel of a batch with its number of vectors as a constant; but where exp is a call anyway, and for types other
-/// than f32, the commonest one: each number is compiled on its own. Of rows for which something is taken, 1 is.
+/// than f32, the general one: each number is compiled on its own. Of rows for which something is taken, 1 is.
 macro_rules! by_vectors {
     ($lanes:ident, $batch:expr, $kernel:ident::<$($of:ident),*> $fields:tt) => {
         // The constants stand in the guards, so that what they exclude is not compiled.
@@ -309,7 +309,7 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
             by_vectors!(
                 lanes,
                 now,
-                StoreExps::<T, S> {
+                BatchExps::<T, S> {
                     batch: now,
                     source,
                     place: &mut *place,
@@ -322,7 +322,7 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
             by_vectors!(
                 lanes,
                 before,
-                Divide::<T> {
+                BatchQuotients::<T> {
                     batch: before,
                     y: place.output(),
                     e: &mut *e_before
@@ -346,7 +346,7 @@ struct Found<S> {
 }
 
 /// Stores the exps of every row of a `batch`, `N` vectors each or any number if that is 0, in `e`, and finds their sums.
-struct StoreExps<'b, 'a, T: Element, S, const N: usize> {
+struct BatchExps<'b, 'a, T: Element, S, const N: usize> {
     batch: &'b Batch<T>,
     source: &'b S,
     place: &'b mut Place<'a, T>,
@@ -354,7 +354,7 @@ struct StoreExps<'b, 'a, T: Element, S, const N: usize> {
     found: &'b mut Found<SumOf<T>>,
 }
 
-impl<T: Element, S: Source<T>, const N: usize> Kernel<T> for StoreExps<'_, '_, T, S, N> {
+impl<T: Element, S: Source<T>, const N: usize> Kernel<T> for BatchExps<'_, '_, T, S, N> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self {
@@ -365,7 +365,7 @@ impl<T: Element, S: Source<T>, const N: usize> Kernel<T> for StoreExps<'_, '_, T
             found,
         } = self;
         let mut pass = Pass::telling(lanes, read_ahead(batch.vectors));
-        // Nobody looks at the sums behind the last row.
+        // What the sums behind the last row are does not matter.
         let mut accs = [lanes.acc_zero(); EIGHT];
         let (count, mut first) = (batch.count.min(ROOM), 0);
         while first < count {
@@ -379,13 +379,13 @@ impl<T: Element, S: Source<T>, const N: usize> Kernel<T> for StoreExps<'_, '_, T
 }
 
 /// y = e/S of every row of a `batch`, of `N` vectors each or any number if that is 0.
-struct Divide<'b, T: Element, const N: usize> {
+struct BatchQuotients<'b, T: Element, const N: usize> {
     batch: &'b Batch<T>,
     y: &'b mut [MaybeUninit<T>],
     e: &'b mut [MaybeUninit<T::Compute>],
 }
 
-impl<T: Element, const N: usize> Kernel<T> for Divide<'_, T, N> {
+impl<T: Element, const N: usize> Kernel<T> for BatchQuotients<'_, T, N> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { batch, y, e } = self;
@@ -469,7 +469,7 @@ impl<T: Element> Batch<T> {
         if N > 0 { N * T::Compute::LANES } else { self.pitch }
     }
 
-    /// Stores the exps of some rows, eight at most, in `e`, and their sums.
+    /// Stores the exps of some rows, eight at most, in `e`, and the sums of row `i` in `accs[i % EIGHT]`.
     #[inline(always)]
     fn exps<L: Memory<T> + Memory<T::Compute>, S: Source<T>, const N: usize>(
         &self,

@@ -215,8 +215,8 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         fold_block::<T, L, N>(lanes, halves)
     }
 
-    /// The exps of `N` vectors, or of what there is of one and 0, each step across all of them. Only the `LAST` may lack
-    /// lanes, or any.
+    /// The exps of `N` vectors, or of what there is of one and 0, each step across all of them. If `LAST`, only the last
+    /// may lack lanes, else any.
     #[inline(always)]
     pub fn side_by_side<T, const N: usize, const LAST: bool>(
         &mut self,

@@ -3,12 +3,13 @@
 //! The exps of a row are all summed before the first is divided, and where they are not kept they are computed twice. Kept are
 //! those of the last elements, in scratch, and, where the results are apart and the row is not so long that memory takes more
 //! time than exps, those of the first half, in the place of the results: two halves are as large as an exp. The quotients
-//! overwrite them from the first to the last: bytes 2i and 2i + 1 get quotient i when exp i, from byte 4i on, has been read.
+//! overwrite them from the first to the last: bytes 2i and 2i + 1 get quotient i when exp i, from byte 4i on (4i + 2 where the
+//! row is not aligned for exps), has been read.
 
 use super::{
     Again, TotalOf, accepts, fill, guess_for_quotients, largest_looked_at, quotients, sum_after_guess, written,
 };
-use crate::arch::memory::{Cells, room};
+use crate::arch::memory::{Cells, Scratch, room};
 use crate::element::{Element, Float};
 use crate::kernel::passes::{ExpPass, Exps, Quotient, map};
 use crate::kernel::row::{Finish, LONGEST_BLOCK, Pair, block, last_first, whole};
@@ -22,8 +23,12 @@ use core::mem::MaybeUninit;
 /// Exps that are copied from the place of the results at a time.
 const COPIED: usize = 512;
 const _: () = assert!(COPIED.is_multiple_of(LONGEST_BLOCK));
+const _: () = assert!(Scratch::capacity::<f32>() >= COPIED + LONGEST_BLOCK);
 
-/// One row, with room `aside` for some of its exps.
+/// So many L2 caches hold the longest row whose exps are kept in the place of its results: what is longer waits for memory.
+const BEYOND: usize = 4;
+
+/// One row, with room `aside` for some of its exps, but not for all.
 pub struct LongRow<'a, T: Element> {
     pub place: Place<'a, T>,
     pub aside: &'a mut [MaybeUninit<T::Compute>],
@@ -70,12 +75,12 @@ struct Kept {
 }
 
 impl Kept {
-    /// With room for `aside` of them, whole blocks, which the row is longer than.
+    /// With room for `aside` exps: whole blocks, and fewer than the row has.
     #[inline(always)]
     fn of<T: Element>(place: &mut Place<'_, T>, aside: usize) -> Self {
         let last = (place.input().len() - aside).next_multiple_of(block::<T>());
         let first = match place {
-            Place::Apart(x, y) if size_of_val(*x) / 4 <= Sizes::get().l2 => whole::<T>(room(y).len()).min(last),
+            Place::Apart(x, y) if size_of_val(*x) / BEYOND <= Sizes::get().l2 => whole::<T>(room(y).len()).min(last),
             _ => 0,
         };
         Self { first, last }

@@ -100,7 +100,8 @@ fn maximum<T: Element>(isa: Isa, x: &[T]) -> T::Compute {
     })
 }
 
-/// The exps are kept in the output, or computed twice where the tuning profile takes the row for one beyond the caches.
+/// The exps are kept in the output, or computed twice where the row is in place or of halves, or the tuning profile takes it for
+/// one beyond the caches.
 pub fn long_softmax<T: Element>(isa: Isa, mut row: Place<'_, T>) {
     if let Place::Apart(x, y) = &mut row
         && !Sizes::get().is_beyond(x)
