@@ -12,6 +12,7 @@ use super::row::{BLOCK, Chunk, Finish, Row, block};
 use crate::element::{Element, Float, RAISE, Sum};
 use crate::lanes::{Lanes, Memory, WIDEST};
 use crate::math::exp::{Core, Shift, Splat, exp, exp_or_zero};
+use core::convert::identity;
 use core::mem::MaybeUninit;
 
 /// Elements to a segment: a fixed part of the contract, not a tuning knob.
@@ -553,13 +554,24 @@ where
     U: Element<Compute = T::Compute>,
     L: Memory<T> + Memory<U>,
 {
+    divide_each(lanes, row, total, identity);
+}
+
+/// The quotients of what `e` makes of each vector of a row.
+#[inline(always)]
+pub fn divide_each<T, U, L>(lanes: L, row: impl Row<T, U>, total: &Total<T::Compute>, e: impl Fn(V<T, L>) -> V<T, L>)
+where
+    T: Element,
+    U: Element<Compute = T::Compute>,
+    L: Memory<T> + Memory<U>,
+{
     if L::FUSED && !total.flushes {
         let terms = total.terms::<L>();
         map(
             lanes,
             row,
             #[inline(always)]
-            |e| terms.of(lanes, e),
+            |v| terms.of(lanes, e(v)),
         );
     } else {
         let quotient = Quotient::new(lanes, total.sum);
@@ -567,7 +579,7 @@ where
             lanes,
             row,
             #[inline(always)]
-            |e| quotient.of(lanes, e),
+            |v| quotient.of(lanes, e(v)),
         );
     }
 }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::arch::memory::{Cells, Scratch, room};
 use crate::element::{Element, Float};
-use crate::kernel::passes::{ExpPass, Exps, Quotient, map};
-use crate::kernel::row::{Finish, LONGEST_BLOCK, Pair, block, last_first, whole};
+use crate::kernel::passes::{ExpPass, Exps, divide_each, map};
+use crate::kernel::row::{LONGEST_BLOCK, Pair, block, last_first, whole};
 use crate::kernel::{Kernel, Place};
 use crate::lanes::Memory;
 use crate::math::exp::{Shift, exp};
@@ -128,26 +128,17 @@ fn quotients_again<T: Element, L: Memory<T> + Memory<T::Compute>>(
     total: &TotalOf<T>,
 ) {
     let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
-    let (terms, quotient) = (total.terms::<L>(), Quotient::new(lanes, total.sum));
     last_first(
         cells,
         #[inline(always)]
         |_, row| {
-            if L::FUSED && !total.flushes {
-                map::<T, T, L>(
-                    lanes,
-                    row,
-                    #[inline(always)]
-                    |x| terms.of(lanes, exp::<_, L, 1, false>(lanes, core, &splat, [x]).0[0]),
-                );
-            } else {
-                map::<T, T, L>(
-                    lanes,
-                    row,
-                    #[inline(always)]
-                    |x| quotient.of(lanes, exp::<_, L, 1, false>(lanes, core, &splat, [x]).0[0]),
-                );
-            }
+            divide_each::<T, T, L>(
+                lanes,
+                row,
+                total,
+                #[inline(always)]
+                |x| exp::<_, L, 1, false>(lanes, core, &splat, [x]).0[0],
+            );
         },
     );
 }
