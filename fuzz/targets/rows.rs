@@ -114,7 +114,7 @@ fn check_rows<T: TestElement>(op: &Operator<T>, isa: Isa, x: &[T], shape: Shape,
             check_untouched(&y, |i| i % shape.y_stride < shape.cols);
         }
     }
-    if let Some(in_place) = &op.in_place {
+    if let Some(in_place) = op.rows_in_place() {
         let mut both = x.to_vec();
         (in_place.rows)(isa, &mut both, shape.rows_in_place()).expect("the slice holds the rows");
         for (r, want) in alone.iter().enumerate() {
