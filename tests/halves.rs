@@ -137,68 +137,96 @@ fn check_mask_on_single<T: Half + MaskElement<f32>>() {
 
 #[test]
 fn masked_rows() {
-    check_masked::<f16>();
-    check_masked::<bf16>();
+    for_each_row::<f16>(check_masks);
+    for_each_row::<bf16>(check_masks);
 }
 
-fn check_masked<T: Half>() {
-    for_each_row::<T>(|isa, what, x, wide_x| {
-        let n = x.len();
-        let additive: Vec<T> = (0..n)
-            .map(|i| {
-                T::from_f64(if i % 5 == 3 {
-                    f64::NEG_INFINITY
-                } else {
-                    0.25 * (i % 7) as f64
-                })
-            })
-            .collect();
-        let wide_additive = wide(&additive);
-        let sinks = [T::from_f64(0.75)];
-        let wide_sinks = wide(&sinks);
-        let narrow = || Mask::<T>::new().with_scale(0.125);
-        let single = || Mask::<f32>::new().with_scale(0.125);
-        let (rows, one) = (Rows::new(1, n), Broadcast::ONE);
-        for (name, mask, same) in [
-            ("scale", narrow(), single()),
-            (
-                "additive",
-                narrow().with_additive(&additive, one),
-                single().with_additive(&wide_additive, one),
-            ),
-            (
-                "of f32",
-                narrow().with_additive(&wide_additive, one),
-                single().with_additive(&wide_additive, one),
-            ),
-            (
-                "softcap, window, sink",
-                narrow()
-                    .with_softcap(30.0)
-                    .with_window(n.div_ceil(2))
-                    .with_sinks(&sinks, one),
-                single()
-                    .with_softcap(30.0)
-                    .with_window(n.div_ceil(2))
-                    .with_sinks(&wide_sinks, one),
-            ),
-        ] {
-            for log in [false, true] {
-                let (mut y, mut want) = (vec![T::canary(); n], vec![0.0; n]);
-                match log {
-                    false => isa.masked_softmax(x, &mut y, rows, &mask),
-                    true => isa.masked_log_softmax(x, &mut y, rows, &mask),
-                }
-                .expect("valid");
-                match log {
-                    false => isa.masked_softmax(wide_x, &mut want, rows, &same),
-                    true => isa.masked_log_softmax(wide_x, &mut want, rows, &same),
-                }
-                .expect("valid");
-                assert!(bits(&y) == rounded::<T>(&want), "{name}, log {log}, {what}");
+/// The same about the lengths that change where exps are kept (see [`long_rows`]), and where others are computed twice in pieces.
+#[test]
+fn long_masked_rows() {
+    check_long_masked::<f16>();
+    check_long_masked::<bf16>();
+}
+
+fn check_long_masked<T: Half>() {
+    for_each_isa(|isa| {
+        for (d, n) in rows_of([8193, 12_000, 15_360, 15_489, 16_384, 23_041, 50_001]) {
+            if isa == Isa::Scalar && n != 15_489 {
+                continue; // slow
             }
+            let mut x: Vec<T> = d.row(n, 173);
+            let what = format!("{} of {}, n = {n}, on {isa}", T::NAME, d.name);
+            check_masks(isa, &what, &x, &wide(&x));
+            x[8] = T::from_f64(f64::NAN); // where most masks hide it
+            check_masks(isa, &format!("{what}, NaN"), &x, &wide(&x));
         }
     });
+}
+
+fn check_masks<T: Half>(isa: Isa, what: &str, x: &[T], wide_x: &[f32]) {
+    let (rows, one) = (Rows::new(1, x.len()), Broadcast::ONE);
+    let keep: Vec<bool> = (0..x.len()).map(|i| i % 5 != 3).collect();
+    let added = |(i, &keep): (usize, &bool)| T::from_f64(if keep { 0.25 * (i % 7) as f64 } else { f64::NEG_INFINITY });
+    let additive: Vec<T> = keep.iter().enumerate().map(added).collect();
+    let sinks = [T::from_f64(0.75)];
+    let (wide_additive, wide_sinks) = (wide(&additive), wide(&sinks));
+    let narrow = Mask::<T>::new().with_scale(0.125);
+    let single = Mask::<f32>::new().with_scale(0.125);
+    let window = x.len().div_ceil(2);
+    for (name, mask, same) in [
+        ("scale", narrow, single),
+        (
+            "additive",
+            narrow.with_additive(&additive, one),
+            single.with_additive(&wide_additive, one),
+        ),
+        (
+            "of f32",
+            narrow.with_additive(&wide_additive, one),
+            single.with_additive(&wide_additive, one),
+        ),
+        ("keep", narrow.with_keep(&keep, one), single.with_keep(&keep, one)),
+        (
+            "softcap, window, sink",
+            narrow.with_softcap(30.0).with_window(window).with_sinks(&sinks, one),
+            single
+                .with_softcap(30.0)
+                .with_window(window)
+                .with_sinks(&wide_sinks, one),
+        ),
+    ] {
+        for log in [false, true] {
+            let mut want = vec![0.0; x.len()];
+            match log {
+                false => isa.masked_softmax(wide_x, &mut want, rows, &same),
+                true => isa.masked_log_softmax(wide_x, &mut want, rows, &same),
+            }
+            .expect("valid");
+            let want = rounded::<T>(&want);
+            for before in [0, 1] {
+                let mut y = vec![T::canary(); before + x.len() + 1];
+                let place = &mut y[before..before + x.len()];
+                match log {
+                    false => isa.masked_softmax(x, place, rows, &mask),
+                    true => isa.masked_log_softmax(x, place, rows, &mask),
+                }
+                .expect("valid");
+                assert!(bits(place) == want, "{name}, log {log}, {what}, {before} elements on");
+                y.drain(before..before + x.len());
+                assert!(
+                    bits(&y) == bits(&vec![T::canary(); before + 1]),
+                    "{name}, log {log}, {what}: written beside the row"
+                );
+            }
+            let mut y = x.to_vec();
+            match log {
+                false => isa.masked_softmax_in_place(&mut y, rows, &mask),
+                true => isa.masked_log_softmax_in_place(&mut y, rows, &mask),
+            }
+            .expect("valid");
+            assert!(bits(&y) == want, "{name}, log {log}, {what}, in place");
+        }
+    }
 }
 
 #[test]

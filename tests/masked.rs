@@ -647,7 +647,8 @@ fn check_neighbours<T: TestElement>() {
     }
 }
 
-/// Long rows that may be divided beside the exps of the next one, under masks that let them and others.
+/// Long rows that may be divided beside the exps of the next one, and rows that fit no scratch, under masks that let them and
+/// others.
 #[test]
 fn long_rows_after_one_another() {
     for_f32_and_f64!(check_long_rows);
@@ -656,10 +657,11 @@ fn long_rows_after_one_another() {
 fn check_long_rows<T: TestElement>() {
     const ROWS: usize = 9;
     let rng = &mut inputs::rng(76);
-    for cols in [530, 1100, 1410] {
+    for cols in [530, 1100, 1410, 34_000 / size_of::<T>()] {
         let mut x: Vec<T> = (0..ROWS * cols).map(|_| T::from_f64(inputs::normal(rng))).collect();
         x[cols + 500] = T::from_f64(f64::NAN);
         x[2 * cols + 9] = T::from_f64(f64::NAN); // behind every mask
+        x[7 * cols + 9] = T::from_f64(f64::INFINITY);
         x[3 * cols..][..cols].fill(T::from_f64(f64::NEG_INFINITY));
         x[5 * cols + 5] = T::from_f64(1e4);
         for (r, offset) in [(4, 60.0), (6, 300.0), (7, -300.0)] {
@@ -698,24 +700,54 @@ fn check_long_rows<T: TestElement>() {
                 "bits" => mask.with_keep_bits(&packed[r * bytes..], by(bytes)),
                 "additive" => added,
                 "additive, slope" => added.with_alibi_slope(number(0.3)),
+                "softcap, window" => mask
+                    .with_softcap(number(40.0))
+                    .with_causal(causal)
+                    .with_window(cols - 20)
+                    .with_first_row(r),
+                "additive, softcap" => added.with_softcap(number(40.0)).with_fully_masked(FullyMasked::Nan),
                 "additive, keep" => added.with_keep(&keep[r * cols..], by(cols)),
                 "additive, lengths" => added.with_lengths(&lengths[r..], by(1)),
                 _ => unreachable!("{kind}"),
             }
         };
-        let kinds = ["scale", "causal", "window", "lengths", "sinks", "keep", "bits"];
-        let added = ["additive", "additive, slope", "additive, keep", "additive, lengths"];
-        for kind in kinds.into_iter().chain(added) {
+        let kinds = [
+            "scale",
+            "causal",
+            "window",
+            "lengths",
+            "sinks",
+            "keep",
+            "bits",
+            "softcap, window",
+            "additive",
+            "additive, slope",
+            "additive, keep",
+            "additive, lengths",
+            "additive, softcap",
+        ];
+        for kind in kinds {
             for_each_isa(|isa| {
-                let (mut y, mut place, shape) = (x.clone(), x.clone(), Rows::new(ROWS, cols));
-                let all = of_rows(kind, None);
-                isa.masked_softmax(&x, &mut y, shape, &all).unwrap();
-                isa.masked_softmax_in_place(&mut place, shape, &all).unwrap();
-                for r in 0..ROWS {
-                    let row = r * cols..(r + 1) * cols;
-                    let alone = masked(isa, &x[row.clone()], &of_rows(kind, Some(r)), false);
-                    assert_eq!(bits(&y[row.clone()]), alone, "{isa} {kind} row {r} of {cols}");
-                    assert_eq!(bits(&place[row]), alone, "{isa} {kind} in place, row {r} of {cols}");
+                for log in [false, true] {
+                    let (mut y, mut place, shape) = (x.clone(), x.clone(), Rows::new(ROWS, cols));
+                    let all = of_rows(kind, None);
+                    let outcome = match log {
+                        false => isa.masked_softmax(&x, &mut y, shape, &all),
+                        true => isa.masked_log_softmax(&x, &mut y, shape, &all),
+                    };
+                    outcome.expect("valid");
+                    let outcome = match log {
+                        false => isa.masked_softmax_in_place(&mut place, shape, &all),
+                        true => isa.masked_log_softmax_in_place(&mut place, shape, &all),
+                    };
+                    outcome.expect("valid");
+                    for r in 0..ROWS {
+                        let row = r * cols..(r + 1) * cols;
+                        let alone = masked(isa, &x[row.clone()], &of_rows(kind, Some(r)), log);
+                        let what = format!("{isa} {kind} log {log} row {r} of {cols}");
+                        assert!(bits(&y[row.clone()]) == alone, "{what}");
+                        assert!(bits(&place[row]) == alone, "{what}, in place");
+                    }
                 }
             });
         }

@@ -70,7 +70,7 @@ BLOCK = {"avx512": 8, "avx2": 16, "neon": 32}
 EXPECTED = {
     "avx512": (230, [r"softmax::StoreExps<f32>", r"softmax::StoreBeside<f32,", r"segments::Segment<f32>", r"short_rows::ShortRows<f32>"]),
     "avx2": (280, [r"short_rows::ShortRows<f32>"]),
-    "neon": (400, [r"softmax::FindSum<f32>", r"masked::ExpsByBlock<f32>"]),
+    "neon": (400, [r"softmax::FindSum<f32>", r"masked_long::MaskedOver<f32>"]),
 }
 
 # Kernels whose loops hold more than exps: what makes logits of scores; rows of a few elements, which are loaded and stored
@@ -86,10 +86,10 @@ ALLOWED = [
         r"^memset( or arch::avx2::FIRST)?$",
         "the batches, zeroed once per call; what is taken for the rows of one; and a row without a sum",
     ),
-    (r"kernel::masked::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
+    (r"kernel::masked(_long)?::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
     (
         r"",
-        r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsByMask|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|OneRow|Take|Batches|BatchExps|BatchQuotients|LongRow|Single|ExpSums|Overwrite"
+        r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsByMask|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|MaskedLong|MaskedOver|MaskedSum|OneRow|Take|Batches|BatchExps|BatchQuotients|LongRow|Single|ExpSums|Overwrite"
         r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or chunk of a mask or of masked logits",
     ),

@@ -53,7 +53,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "scratch_bytes",
         kind: Kind::Count(8192, 32768),
-        doc: "Stack for the exps of a row in place or of halves, and the bound of those of two batches; of longer rows of halves some may be computed twice.",
+        doc: "Stack for the exps of a row in place or of halves, and the bound of those of two batches; of longer rows of halves, and of masked ones in place, some may be computed twice.",
     },
     Key {
         name: "overlapped_columns",

@@ -6,16 +6,17 @@
 //! [`LogitsOf`] −∞ comes from selections after the arithmetic, so that what a masked place holds does not matter.
 
 use super::Kernel;
-use super::addend::{Bits, Bytes, Kept, Values, with_values};
+use super::addend::{Added, Addend, Bits, Bytes, Excluded, Kept, Nothing, Single, Sloped, Values, with_values};
 use super::passes::{self, V};
 use super::row::{LONGEST_BLOCK, block};
 use super::softmax::guess_at;
 use crate::arch::memory::as_output;
 use crate::element::{Element, Float};
-use crate::lanes::{Memory, WIDEST};
+use crate::lanes::{Lanes, Memory, WIDEST};
 use crate::mask::{Keep, Mask, MaskValues};
 use crate::math::exp::Shift;
 use crate::math::tanh::Softcap;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// Which steps rows need: a pass of its own for those that most rows are.
@@ -33,6 +34,18 @@ pub enum Steps<'m> {
     Exclude,
     /// Any.
     All,
+}
+
+impl Steps<'_> {
+    /// Whether [`LogitsInto`] takes fewer than all.
+    #[inline(always)]
+    fn add<T: Element, L: Lanes<T::Compute>>(self) -> bool {
+        match self {
+            Steps::Scale | Steps::Add(_) => true,
+            Steps::AddSloped | Steps::Keep => !L::COMPACT,
+            Steps::Exclude | Steps::All => false,
+        }
+    }
 }
 
 /// What the rows of a call have in common.
@@ -183,23 +196,46 @@ impl<T: Element> Room<T> {
         Self([T::Compute::ZERO; CHUNK])
     }
 
-    /// The logits from column `at` on, as many as there is room for; `x` is the whole row. Behind the last one the vector
-    /// that it is in is −∞.
+    /// The logits of the scores `x`, which begin at column `at`: as many as there is room for. Behind the last one the
+    /// vector that it is in is −∞.
     #[inline(always)]
     pub fn logits<L: Memory<T> + Memory<T::Compute>>(
         &mut self,
         lanes: L,
         logits: &Logits<'_, '_, T>,
-        x: &[T],
-        at: usize,
+        (at, x): (usize, &[T]),
     ) -> &[T::Compute] {
-        let x = &x[at..x.len().min(at + CHUNK)];
+        let x = &x[..x.len().min(CHUNK)];
         let z = &mut self.0[..x.len().next_multiple_of(T::Compute::LANES)];
         lanes.call(LogitsOf {
             logits,
             x,
             at,
             z: &mut *z,
+        });
+        z
+    }
+
+    /// The same without what is behind the last one, and `by_all_steps` or by those of [`LogitsInto`].
+    #[inline(always)]
+    pub fn some<L: Memory<T> + Memory<T::Compute>>(
+        &mut self,
+        lanes: L,
+        logits: &Logits<'_, '_, T>,
+        (at, x): (usize, &[T]),
+        by_all_steps: bool,
+    ) -> &[T::Compute] {
+        let x = &x[..x.len().min(CHUNK)];
+        if by_all_steps || !logits.steps.add::<T, L>() {
+            return &self.logits(lanes, logits, (at, x))[..x.len()];
+        }
+        let z = &mut self.0[..x.len()];
+        lanes.call(LogitsInto {
+            logits,
+            x,
+            at,
+            z: as_output(z),
+            by_all_steps,
         });
         z
     }
@@ -313,6 +349,74 @@ impl<T: Element> Kernel<T> for LogitsOf<'_, '_, '_, T> {
                     masked_where::<T, L>(lanes, z, mask)
                 },
             );
+        }
+    }
+}
+
+/// Logits that are stored: by all steps, or what stands in masked places may make NaN of them. A function of its own.
+pub struct LogitsInto<'a, 'c, 'm, T: Element> {
+    pub logits: &'a Logits<'c, 'm, T>,
+    pub x: &'a [T],
+    /// The column of the first, from the start of `logits`.
+    pub at: usize,
+    /// As many as scores.
+    pub z: &'a mut [MaybeUninit<T::Compute>],
+    pub by_all_steps: bool,
+}
+
+impl<T: Element> LogitsInto<'_, '_, '_, T> {
+    /// Those of scaled scores and what is added.
+    #[inline(always)]
+    fn add<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, added: impl Addend<T>) {
+        let (n, end) = (T::Compute::LANES, self.at + self.z.len());
+        // As many: no check in the loop.
+        let (x, added) = (&self.x[..self.z.len()], added.part(self.at, end));
+        let scale = lanes.splat(self.logits.call.mask.scale);
+        for (i, z) in self.z.chunks_mut(n).enumerate() {
+            let v = passes::load::<T, L>(lanes, &x[i * n..], -T::Compute::INFINITY);
+            passes::store::<T::Compute, L>(lanes, z, added.logits(lanes, scale, v, i * n));
+        }
+    }
+
+    /// Those of any row.
+    #[inline(always)]
+    fn all_steps<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let (n, mut room) = (T::Compute::LANES, Room::new());
+        for (i, (x, z)) in self.x.chunks(CHUNK).zip(self.z.chunks_mut(CHUNK)).enumerate() {
+            let found = room.logits(lanes, self.logits, (self.at + i * CHUNK, x));
+            for (found, z) in found.chunks_exact(n).zip(z.chunks_mut(n)) {
+                let v: V<T, L> = Memory::<T::Compute>::load(lanes, found);
+                passes::store::<T::Compute, L>(lanes, z, v);
+            }
+        }
+    }
+}
+
+impl<T: Element> Kernel<T> for LogitsInto<'_, '_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        let Logits {
+            call, additive, keep, ..
+        } = *self.logits;
+        match if self.by_all_steps {
+            Steps::All
+        } else {
+            self.logits.steps
+        } {
+            Steps::Scale => self.add(lanes, Nothing),
+            Steps::Add(mask) => self.add(lanes, Added(Single(mask))),
+            Steps::AddSloped if !L::COMPACT => with_values!(
+                T,
+                additive,
+                values => self.add(lanes, Sloped(call.mask.slope, values)),
+                self.all_steps(lanes)
+            ),
+            Steps::Keep if !L::COMPACT => match keep {
+                Keep::Bytes(keep) => self.add(lanes, Excluded(Bytes(keep))),
+                Keep::Bits(keep) => self.add(lanes, Excluded(Bits(keep))),
+                Keep::All => self.add(lanes, Nothing),
+            },
+            _ => self.all_steps(lanes),
         }
     }
 }

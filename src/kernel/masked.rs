@@ -1,4 +1,4 @@
-//! masked_softmax and masked_log_softmax: softmax of the masked logits z, which no row is stored for.
+//! masked_softmax and masked_log_softmax: softmax of the masked logits z.
 //!
 //! Only the visible range [a, b) of a row is read; the rest of the result is filled. Element i of the row adds into lane
 //! i mod 32 wherever the range starts: computation starts with the whole block that holds a, and the guess of the shift
@@ -7,8 +7,9 @@
 //! softmax of rows of few visible places, the first ones, runs side by side ([`Short`]). Of others it keeps the exps
 //! where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of the sum, one row later or
 //! [`Beside`] the exps of the next row.
-//! log_softmax keeps z there ([`MaskedLog`]). Rows that fit nowhere have z computed twice. Where the guessed shift fails, z is
-//! computed once more for its maximum. A sink is one more term of the sum.
+//! log_softmax keeps z there ([`MaskedLog`]). Rows that fit nowhere keep some exps, or z in the place of the scores
+//! ([`masked_long`](super::masked_long)). Where the guessed shift fails, z is computed once more for its maximum. A sink is
+//! one more term of the sum.
 //!
 //! Threads share a long row by the kernels of [`super::segments`], which are the passes of this file; what is decided
 //! between them ([`decide`]) is the same code.
@@ -16,11 +17,12 @@
 #[cfg(feature = "half")]
 use super::addend::Narrow;
 use super::addend::{Added, Addend, Nothing, Scaled, Single, Sloped, Taken, with_addend};
-use super::log_softmax::log_of;
+use super::kept::Places;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
 use super::masked_log::MaskedLog;
-use super::passes::{ExpPass, Exps, Quotient, Total, exp_sum_from, map};
-use super::row::{Beside, Pair, Read};
+use super::masked_long::{MaskedLong, MaskedOver};
+use super::passes::{ExpPass, Exps, Total, exp_sum_from};
+use super::row::{Beside, Pair};
 use super::short_masked::Short;
 use super::softmax::{
     OVERLAPPED, SumOf, TotalOf, Undivided, are_beside, blocks_beside, fill, fit_aside, guess, guess_for_quotients,
@@ -66,7 +68,13 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
             if !log && short.spot(r).is_some() {
                 short.run(lanes, &mut buffers.place, &mut r);
             } else if !keeps {
-                twice(lanes, &mut buffers, &call, r, log);
+                let (buffers, call) = (&mut buffers, &call);
+                // As below.
+                if T::IS_COMPUTE && !in_registers::<T>(call.steps) {
+                    lanes.call(MaskedOver { buffers, call, r, log });
+                } else {
+                    lanes.call(MaskedLong { buffers, call, r, log });
+                }
                 r += 1;
             } else {
                 let (buffers, start) = (&mut buffers, &mut r);
@@ -86,6 +94,9 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
         }
     }
 }
+
+/// Scores, and the places of their exps.
+type ScoresAndPlaces<'a, T> = (&'a [T], Places<'a, <T as Element>::Compute>);
 
 /// Where the division of a row stands.
 pub enum Division<'a, F: Float> {
@@ -123,6 +134,9 @@ impl Special {
     }
 }
 
+/// The sum of a row that sees nothing.
+pub const NOTHING: Result<(), Special> = Err(Special::FullyMasked);
+
 /// What became of a row.
 #[derive(Clone, Copy)]
 pub struct Outcome<T: Element> {
@@ -130,18 +144,39 @@ pub struct Outcome<T: Element> {
     pub shift: Shift<T::Compute>,
     pub sum: Result<SumOf<T>, Special>,
     /// Whether its exps are all large.
-    large: bool,
+    pub large: bool,
+    /// Of [`SumRow`]: whether its logits are those of all steps alone, for fewer make NaN of what stands in a masked place.
+    pub by_all_steps: bool,
 }
 
 impl<T: Element> Outcome<T> {
     /// Of a row that has no sum, whatever the shift.
     #[inline(always)]
-    fn none(special: Special, fused: bool) -> Self {
+    pub fn none(special: Special, fused: bool) -> Self {
         Self {
             shift: guess::<T>(&[], fused),
             sum: Err(special),
             large: false,
+            by_all_steps: false,
         }
+    }
+}
+
+/// Fills what is not computed of the results `y` of a row: what is beside its columns from `a` to `b`, or, where it has no
+/// `sum`, all.
+#[inline(always)]
+pub fn fill_others<T: Element, S>(
+    y: &mut [MaybeUninit<T>],
+    (a, b): (usize, usize),
+    sum: Result<S, Special>,
+    (mask, masked): (&Mask<'_, T>, T),
+) {
+    match sum {
+        Ok(_) => {
+            fill(&mut y[..a], masked);
+            fill(&mut y[b..], masked);
+        }
+        Err(special) => fill(y, special.value(mask, masked)),
     }
 }
 
@@ -190,14 +225,14 @@ pub fn with_sink<F: Float, L: Lanes<F>>(lanes: L, exps: Exps<F>, shift: &Shift<F
     sums
 }
 
-/// The pass over a row under a shift, its exps stored in `e` if there is one: the commonest kinds of rows in
-/// registers, others with their mask a chunk at a time, and the rest, and what is not stored, with their logits so.
+/// The pass over a row under a shift, its exps stored in `e`: the commonest kinds of rows in
+/// registers, others with their mask a chunk at a time, and the rest with their logits so.
 #[inline(always)]
 fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     x: &[T],
-    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    e: Places<'_, T::Compute>,
     division: Division<'_, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
@@ -208,24 +243,22 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
         finish_alone(lanes, division);
         Division::Alone
     };
-    match (logits.steps, e) {
-        (Steps::Scale, Some(e)) => exps_of(lanes, logits, Pair(x, e), division, Nothing, shift),
-        (Steps::Add(mask), Some(e)) => exps_of(lanes, logits, Pair(x, e), division, Added(Single(mask)), shift),
+    match logits.steps {
+        Steps::Scale => exps_of(lanes, logits, (x, e), division, Nothing, shift),
+        Steps::Add(mask) => exps_of(lanes, logits, (x, e), division, Added(Single(mask)), shift),
         // For the commonest type, where exp is no call anyway. Constants in the guard itself keep the compiler from compiling
         // what others do not run.
-        (Steps::AddSloped | Steps::Keep, Some(e)) if T::IS_SINGLE && !L::COMPACT => with_addend!(
+        Steps::AddSloped | Steps::Keep if T::IS_SINGLE && !L::COMPACT => with_addend!(
             T,
             (logits.additive, logits.call.mask.slope, logits.keep),
-            added => exps_apart(lanes, logits, Pair(x, e), division, added, shift),
-            exps_of_sloped(lanes, logits, Pair(x, e), division, shift)
+            added => exps_apart(lanes, logits, (x, e), division, added, shift),
+            exps_of_sloped(lanes, logits, (x, e), division, shift)
         ),
-        (steps, e) => {
+        steps => {
             finish_alone(lanes, division);
-            match (steps, e) {
-                (Steps::AddSloped | Steps::Keep | Steps::Exclude, Some(e)) => {
-                    exps_by_mask(lanes, logits, Pair(x, e), shift)
-                }
-                (_, e) => exps_by_block(lanes, logits, x, e, shift),
+            match steps {
+                Steps::AddSloped | Steps::Keep | Steps::Exclude => exps_by_mask(lanes, logits, (x, e), shift),
+                _ => exps_by_block(lanes, logits, x, e, shift),
             }
         }
     }
@@ -245,7 +278,7 @@ fn finish_alone<F: Float, L: Memory<F>>(lanes: L, division: Division<'_, F>) {
 /// the registers that it needs.
 struct ExpsApart<'a, 'c, 'm, T: Element, A> {
     logits: &'a Logits<'c, 'm, T>,
-    row: Pair<'a, T, T::Compute>,
+    row: ScoresAndPlaces<'a, T>,
     division: Division<'a, T::Compute>,
     added: A,
     shift: &'a Shift<T::Compute>,
@@ -272,7 +305,7 @@ impl<T: Element, A: Addend<T>> Kernel<T> for ExpsApart<'_, '_, '_, T, A> {
 fn exps_apart<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
-    row: Pair<'_, T, T::Compute>,
+    row: ScoresAndPlaces<'_, T>,
     division: Division<'_, T::Compute>,
     added: A,
     shift: &Shift<T::Compute>,
@@ -294,7 +327,7 @@ fn exps_apart<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
 fn exps_of_sloped<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
-    row: Pair<'_, T, T::Compute>,
+    row: ScoresAndPlaces<'_, T>,
     division: Division<'_, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
@@ -315,7 +348,7 @@ fn exps_of_sloped<T: Element, L: Memory<T> + Memory<T::Compute>>(
 /// The pass of a row whose mask is taken a chunk at a time, and its logits in registers: a function of its own.
 struct ExpsByMask<'a, 'c, 'm, T: Element> {
     logits: &'a Logits<'c, 'm, T>,
-    row: Pair<'a, T, T::Compute>,
+    row: ScoresAndPlaces<'a, T>,
     shift: &'a Shift<T::Compute>,
     exps: &'a mut Exps<T::Compute>,
 }
@@ -325,7 +358,7 @@ impl<T: Element> Kernel<T> for ExpsByMask<'_, '_, '_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self {
             logits,
-            row: Pair(x, e),
+            row: (x, e),
             shift,
             exps,
         } = self;
@@ -333,13 +366,16 @@ impl<T: Element> Kernel<T> for ExpsByMask<'_, '_, '_, T> {
         let splat = (shift, &shift.splat(lanes));
         let mut pass = ExpPass::new(lanes, logits.start);
         let mut room = Room::new();
-        let mut at = 0;
-        for (x, e) in x.chunks(CHUNK).zip(e.chunks_mut(CHUNK)) {
-            let mask = room.mask(lanes, logits, at..at + x.len());
-            let row = Scaled::<_, _, false>(Pair(x, e), scale, Sloped(slope, Taken(mask)));
-            pass.add::<T, T::Compute, _, false, false>(splat, row);
-            at += CHUNK;
-        }
+        e.each_part(
+            x,
+            CHUNK,
+            #[inline(always)]
+            |at, x, e| {
+                let mask = room.mask(lanes, logits, at..at + x.len());
+                let row = Scaled::<_, _, false>(Pair(x, e), scale, Sloped(slope, Taken(mask)));
+                pass.add::<T, T::Compute, _, false, false>(splat, row);
+            },
+        );
         *exps = Exps {
             large: false,
             ..pass.exps()
@@ -352,7 +388,7 @@ impl<T: Element> Kernel<T> for ExpsByMask<'_, '_, '_, T> {
 fn exps_by_mask<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
-    row: Pair<'_, T, T::Compute>,
+    row: ScoresAndPlaces<'_, T>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     let mut found = Exps::none();
@@ -370,7 +406,7 @@ fn exps_by_mask<T: Element, L: Memory<T> + Memory<T::Compute>>(
 fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
-    row: Pair<'_, T, T::Compute>,
+    (x, e): ScoresAndPlaces<'_, T>,
     division: Division<'_, T::Compute>,
     added: A,
     shift: &Shift<T::Compute>,
@@ -380,17 +416,26 @@ fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     let exps = match division {
         Division::Beside(Some(before)) if T::IS_COMPUTE && L::WIDE => {
             zeros = true;
-            let row = Scaled::<_, _, true>(row, scale, added);
+            let row = Scaled::<_, _, true>(Pair(x, e.all()), scale, added);
             exp_sum_from::<T, T::Compute, L, false, false>(lanes, Beside { row, before }, start, shift)
         }
         Division::Beside(None) if T::IS_COMPUTE && L::WIDE && A::MASKS => {
             zeros = true;
-            let row = Scaled::<_, _, true>(row, scale, added);
+            let row = Scaled::<_, _, true>(Pair(x, e.all()), scale, added);
             exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, start, shift)
         }
         _ => {
-            let row = Scaled::<_, _, false>(row, scale, added);
-            exp_sum_from::<T, T::Compute, L, false, false>(lanes, row, start, shift)
+            let (splat, mut pass) = (shift.splat(lanes), ExpPass::new(lanes, start));
+            e.each_part(
+                x,
+                usize::MAX,
+                #[inline(always)]
+                |at, x, e| {
+                    let row = Scaled::<_, _, false>(Pair(x, e), scale, added.part(at, at + x.len()));
+                    pass.add::<T, T::Compute, _, false, false>((shift, &splat), row);
+                },
+            );
+            pass.exps()
         }
     };
     Exps {
@@ -404,7 +449,7 @@ fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
 pub struct ExpsByBlock<'a, 'c, 'm, T: Element> {
     pub logits: &'a Logits<'c, 'm, T>,
     pub x: &'a [T],
-    pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    pub e: Places<'a, T::Compute>,
     pub shift: &'a Shift<T::Compute>,
     pub exps: &'a mut Exps<T::Compute>,
 }
@@ -415,23 +460,22 @@ impl<T: Element> Kernel<T> for ExpsByBlock<'_, '_, '_, T> {
         let Self {
             logits,
             x,
-            mut e,
+            e,
             shift,
             exps,
         } = self;
         let splat = (shift, &shift.splat(lanes));
         let mut pass = ExpPass::new(lanes, logits.start);
         let mut room = Room::new();
-        let mut at = 0;
-        while at < x.len() {
-            let end = x.len().min(at + CHUNK);
-            let z = &room.logits(lanes, logits, x, at)[..end - at];
-            match &mut e {
-                Some(e) => pass.add::<T::Compute, T::Compute, _, true, false>(splat, Pair(z, &mut e[at..end])),
-                None => pass.add::<T::Compute, T::Compute, _, true, false>(splat, Read(z)),
-            }
-            at = end;
-        }
+        e.each_part(
+            x,
+            CHUNK,
+            #[inline(always)]
+            |at, x, e| {
+                let z = &room.logits(lanes, logits, (at, x))[..x.len()];
+                pass.add::<T::Compute, T::Compute, _, true, false>(splat, Pair(z, e));
+            },
+        );
         *exps = pass.exps();
     }
 }
@@ -442,7 +486,7 @@ fn exps_by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     x: &[T],
-    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    e: Places<'_, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     let mut found = Exps::none();
@@ -461,12 +505,13 @@ fn exps_by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
 pub fn max<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, logits: &Logits<'_, '_, T>, x: &[T]) -> T::Compute {
     let mut room = Room::new();
     let mut m = lanes.splat(-T::Compute::INFINITY);
-    let mut at = 0;
-    while at < x.len() {
+    for (i, x) in x.chunks(CHUNK).enumerate() {
         // −∞ stands behind the end.
-        for z in room.logits(lanes, logits, x, at).chunks_exact(T::Compute::LANES) {
+        for z in room
+            .logits(lanes, logits, (i * CHUNK, x))
+            .chunks_exact(T::Compute::LANES)
+        {
             m = lanes.max(m, Memory::<T::Compute>::load(lanes, z));
-            at += T::Compute::LANES;
         }
     }
     lanes.reduce_max(m)
@@ -495,6 +540,7 @@ pub fn decide<T: Element>(
             shift,
             sum: Ok(sums.total),
             large: sums.exps.large,
+            by_all_steps: false,
         }
     } else {
         under_maximum(logits, fused, &sums, max, exps)
@@ -527,6 +573,7 @@ fn under_maximum<T: Element>(
         shift,
         sum: if sum.is_nan() { Err(Special::Nan) } else { Ok(sum) },
         large: false,
+        by_all_steps: false,
     }
 }
 
@@ -536,7 +583,7 @@ pub fn decide_row<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     x: &[T],
-    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    e: Places<'_, T::Compute>,
     guessed: (Shift<T::Compute>, WithSink<T::Compute>),
 ) -> Outcome<T> {
     decide(
@@ -556,7 +603,7 @@ pub fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &Logits<'_, '_, T>,
     x: &[T],
-    e: Option<&mut [MaybeUninit<T::Compute>]>,
+    e: Places<'_, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> WithSink<T::Compute> {
     let exps = exps_by_block(lanes, logits, x, e, shift);
@@ -628,7 +675,14 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
                     Some(e) => e,
                     None => &mut aside[turn * lag * half..][..b - a],
                 };
-                sum(lanes, &logits, &x[a..b], Some(e), Division::Alone, &mut outcomes[turn]);
+                sum(
+                    lanes,
+                    &logits,
+                    &x[a..b],
+                    Places::each(e),
+                    Division::Alone,
+                    Found::Row(&mut outcomes[turn]),
+                );
             }
             summed += 1;
         }
@@ -710,7 +764,15 @@ fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
         };
         let mut outcome = Outcome::none(Special::FullyMasked, L::FUSED);
         if b > a {
-            sum(lanes, &logits, &x[a..b], e, Division::Beside(before), &mut outcome);
+            let e = Places::each(e.unwrap_or_default());
+            sum(
+                lanes,
+                &logits,
+                &x[a..b],
+                e,
+                Division::Beside(before),
+                Found::Row(&mut outcome),
+            );
         }
         let y = buffers.output(r);
         match outcome.sum {
@@ -733,12 +795,12 @@ fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// The pass over a row under the guessed shift, its exps stored in `e` if there is one, and what that is for: a function
+/// The pass over a row under the guessed shift, its exps stored in `e`, and what that is for: a function
 /// of its own, see [`Lanes::call`].
 pub struct SumRow<'a, 'm, T: Element> {
     pub logits: &'a Logits<'a, 'm, T>,
     pub x: &'a [T],
-    pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    pub e: Places<'a, T::Compute>,
     pub division: Division<'a, T::Compute>,
     pub found: Found<'a, T>,
 }
@@ -758,8 +820,10 @@ fn neutral<F: Float>(near: F, division: &Division<'_, F>) -> F {
 
 /// What [`SumRow`] is to find.
 pub enum Found<'a, T: Element> {
-    /// The sum of the row.
+    /// The sum of a row whose quotients are wanted.
     Row(&'a mut Outcome<T>),
+    /// That of a row whose logarithms are.
+    Log(&'a mut Outcome<T>),
     /// Σe of a part of a row, under the shift that the whole one guesses.
     #[cfg(feature = "rayon")]
     Part(&'a Shift<T::Compute>, &'a mut Exps<T::Compute>),
@@ -776,21 +840,23 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
             found,
         } = self;
         let shift = match &found {
-            Found::Row(_) if e.is_some() => guess_for_quotients(neutral(logits.nearest(x), &division), L::FUSED),
-            Found::Row(_) => logits.guess(x, L::FUSED),
+            Found::Row(_) => guess_for_quotients(neutral(logits.nearest(x), &division), L::FUSED),
+            Found::Log(_) => logits.guess(x, L::FUSED),
             #[cfg(feature = "rayon")]
             Found::Part(shift, _) => **shift,
         };
-        let adds = e.is_some() && !matches!(logits.steps, Steps::All);
-        let mut exps = exps(lanes, logits, x, e.as_deref_mut(), division, &shift);
-        if adds && exps.sum.is_nan() {
+        let adds = !matches!(logits.steps, Steps::All);
+        let mut exps = exps(lanes, logits, x, e.reborrow(), division, &shift);
+        let by_all_steps = adds && exps.sum.is_nan();
+        if by_all_steps {
             // It may stand in a masked place: see `addend`.
-            exps = exps_by_block(lanes, logits, x, e.as_deref_mut(), &shift);
+            exps = exps_by_block(lanes, logits, x, e.reborrow(), &shift);
         }
         match found {
-            Found::Row(outcome) => {
+            Found::Row(outcome) | Found::Log(outcome) => {
                 let sums = with_sink(lanes, exps, &shift, logits.sink);
                 *outcome = decide_row(lanes, logits, x, e, (shift, sums));
+                outcome.by_all_steps = by_all_steps;
             }
             #[cfg(feature = "rayon")]
             Found::Part(_, part) => *part = exps,
@@ -800,112 +866,19 @@ impl<T: Element> Kernel<T> for SumRow<'_, '_, T> {
 
 /// The sum of a row.
 #[inline(always)]
-fn sum<'a, 'm, T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn sum<'a, 'm, T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     logits: &'a Logits<'a, 'm, T>,
     x: &'a [T],
-    e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    e: Places<'a, T::Compute>,
     division: Division<'a, T::Compute>,
-    outcome: &'a mut Outcome<T>,
+    found: Found<'a, T>,
 ) {
     lanes.call(SumRow {
         logits,
         x,
         e,
         division,
-        found: Found::Row(outcome),
+        found,
     });
-}
-
-/// softmax or log_softmax of row `r`, its logits computed once for the sum and once for the results.
-#[inline(always)]
-fn twice<T: Element, L: Memory<T> + Memory<T::Compute>>(
-    lanes: L,
-    buffers: &mut Buffers<'_, T>,
-    call: &Call<'_, T>,
-    r: usize,
-    log: bool,
-) {
-    let cols = buffers.rows.len(r);
-    let masked = masked_value(log);
-    let visible = call.mask.visible(r, cols);
-    if visible.is_empty() {
-        return fill(buffers.output(r), Special::FullyMasked.value(&call.mask, masked));
-    }
-    let logits = call.logits(r, &visible);
-    let (a, b) = (logits.start, logits.end);
-    let mut outcome = Outcome::none(Special::Nan, L::FUSED);
-    sum(
-        lanes,
-        &logits,
-        &buffers.input(r)[a..b],
-        None,
-        Division::Alone,
-        &mut outcome,
-    );
-    let shift = outcome.shift;
-    match outcome.sum {
-        Ok(sum) => {
-            lanes.call(Results {
-                logits: &logits,
-                place: buffers.row(r).part(a..b),
-                shift,
-                sum,
-                log,
-            });
-            let y = buffers.output(r);
-            fill(&mut y[..a], masked);
-            fill(&mut y[b..], masked);
-        }
-        Err(special) => fill(buffers.output(r), special.value(&call.mask, masked)),
-    }
-}
-
-/// The results of a row whose sum is known.
-pub struct Results<'a, 'm, T: Element> {
-    pub logits: &'a Logits<'a, 'm, T>,
-    pub place: Place<'a, T>,
-    pub shift: Shift<T::Compute>,
-    pub sum: SumOf<T>,
-    pub log: bool,
-}
-
-impl<T: Element> Kernel<T> for Results<'_, '_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self {
-            logits,
-            mut place,
-            shift,
-            sum,
-            log,
-        } = self;
-        let (core, splat) = (T::Compute::core(L::FUSED), shift.splat(lanes));
-        let (quotient, (high, low)) = (Quotient::new(lanes, sum), sum.log(shift.n));
-        let terms = [lanes.splat(shift.offset), lanes.splat(high), lanes.splat(low)];
-        let mut room = Room::new();
-        let (len, mut at) = (place.input().len(), 0);
-        while at < len {
-            let z = room.logits(lanes, logits, place.input(), at);
-            let y = &mut place.output()[at..];
-            let end = z.len().min(y.len());
-            let y = Pair(&z[..end], &mut y[..end]);
-            if log {
-                map(
-                    lanes,
-                    y,
-                    #[inline(always)]
-                    |z| log_of(lanes, z, terms),
-                );
-            } else {
-                map(
-                    lanes,
-                    y,
-                    #[inline(always)]
-                    |z| quotient.of(lanes, exp::<_, L, 1, true>(lanes, core, &splat, [z]).0[0]),
-                );
-            }
-            at += end;
-        }
-    }
 }

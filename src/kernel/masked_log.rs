@@ -5,20 +5,18 @@
 //! a sum gets its logits once more, by all steps. The shift of a row is guessed from its scores, as in
 //! [`masked`](super::masked), so that its bits are those of the passes there, which threads share.
 
-use super::addend::{Added, Addend, Bits, Bytes, Excluded, Nothing, Single, Sloped, with_values};
 use super::log_softmax::{log, log_of, subtract};
-use super::logits::{CHUNK, Call, Logits, Room, Steps};
-use super::masked::{Outcome, Special, decide, masked_value, with_sink};
-use super::passes::{ExpPass, Exps, V, exp_sum_from, load, map, max, store};
+use super::logits::{CHUNK, Call, Logits, LogitsInto};
+use super::masked::{NOTHING, Outcome, decide, fill_others, masked_value, with_sink};
+use super::passes::{ExpPass, Exps, exp_sum_from, map, max};
 use super::row::{Pair, Read};
 use super::short_rows::{AT_ONCE, LogSums, longest};
-use super::softmax::{fill, guess};
+use super::softmax::guess;
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Scratch, as_output, assume_written};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::layout::Layout;
-use crate::mask::Keep;
 use crate::math::exp::Shift;
 use crate::rows::Rows;
 use core::mem::MaybeUninit;
@@ -76,13 +74,13 @@ fn side_by_side<T: Element, L: Memory<T> + Memory<T::Compute>>(
         if b > a {
             let x = &buffers.input(r)[a..b];
             *guess = logits.guess(x, L::FUSED);
-            let (logits, z, exact) = (&logits, as_output(&mut z[a..b]), false);
+            let (logits, z, by_all_steps) = (&logits, as_output(&mut z[a..b]), false);
             lanes.call(LogitsInto {
                 logits,
                 x,
                 at: 0,
                 z,
-                exact,
+                by_all_steps,
             });
         }
         z[..a].fill(-T::Compute::INFINITY);
@@ -127,10 +125,10 @@ impl<T: Element> Kernel<T> for OneRow<'_, '_, '_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { buffers, call, r, z } = self;
-        let masked = masked_value::<T>(true);
+        let value = (&call.mask, masked_value::<T>(true));
         let visible = call.mask.visible(r, buffers.rows.len(r));
         if visible.is_empty() {
-            return fill(buffers.output(r), Special::FullyMasked.value(&call.mask, masked));
+            return fill_others(buffers.output(r), (0, 0), NOTHING, value);
         }
         let logits = call.logits(r, &visible);
         let (a, b) = (logits.start, logits.end);
@@ -149,14 +147,7 @@ impl<T: Element> Kernel<T> for OneRow<'_, '_, '_, '_, T> {
                 log_softmax_of(lanes, &z[..b - a], &mut buffers.output(r)[a..b], log);
             }
         }
-        let y = buffers.output(r);
-        match outcome.sum {
-            Ok(_) => {
-                fill(&mut y[..a], masked);
-                fill(&mut y[b..], masked);
-            }
-            Err(special) => fill(y, special.value(&call.mask, masked)),
-        }
+        fill_others(buffers.output(r), (a, b), outcome.sum, value);
     }
 }
 
@@ -169,23 +160,35 @@ fn sum<'z, T: Element, L: Memory<T> + Memory<T::Compute>>(
     z: &'z mut [MaybeUninit<T::Compute>],
 ) -> (&'z mut [T::Compute], Outcome<T>) {
     let shift = logits.guess(x, L::FUSED);
-    let mut exact = false;
+    let mut by_all_steps = false;
     let exps = loop {
-        let exps = exps_and_logits(lanes, logits, x, z, &shift, exact);
-        if exact || !exps.sum.is_nan() {
+        let exps = exps_and_logits(lanes, logits, x, z, &shift, by_all_steps);
+        if by_all_steps || !exps.sum.is_nan() {
             break exps;
         }
-        exact = true;
+        by_all_steps = true;
     };
     #[allow(unsafe_code)]
     // SAFETY: `exps_and_logits` stored every logit.
     let z = unsafe { assume_written(z) };
-    let outcome = decide(
+    let outcome = outcome_of(lanes, logits, z, (shift, exps));
+    (z, outcome)
+}
+
+/// What became of a row whose logits are stored, and their exps summed under the guessed shift.
+#[inline(always)]
+pub fn outcome_of<T: Element, L: Memory<T> + Memory<T::Compute>>(
+    lanes: L,
+    logits: &Logits<'_, '_, T>,
+    z: &[T::Compute],
+    (shift, exps): (Shift<T::Compute>, Exps<T::Compute>),
+) -> Outcome<T> {
+    decide(
         logits,
         L::FUSED,
         (shift, with_sink(lanes, exps, &shift, logits.sink)),
         #[inline(always)]
-        || max(lanes, &*z),
+        || max(lanes, z),
         #[inline(always)]
         |shift| {
             let (start, mut exps) = (logits.start, Exps::none());
@@ -197,8 +200,7 @@ fn sum<'z, T: Element, L: Memory<T> + Memory<T::Compute>>(
             });
             with_sink(lanes, exps, shift, logits.sink)
         },
-    );
-    (z, outcome)
+    )
 }
 
 /// Σe of logits that lie `start` behind the beginning of their row: a function of its own, the same for rows of all types.
@@ -224,18 +226,18 @@ fn exps_and_logits<T: Element, L: Memory<T> + Memory<T::Compute>>(
     x: &[T],
     z: &mut [MaybeUninit<T::Compute>],
     shift: &Shift<T::Compute>,
-    exact: bool,
+    by_all_steps: bool,
 ) -> Exps<T::Compute> {
     let splat = (shift, &shift.splat(lanes));
     let mut pass = ExpPass::new(lanes, logits.start);
-    for (i, z) in z[..x.len()].chunks_mut(CHUNK).enumerate() {
+    for (i, (x, z)) in x.chunks(CHUNK).zip(z.chunks_mut(CHUNK)).enumerate() {
         let at = i * CHUNK;
         lanes.call(LogitsInto {
             logits,
             x,
             at,
             z: &mut *z,
-            exact,
+            by_all_steps,
         });
         #[allow(unsafe_code)]
         // SAFETY: `LogitsInto` stored all of them.
@@ -243,70 +245,6 @@ fn exps_and_logits<T: Element, L: Memory<T> + Memory<T::Compute>>(
         pass.add::<T::Compute, T::Compute, _, true, false>(splat, Read(z));
     }
     pass.exps()
-}
-
-/// The logits from column `at` on: by all steps, or what stands in masked places may make NaN of them. A function of its
-/// own.
-struct LogitsInto<'a, 'c, 'm, T: Element> {
-    logits: &'a Logits<'c, 'm, T>,
-    /// The whole row.
-    x: &'a [T],
-    at: usize,
-    z: &'a mut [MaybeUninit<T::Compute>],
-    exact: bool,
-}
-
-impl<T: Element> LogitsInto<'_, '_, '_, T> {
-    /// Those of scaled scores and what is added.
-    #[inline(always)]
-    fn add<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, added: impl Addend<T>) {
-        let (n, end) = (T::Compute::LANES, self.at + self.z.len());
-        let (x, added) = (&self.x[self.at..end], added.part(self.at, end));
-        let scale = lanes.splat(self.logits.call.mask.scale);
-        for (i, z) in self.z.chunks_mut(n).enumerate() {
-            let v = load::<T, L>(lanes, &x[i * n..], -T::Compute::INFINITY);
-            store::<T::Compute, L>(lanes, z, added.logits(lanes, scale, v, i * n));
-        }
-    }
-
-    /// Those of any row.
-    #[inline(always)]
-    fn all_steps<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let (n, mut room) = (T::Compute::LANES, Room::new());
-        let x = &self.x[..self.at + self.z.len()];
-        for (i, z) in self.z.chunks_mut(CHUNK).enumerate() {
-            let found = room.logits(lanes, self.logits, x, self.at + i * CHUNK);
-            for (found, z) in found.chunks_exact(n).zip(z.chunks_mut(n)) {
-                let v: V<T, L> = Memory::<T::Compute>::load(lanes, found);
-                store::<T::Compute, L>(lanes, z, v);
-            }
-        }
-    }
-}
-
-impl<T: Element> Kernel<T> for LogitsInto<'_, '_, '_, T> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Logits {
-            call, additive, keep, ..
-        } = *self.logits;
-        match if self.exact { Steps::All } else { self.logits.steps } {
-            Steps::Scale => self.add(lanes, Nothing),
-            Steps::Add(mask) => self.add(lanes, Added(Single(mask))),
-            Steps::AddSloped if !L::COMPACT => with_values!(
-                T,
-                additive,
-                values => self.add(lanes, Sloped(call.mask.slope, values)),
-                self.all_steps(lanes)
-            ),
-            Steps::Keep if !L::COMPACT => match keep {
-                Keep::Bytes(keep) => self.add(lanes, Excluded(Bytes(keep))),
-                Keep::Bits(keep) => self.add(lanes, Excluded(Bits(keep))),
-                Keep::All => self.add(lanes, Nothing),
-            },
-            _ => self.all_steps(lanes),
-        }
-    }
 }
 
 /// log_softmax of the logits `z`, from what [`log`] says of their sum.

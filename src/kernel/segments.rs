@@ -3,13 +3,16 @@
 //! The sum of a row is that of its segments in order, so that the bits do not depend on who computed which. Operators whose
 //! own kernel has its passes apart (the gradients, cross-entropy, top-k) are no variant here: threads run that.
 
+use super::kept::Places;
 use super::log_softmax::subtract;
-use super::logits::Logits;
-use super::masked::{self, Division, ExpsByBlock, Found, Results, SumRow, WithSink};
+use super::logits::{CHUNK, Logits};
+use super::masked::{self, Division, ExpsByBlock, Found, SumRow, WithSink};
+use super::masked_long::Results;
 use super::passes::{Exps, exp_sum, max};
 use super::row::{Pair, Read};
 use super::softmax::{Again, SumOf, TotalOf, quotients_in_place};
 use super::{Kernel, Place};
+use crate::arch::memory::Stack;
 use crate::element::Element;
 use crate::lanes::Memory;
 use crate::math::exp::Shift;
@@ -52,10 +55,8 @@ impl<T: Element> Kernel<T> for Segment<'_, T> {
 
 /// What is done to a part of a masked row, or to what its parts gave.
 pub enum MaskedPart<'a, 'm, T: Element> {
-    /// Σe under the shift guessed for the row, every e stored where there is a place for it.
-    Guessed(MaskedSum<'a, 'm, T>),
-    /// The same under any shift.
-    Shifted(MaskedSum<'a, 'm, T>),
+    /// Σe under a shift, every e stored where there is a place for it.
+    Sum(MaskedSum<'a, 'm, T>),
     /// The largest logit of the scores.
     Max(&'a Logits<'a, 'm, T>, &'a [T], &'a mut T::Compute),
     /// A sink joins the Σe of its row.
@@ -65,29 +66,58 @@ pub enum MaskedPart<'a, 'm, T: Element> {
 }
 
 /// The pass over a part of a masked row.
-pub type MaskedSum<'a, 'm, T> = ExpsByBlock<'a, 'a, 'm, T>;
+pub struct MaskedSum<'a, 'm, T: Element> {
+    pub logits: &'a Logits<'a, 'm, T>,
+    pub x: &'a [T],
+    pub e: Option<&'a mut [MaybeUninit<T::Compute>]>,
+    pub shift: &'a Shift<T::Compute>,
+    /// Whether that is the shift that is guessed for the row.
+    pub is_guessed: bool,
+    pub exps: &'a mut Exps<T::Compute>,
+}
 
-impl<T: Element> Kernel<T> for MaskedPart<'_, '_, T> {
+impl<T: Element> Kernel<T> for MaskedSum<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        match self {
-            Self::Guessed(ExpsByBlock {
+        let Self {
+            logits,
+            x,
+            e,
+            shift,
+            is_guessed,
+            exps,
+        } = self;
+        let mut dropped = Stack::<{ CHUNK * size_of::<f64>() }>::new();
+        let e = match e {
+            Some(e) => Places::each(e),
+            None => Places::dropped(&mut dropped.as_elements()[..CHUNK], x.len()),
+        };
+        if is_guessed {
+            let (division, found) = (Division::Alone, Found::Part(shift, exps));
+            lanes.call(SumRow {
+                logits,
+                x,
+                e,
+                division,
+                found,
+            });
+        } else {
+            lanes.call(ExpsByBlock {
                 logits,
                 x,
                 e,
                 shift,
                 exps,
-            }) => {
-                let found = Found::Part(shift, exps);
-                lanes.call(SumRow {
-                    logits,
-                    x,
-                    e,
-                    division: Division::Alone,
-                    found,
-                });
-            }
-            Self::Shifted(pass) => lanes.call(pass),
+            });
+        }
+    }
+}
+
+impl<T: Element> Kernel<T> for MaskedPart<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
+        match self {
+            Self::Sum(sum) => lanes.call(sum),
             Self::Max(logits, x, m) => *m = masked::max(lanes, logits, x),
             Self::Sink(sums, shift, sink) => sums.join(lanes, shift, sink),
             Self::Results(results) => lanes.call(results),

@@ -4,6 +4,7 @@
 //! or less asks for more steps, is computed for some rows of a batch at once, before their exps.
 
 use super::addend::{Added, Addend, Nothing, Single, Sloped, Taken, Values, with_addend, with_values};
+use super::kept::Places;
 use super::logits::{CHUNK, Call, LogitsOf, MaskOf, Steps, take_values};
 use super::masked::{WithSink, by_block, decide_row};
 use super::passes::{Exps, V};
@@ -373,9 +374,9 @@ impl<T: Element> Kernel<T> for Redo<'_, '_, T> {
                 fits: false,
                 large: false,
             }),
-            None => by_block(lanes, &logits, x, Some(&mut *e), &shift),
+            None => by_block(lanes, &logits, x, Places::each(e), &shift),
         };
-        let outcome = decide_row(lanes, &logits, x, Some(e), (shift, sums));
+        let outcome = decide_row(lanes, &logits, x, Places::each(e), (shift, sums));
         *found = outcome.sum.map_err(
             #[inline(always)]
             |special| special.value(&call.mask, T::narrow(T::Compute::ZERO)),

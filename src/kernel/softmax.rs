@@ -461,11 +461,11 @@ fn finish<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// Exps, every element of which the caller's exp pass stored.
+/// Memory, every element of which the caller stored.
 #[inline(always)]
 pub fn written<F: Float>(e: &mut [MaybeUninit<F>]) -> &mut [F] {
     #[allow(unsafe_code)]
-    // SAFETY: the caller's exp pass stored every element.
+    // SAFETY: the caller stored every element.
     unsafe {
         assume_written(e)
     }

@@ -8,7 +8,8 @@ use crate::element::{Element, Float};
 use crate::isa::Isa;
 use crate::kernel::Place;
 use crate::kernel::logits::{Call, Logits};
-use crate::kernel::masked::{Outcome, Results, WithSink, decide, masked_value};
+use crate::kernel::masked::{Outcome, WithSink, decide, masked_value};
+use crate::kernel::masked_long::Results;
 use crate::kernel::passes::{Exps, SEGMENT, Total};
 use crate::kernel::segments::{MaskedPart, MaskedSum, Segment};
 use crate::kernel::softmax::fill;
@@ -44,22 +45,22 @@ pub fn long_masked<T: Element>(isa: Isa, mut row: Place<'_, T>, mask: &Mask<'_, 
         x,
         first: First(columns.start),
     };
-    let sums = |shift: &Shift<T::Compute>, e: Kept<'_, T>, pass: Pass<T>| {
-        let mut sums = WithSink::none(passes.exps(shift, e, pass));
+    let sums = |shift: &Shift<T::Compute>, e: Kept<'_, T>, is_guessed: bool| {
+        let mut sums = WithSink::none(passes.exps(shift, is_guessed, e));
         T::masked_part(isa, MaskedPart::Sink(&mut sums, shift, logits.sink));
         sums
     };
     let shift = logits.guess(&x[logits.start - columns.start..], fused);
-    let guessed = sums(&shift, e.as_deref_mut(), |sum| MaskedPart::Guessed(sum));
+    let guessed = sums(&shift, e.as_deref_mut(), true);
     let Outcome { shift, sum, .. } = decide(
         &logits,
         fused,
         (shift, guessed),
         || passes.max(),
-        |shift| sums(shift, e, |sum| MaskedPart::Shifted(sum)),
+        |shift| sums(shift, e, false),
     );
-    let sum = match sum {
-        Ok(sum) => sum,
+    let total = match sum {
+        Ok(sum) => Total::new(sum, false),
         Err(special) => return fill(row.output(), special.value(mask, masked)),
     };
     let results = |(mut part, First(first)): (Place<'_, T>, First)| {
@@ -74,24 +75,24 @@ pub fn long_masked<T: Element>(isa: Isa, mut row: Place<'_, T>, mask: &Mask<'_, 
         fill(&mut part.output()[columns.end..], masked);
         let mut place = part.part(columns);
         match T::as_compute(place.output()) {
-            Some(e) if is_kept => T::segment(isa, Segment::Scale(e, Total::new(sum, false))),
+            Some(e) if is_kept => T::segment(isa, Segment::Scale(e, total)),
             _ => T::masked_part(
                 isa,
                 MaskedPart::Results(Results {
                     logits,
+                    first: 0,
                     place,
                     shift,
-                    sum,
+                    total,
                     log,
+                    // The parts do not tell.
+                    by_all_steps: true,
                 }),
             ),
         }
     };
     by_blocks((row, First(0)), cols, &results, &|(), ()| ());
 }
-
-/// Which pass over a part.
-type Pass<T> = for<'a, 'm> fn(MaskedSum<'a, 'm, T>) -> MaskedPart<'a, 'm, T>;
 
 /// The passes over the segments of a row that are visible.
 struct Passes<'a, 'm, T: Element> {
@@ -104,8 +105,8 @@ struct Passes<'a, 'm, T: Element> {
 }
 
 impl<T: Element> Passes<'_, '_, T> {
-    /// Σe of the parts.
-    fn exps(&self, shift: &Shift<T::Compute>, e: Kept<'_, T>, pass: Pass<T>) -> Exps<T::Compute> {
+    /// Σe of the parts under a shift; whether it is the guessed one.
+    fn exps(&self, shift: &Shift<T::Compute>, is_guessed: bool, e: Kept<'_, T>) -> Exps<T::Compute> {
         let mut all = Exps::none();
         let part = |((x, e), first): ((Input<'_, T>, Option<cut::Results<'_, _>>), First)| {
             let mut exps = Exps::none();
@@ -115,9 +116,10 @@ impl<T: Element> Passes<'_, '_, T> {
                     x: &x.0[at..],
                     e: e.map(|e| &mut e.0[at..]),
                     shift,
+                    is_guessed,
                     exps: &mut exps,
                 };
-                T::masked_part(self.isa, pass(sum));
+                T::masked_part(self.isa, MaskedPart::Sum(sum));
             }
             exps
         };
