@@ -127,7 +127,8 @@ impl OnlineSoftmax {
         }
     }
 
-    /// Sum, maximum and shift, to be sent elsewhere: Σ e^x = sum·2^shift (sum·e^max from |max| = 2^30 on).
+    /// Sum, maximum and shift, to be sent elsewhere: Σ e^x = sum·2^shift (sum·e^max from |max| = 2^30 on). Where the host sets its
+    /// DAZ flag a maximum that is subnormal or 0 is any such element.
     ///
     /// ```
     /// # use softmax::*;

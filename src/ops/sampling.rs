@@ -41,7 +41,8 @@ const CHUNK: usize = 512;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
-    /// T ≥ 0, finite; 0 takes the most probable class (argmax), and the other filters do not matter.
+    /// T ≥ 0, finite; 0 takes the most probable class (argmax), and the other filters do not matter. Where the host sets its DAZ
+    /// flag a subnormal counts as 0.
     pub temperature: f32,
     /// How many of the most probable classes stay; 0 for all.
     pub top_k: usize,
