@@ -34,7 +34,7 @@ impl<T: Element> Kernel<T> for MaskedLog<'_, '_, '_, '_, T> {
         let Self { buffers, call } = self;
         let (rows, cols) = (buffers.rows.rows(), buffers.rows.len(0));
         let (mut scratch, zero) = (Scratch::new(), T::Compute::ZERO);
-        if cols > longest::<T>() || call.mask.has_sinks() {
+        if rows == 1 || cols > longest::<T>() || call.mask.has_sinks() {
             let room = if buffers.output_holds_exps() { 0 } else { cols };
             let z = scratch.filled(room, zero);
             for r in 0..rows {

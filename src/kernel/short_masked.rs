@@ -8,7 +8,7 @@ use super::kept::Places;
 use super::logits::{CHUNK, Call, LogitsOf, MaskOf, Steps, take_values};
 use super::masked::{WithSink, by_block, decide_row};
 use super::passes::{Exps, V};
-use super::short_rows::{self, Batches, Extent, ROOM, Source, Spot, alike, ending, one_by_one};
+use super::short_rows::{self, Batches, Extent, FEWEST, ROOM, Source, Spot, alike, ending, one_by_one};
 use super::softmax::SumOf;
 use super::{Kernel, Place};
 use crate::element::{Element, Float, Sum};
@@ -63,11 +63,11 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
         r < self.rows.rows() && self.spot(r).is_none()
     }
 
-    /// Where row `r` lies, if it is one of them.
+    /// Where row `r` lies, if it is one of them: none is of a call of so few that they are done sooner one by one.
     #[inline(always)]
     pub fn spot(&self, r: usize) -> Option<Spot> {
-        let mask = &self.call.mask;
-        if r >= self.rows.rows() {
+        let (mask, rows) = (&self.call.mask, self.rows.rows());
+        if r >= rows || rows < FEWEST {
             return None;
         }
         let cols = self.rows.len(r);

@@ -37,7 +37,7 @@ const BATCH: usize = tuning::BATCH_ROWS;
 const VECTORS: usize = tuning::SHORT_ROW_VECTORS;
 
 /// Rows that are worth a batch: fewer are done sooner one by one.
-const FEWEST: usize = 3;
+pub const FEWEST: usize = 3;
 
 /// Rows of more than a block that are worth a batch, if they end inside a block.
 const FEWEST_LONGER: usize = 8;
