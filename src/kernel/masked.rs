@@ -64,12 +64,12 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
             apart,
         };
         let mut r = 0;
+        // Types and constants stand in the conditions themselves, so that what others do not run is not compiled.
         while r < rows {
             if !log && short.spot(r).is_some() {
                 short.run(lanes, &mut buffers.place, &mut r);
             } else if !keeps {
                 let (buffers, call) = (&mut buffers, &call);
-                // As below.
                 if T::IS_COMPUTE && !in_registers::<T>(call.steps) {
                     lanes.call(MaskedOver { buffers, call, r, log });
                 } else {
@@ -80,7 +80,6 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 let (buffers, start) = (&mut buffers, &mut r);
                 let through_output = buffers.output_holds_exps();
                 let beside = are_beside::<T, L>(cols) && in_registers::<T>(call.steps);
-                // The type stands here, so that what others do not run is not compiled.
                 if T::IS_COMPUTE && L::WIDE && beside && through_output && is_followed(buffers.input(*start)) {
                     lanes.call(Stored::<_, false, true> { buffers, short, start });
                 } else if T::IS_COMPUTE && L::WIDE && beside && !through_output && fit_aside::<T>(cols) {
