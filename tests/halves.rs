@@ -163,6 +163,16 @@ fn check_long_masked<T: Half>() {
     });
 }
 
+/// masked_softmax, or masked_log_softmax, of one row.
+fn masked<T: TestElement>(isa: Isa, log: bool, x: &[T], y: &mut [T], mask: &Mask<'_, T>) {
+    let rows = Rows::new(1, x.len());
+    match log {
+        false => isa.masked_softmax(x, y, rows, mask),
+        true => isa.masked_log_softmax(x, y, rows, mask),
+    }
+    .expect("valid");
+}
+
 fn check_masks<T: Half>(isa: Isa, what: &str, x: &[T], wide_x: &[f32]) {
     let (rows, one) = (Rows::new(1, x.len()), Broadcast::ONE);
     let keep: Vec<bool> = (0..x.len()).map(|i| i % 5 != 3).collect();
@@ -197,20 +207,12 @@ fn check_masks<T: Half>(isa: Isa, what: &str, x: &[T], wide_x: &[f32]) {
     ] {
         for log in [false, true] {
             let mut want = vec![0.0; x.len()];
-            match log {
-                false => isa.masked_softmax(wide_x, &mut want, rows, &same),
-                true => isa.masked_log_softmax(wide_x, &mut want, rows, &same),
-            }
-            .expect("valid");
+            masked(isa, log, wide_x, &mut want, &same);
             let want = rounded::<T>(&want);
             for before in [0, 1] {
                 let mut y = vec![T::canary(); before + x.len() + 1];
                 let place = &mut y[before..before + x.len()];
-                match log {
-                    false => isa.masked_softmax(x, place, rows, &mask),
-                    true => isa.masked_log_softmax(x, place, rows, &mask),
-                }
-                .expect("valid");
+                masked(isa, log, x, place, &mask);
                 assert!(bits(place) == want, "{name}, log {log}, {what}, {before} elements on");
                 y.drain(before..before + x.len());
                 assert!(

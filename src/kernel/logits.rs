@@ -235,7 +235,7 @@ impl<T: Element> Room<T> {
             x,
             at,
             z: as_output(z),
-            by_all_steps,
+            by_all_steps: false,
         });
         z
     }
