@@ -12,7 +12,7 @@ use pulp::x86::V3;
 
 /// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
-pub struct Avx2(V3, F16c);
+pub struct Avx2(pub(super) V3, F16c);
 
 impl Avx2 {
     /// The proof, where the CPU and the operating system have all of it.
@@ -62,13 +62,12 @@ pub fn is_available() -> bool {
     Avx2::try_new().is_some()
 }
 
-/// A window at `8 − count` has its first `count` lanes set.
-static FIRST: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 0];
-
+/// The lanes of eight, of which the first is lane `from` of a vector, that are among the vector's first `count`.
 #[inline(always)]
-pub(super) fn first8(count: usize) -> __m256i {
-    // SAFETY: 8 − min(count, 8) is at most 8, and eight more elements follow.
-    unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - count.min(8)).cast()) }
+pub(super) fn among8(cpu: V3, count: usize, from: usize) -> __m256i {
+    let lane = cpu.avx._mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    let lane = cpu.avx2._mm256_add_epi32(lane, cpu.avx._mm256_set1_epi32(from as i32));
+    cpu.avx2._mm256_cmpgt_epi32(cpu.avx._mm256_set1_epi32(count.min(32) as i32), lane)
 }
 
 /// A bit for each of up to 32 bytes: whether it is not 0.
@@ -114,10 +113,12 @@ pub(super) fn put8(cpu: V3, dst: &mut [MaybeUninit<f32>], v: __m256) {
     }
 }
 
+/// The same of four.
 #[inline(always)]
-fn first4(count: usize) -> __m256i {
-    // SAFETY: 8 − 2·min(count, 4) is at most 8, and eight more elements follow.
-    unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - 2 * count.min(4)).cast()) }
+fn among4(cpu: V3, count: usize, from: usize) -> __m256i {
+    let lane = cpu.avx._mm256_setr_epi64x(0, 1, 2, 3);
+    let lane = cpu.avx2._mm256_add_epi64(lane, cpu.avx._mm256_set1_epi64x(from as i64));
+    cpu.avx2._mm256_cmpgt_epi64(cpu.avx._mm256_set1_epi64x(count.min(16) as i64), lane)
 }
 
 impl Avx2 {
@@ -215,7 +216,7 @@ impl Lanes<f32> for Avx2 {
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         let f = self.0.avx;
-        each!(0 1 2 3; I => f._mm256_and_ps(v[I], f._mm256_castsi256_ps(first8(count.saturating_sub(8 * I)))))
+        each!(0 1 2 3; I => f._mm256_and_ps(v[I], f._mm256_castsi256_ps(among8(self.0, count, 8 * I))))
     }
     #[inline(always)]
     fn splat_groups<const P: usize>(self, parts: [f32; P]) -> Self::V {
@@ -384,7 +385,7 @@ impl Memory<f32> for Avx2 {
         let f = self.0.avx;
         let fill = f._mm256_set1_ps(fill);
         each!(0 1 2 3; I => {
-            let mask = first8(src.len().saturating_sub(8 * I));
+            let mask = among8(self.0, src.len(), 8 * I);
             // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
             let v = unsafe { _mm256_maskload_ps(src.as_ptr().wrapping_add(8 * I), mask) };
             f._mm256_or_ps(v, f._mm256_andnot_ps(f._mm256_castsi256_ps(mask), fill))
@@ -402,7 +403,7 @@ impl Memory<f32> for Avx2 {
         let fill = f._mm256_set1_ps(fill);
         each!(0 1 2 3; I => {
             let (row, at) = (rows[I * P / 4], I * 8 % (32 / P));
-            let mask = first8(row.len().saturating_sub(at));
+            let mask = among8(self.0, row.len(), at);
             // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
             let v = unsafe { _mm256_maskload_ps(row.as_ptr().wrapping_add(at), mask) };
             f._mm256_or_ps(v, f._mm256_andnot_ps(f._mm256_castsi256_ps(mask), fill))
@@ -509,7 +510,7 @@ impl Lanes<f64> for Avx2 {
     #[inline(always)]
     fn keep_first(self, v: Self::V, count: usize) -> Self::V {
         let f = self.0.avx;
-        each!(0 1 2 3; I => f._mm256_and_pd(v[I], f._mm256_castsi256_pd(first4(count.saturating_sub(4 * I)))))
+        each!(0 1 2 3; I => f._mm256_and_pd(v[I], f._mm256_castsi256_pd(among4(self.0, count, 4 * I))))
     }
     #[inline(always)]
     fn splat_groups<const P: usize>(self, parts: [f64; P]) -> Self::V {
@@ -596,7 +597,7 @@ impl Memory<f64> for Avx2 {
         let f = self.0.avx;
         let fill = f._mm256_set1_pd(fill);
         each!(0 1 2 3; I => {
-            let mask = first4(src.len().saturating_sub(4 * I));
+            let mask = among4(self.0, src.len(), 4 * I);
             // SAFETY: masked-out elements are not accessed, and the mask has as many lanes as elements follow.
             let v = unsafe { _mm256_maskload_pd(src.as_ptr().wrapping_add(4 * I), mask) };
             f._mm256_or_pd(v, f._mm256_andnot_pd(f._mm256_castsi256_pd(mask), fill))

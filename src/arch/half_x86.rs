@@ -4,7 +4,7 @@
 //! integer rounding. Parts of a vector go through general registers: there is no masked access to 16-bit elements on
 //! AVX2, and a masked store takes tens of cycles on some CPUs.
 
-use super::avx2::{Avx2, first8};
+use super::avx2::{Avx2, among8};
 use super::avx512::Avx512;
 use super::each;
 use super::half::Half;
@@ -154,10 +154,10 @@ fn from_mut<T>(dst: &mut [T], at: usize) -> &mut [T] {
 
 /// Up to eight elements, and `fill`.
 #[inline(always)]
-fn part256<T: Convert>(_proof: Avx2, src: &[T], fill: f32) -> __m256 {
+fn part256<T: Convert>(proof: Avx2, src: &[T], fill: f32) -> __m256 {
     // SAFETY: the proof.
     unsafe {
-        let mask = _mm256_castsi256_ps(first8(src.len()));
+        let mask = _mm256_castsi256_ps(among8(proof.0, src.len(), 0));
         _mm256_blendv_ps(_mm256_set1_ps(fill), T::widen256(take8(src)), mask)
     }
 }

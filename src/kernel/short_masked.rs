@@ -8,7 +8,7 @@ use super::kept::Places;
 use super::logits::{CHUNK, Call, LogitsOf, MaskOf, Steps, take_values};
 use super::masked::{WithSink, by_block, decide_row};
 use super::passes::{Exps, V};
-use super::short_rows::{self, Batches, Extent, FEWEST, ROOM, Source, Spot, alike, ending, one_by_one};
+use super::short_rows::{self, Batches, Extent, FEWEST, Source, Spot, Spots, alike, ending, one_by_one};
 use super::softmax::SumOf;
 use super::{Kernel, Place};
 use crate::element::{Element, Float, Sum};
@@ -17,6 +17,7 @@ use crate::layout::Layout;
 use crate::mask::FullyMasked;
 use crate::math::exp::Shift;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use core::slice::ChunksExactMut;
 
 /// The rows of a call whose visible places are few and the first ones.
@@ -87,7 +88,7 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
 
     /// Where the rows from `first` on lie, until one is not short.
     #[inline(always)]
-    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+    fn spots(&self, first: usize, spots: &mut Spots) -> Extent {
         let Short { call, rows, apart } = *self;
         let extent = match (rows, call.mask.causal_ends(first, rows.len(0))) {
             (Layout::Strided(rows), Some(mut ends)) => ending::<T>(
@@ -109,9 +110,11 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
         };
         if !matches!(call.steps, Steps::Scale) {
             let (masks, first) = (call.mask.shared(), call.mask.first + first);
-            for (i, spot) in spots.iter_mut().enumerate().take(extent.count) {
-                spot.aside = masks.start(first + i);
-            }
+            spots.set_aside(
+                extent.count,
+                #[inline(always)]
+                |i| masks.start(first + i),
+            );
         }
         extent
     }
@@ -222,7 +225,7 @@ impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
         self.0.spot(r)
     }
     #[inline(always)]
-    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+    fn spots(&self, first: usize, spots: &mut Spots) -> Extent {
         self.0.spots(first, spots)
     }
     #[inline(always)]
@@ -241,7 +244,7 @@ impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
         &self,
         lanes: L,
         first: usize,
-        spots: &[Spot],
+        spots: (&Spots, Range<usize>),
         x: &[T],
         taken: ChunksExactMut<'_, T::Compute>,
     ) {
@@ -293,7 +296,7 @@ impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
 struct Take<'a, 'm, T: Element> {
     call: &'a Call<'m, T>,
     first: usize,
-    spots: &'a [Spot],
+    spots: (&'a Spots, Range<usize>),
     x: &'a [T],
     taken: ChunksExactMut<'a, T::Compute>,
 }
@@ -308,9 +311,13 @@ impl<T: Element> Kernel<T> for Take<'_, '_, T> {
             x,
             taken,
         } = self;
-        let rows = spots.iter().zip(taken).map(
+        let (spots, range) = spots;
+        let rows = range.zip(taken).map(
             #[inline(always)]
-            |(spot, taken)| (spot, &mut taken[..spot.len.next_multiple_of(T::Compute::LANES)]),
+            |(i, taken)| {
+                let spot = spots.at(i);
+                (spot, &mut taken[..spot.len.next_multiple_of(T::Compute::LANES)])
+            },
         );
         match call.steps {
             Steps::AddSloped if !L::COMPACT => with_values!(

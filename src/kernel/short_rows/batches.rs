@@ -34,6 +34,54 @@ pub struct Spot {
     pub aside: usize,
 }
 
+/// The spots of a batch. An array to each number, so that those of rows alike are stored a vector at a time.
+#[derive(Clone, Copy)]
+pub struct Spots {
+    x: [usize; ROOM],
+    y: [usize; ROOM],
+    len: [usize; ROOM],
+    rest: [usize; ROOM],
+    aside: [usize; ROOM],
+}
+
+impl Spots {
+    #[inline(always)]
+    fn none() -> Self {
+        Self {
+            x: [0; ROOM],
+            y: [0; ROOM],
+            len: [0; ROOM],
+            rest: [0; ROOM],
+            aside: [0; ROOM],
+        }
+    }
+
+    #[inline(always)]
+    pub fn at(&self, i: usize) -> Spot {
+        Spot {
+            x: self.x[i],
+            y: self.y[i],
+            len: self.len[i],
+            rest: self.rest[i],
+            aside: self.aside[i],
+        }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, i: usize, spot: Spot) {
+        (self.x[i], self.y[i], self.len[i]) = (spot.x, spot.y, spot.len);
+        (self.rest[i], self.aside[i]) = (spot.rest, spot.aside);
+    }
+
+    /// What belongs to the first `count` rows in another array, of which the first ones are given.
+    #[inline(always)]
+    pub fn set_aside(&mut self, count: usize, start: impl Fn(usize) -> usize) {
+        for (i, aside) in self.aside.iter_mut().enumerate().take(count) {
+            *aside = start(i);
+        }
+    }
+}
+
 /// Some rows that follow one another.
 #[derive(Clone, Copy)]
 pub struct Extent {
@@ -78,7 +126,7 @@ pub trait Source<T: Element> {
 
     /// Where the rows from `first` on lie, until one is not short, a batch of them at most.
     #[inline(always)]
-    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+    fn spots(&self, first: usize, spots: &mut Spots) -> Extent {
         one_by_one(
             spots,
             #[inline(always)]
@@ -89,14 +137,14 @@ pub trait Source<T: Element> {
     /// About the largest logit of the elements `x` of row `r`.
     fn near(&self, r: usize, spot: &Spot, x: &[T]) -> T::Compute;
 
-    /// What belongs to the elements of the rows `x` at `spots`, the first of which is row `first`: for each row as many
-    /// elements, whole vectors, as there are `taken` for it.
+    /// What belongs to the elements of the rows `x` at some of the `spots`, the first of which is row `first`: for each row as
+    /// many elements, whole vectors, as there are `taken` for it.
     #[inline(always)]
     fn take<L: Memory<T> + Memory<T::Compute>>(
         &self,
         _: L,
         _first: usize,
-        _spots: &[Spot],
+        _spots: (&Spots, Range<usize>),
         _x: &[T],
         _taken: ChunksExactMut<'_, T::Compute>,
     ) {
@@ -127,7 +175,7 @@ pub trait Source<T: Element> {
 
 /// [`Source::spots`] where each row is asked for.
 #[inline(always)]
-pub fn one_by_one(spots: &mut [Spot; ROOM], spot: impl Fn(usize) -> Option<Spot>) -> Extent {
+pub fn one_by_one(spots: &mut Spots, spot: impl Fn(usize) -> Option<Spot>) -> Extent {
     let mut extent = Extent {
         count: 0,
         longest: 0,
@@ -136,7 +184,7 @@ pub fn one_by_one(spots: &mut [Spot; ROOM], spot: impl Fn(usize) -> Option<Spot>
     while extent.count < BATCH
         && let Some(spot) = spot(extent.count)
     {
-        spots[extent.count] = spot;
+        spots.set(extent.count, spot);
         extent.count += 1;
         extent.longest = extent.longest.max(spot.len);
         extent.shortest = extent.shortest.min(spot.len);
@@ -146,15 +194,14 @@ pub fn one_by_one(spots: &mut [Spot; ROOM], spot: impl Fn(usize) -> Option<Spot>
 
 /// [`Source::spots`] of short rows of one length, `end` of them in all, without a branch to a row.
 #[inline(always)]
-pub fn alike(spots: &mut [Spot; ROOM], rows: Rows, in_place: bool, first: usize, end: usize) -> Extent {
+pub fn alike(spots: &mut Spots, rows: Rows, in_place: bool, first: usize, end: usize) -> Extent {
     let len = rows.cols();
     let y_stride = if in_place { rows.x_stride() } else { rows.y_stride() };
     for i in 0..BATCH {
         // Behind the last row nobody looks, wherever that is.
-        spots[i].x = (first + i).wrapping_mul(rows.x_stride());
-        spots[i].y = (first + i).wrapping_mul(y_stride);
-        spots[i].len = len;
-        spots[i].rest = 0;
+        spots.x[i] = (first + i).wrapping_mul(rows.x_stride());
+        spots.y[i] = (first + i).wrapping_mul(y_stride);
+        (spots.len[i], spots.rest[i]) = (len, 0);
     }
     Extent {
         count: end.saturating_sub(first).min(BATCH),
@@ -166,7 +213,7 @@ pub fn alike(spots: &mut [Spot; ROOM], rows: Rows, in_place: bool, first: usize,
 /// [`alike`] of rows whose results are 0 from `next_end()` on, until one is not short.
 #[inline(always)]
 pub fn ending<T: Element>(
-    spots: &mut [Spot; ROOM],
+    spots: &mut Spots,
     rows: Rows,
     in_place: bool,
     first: usize,
@@ -183,8 +230,7 @@ pub fn ending<T: Element>(
         if len > longest::<T>() {
             break;
         }
-        let spot = &mut spots[extent.count];
-        (spot.len, spot.rest) = (len, rows.cols() - len);
+        (spots.len[extent.count], spots.rest[extent.count]) = (len, rows.cols() - len);
         extent.count += 1;
         extent.longest = extent.longest.max(len);
         extent.shortest = extent.shortest.min(len);
@@ -221,7 +267,7 @@ impl<T: Element> Source<T> for Plain<'_> {
         })
     }
     #[inline(always)]
-    fn spots(&self, first: usize, spots: &mut [Spot; ROOM]) -> Extent {
+    fn spots(&self, first: usize, spots: &mut Spots) -> Extent {
         let Layout::Strided(rows) = self.rows else {
             return one_by_one(
                 spots,
@@ -403,7 +449,7 @@ struct Batch<T: Element> {
     vectors: usize,
     /// From one row to the next in scratch.
     pitch: usize,
-    spots: [Spot; ROOM],
+    spots: Spots,
     /// About the largest logit of the first row, or of each where multiply-add is not fused.
     near: [T::Compute; ROOM],
     quotients: [Quotients<T::Compute>; ROOM / EIGHT],
@@ -422,13 +468,7 @@ impl<T: Element> Batch<T> {
             count: 0,
             vectors: 0,
             pitch: 0,
-            spots: [Spot {
-                x: 0,
-                y: 0,
-                len: 0,
-                rest: 0,
-                aside: 0,
-            }; ROOM],
+            spots: Spots::none(),
             near: zero,
             quotients: [Quotients::none(); ROOM / EIGHT],
             fills: false,
@@ -438,7 +478,7 @@ impl<T: Element> Batch<T> {
 
     #[inline(always)]
     fn input<'x>(&self, x: &'x [T], i: usize) -> &'x [T] {
-        &x[self.spots[i].x..][..self.spots[i].len]
+        &x[self.spots.x[i]..][..self.spots.len[i]]
     }
 
     /// Becomes the rows from `first` on.
@@ -447,7 +487,7 @@ impl<T: Element> Batch<T> {
         let extent = source.spots(first, &mut self.spots);
         (self.first, self.count) = (first, extent.count);
         for i in 0..if L::FUSED { extent.count.min(1) } else { extent.count } {
-            self.near[i] = source.near(first + i, &self.spots[i], self.input(x, i));
+            self.near[i] = source.near(first + i, &self.spots.at(i), self.input(x, i));
         }
         let vectors = extent.longest.div_ceil(T::Compute::LANES);
         self.pitch = vectors * T::Compute::LANES;
@@ -493,7 +533,7 @@ impl<T: Element> Batch<T> {
                     &splat,
                     both,
                     #[inline(always)]
-                    |j, x| source.logits(lanes, &self.spots[i + j], 0, x, &[]),
+                    |j, x| source.logits(lanes, &self.spots.at(i + j), 0, x, &[]),
                 );
                 for j in 0..2 {
                     Memory::<T::Compute>::store(lanes, &mut e[(i + j) * pitch..], v[j]);
@@ -516,7 +556,7 @@ impl<T: Element> Batch<T> {
             let taken: &[T::Compute] = if S::TAKES {
                 let taken = stack.filled((end - first) * pitch, T::Compute::ZERO);
                 let each = taken.chunks_exact_mut(room);
-                source.take(lanes, self.first + i, &self.spots[first..end], place.input(), each);
+                source.take(lanes, self.first + i, (&self.spots, first..end), place.input(), each);
                 taken
             } else {
                 &[]
@@ -525,7 +565,7 @@ impl<T: Element> Batch<T> {
                 if !L::FUSED {
                     splat = self.shift::<L>(i).splat(lanes);
                 }
-                let spot = &self.spots[i];
+                let spot = &self.spots.at(i);
                 let taken = if S::TAKES { &taken[(i - first) * pitch..] } else { taken };
                 accs[i % EIGHT] = pass.row::<T, N>(
                     &splat,
@@ -546,7 +586,7 @@ impl<T: Element> Batch<T> {
     /// room for the writing.
     #[inline(always)]
     fn zero_rest<L: Memory<T>>(&self, lanes: L, place: &mut Place<'_, T>, i: usize) {
-        let Spot { y, len, rest, .. } = self.spots[i];
+        let Spot { y, len, rest, .. } = self.spots.at(i);
         if rest > 0
             && let Some(y) = place.output()[y..][..len + rest].get_mut(len.next_multiple_of(T::Compute::LANES)..)
         {
@@ -583,7 +623,7 @@ impl<T: Element> Batch<T> {
                 if fits && in_range[i] {
                     continue;
                 }
-                let e = &mut e[i * self.pitch..][..self.spots[i].len];
+                let e = &mut e[i * self.pitch..][..self.spots.len[i]];
                 let failed = (fits && !source.has_sinks()).then_some(sums[i]);
                 let shift = self.shift::<L>(i);
                 match source.redo(lanes, self.first + i, self.input(x, i), e, shift, failed) {
@@ -650,7 +690,7 @@ impl<T: Element> Batch<T> {
         let (count, pitch) = (self.count.min(ROOM), self.pitch::<N>());
         let e = &mut e[..count * pitch];
         for i in 0..count {
-            let spot = &self.spots[i];
+            let spot = &self.spots.at(i);
             let e = &mut e[i * pitch..][..pitch];
             let e = if N > 0 {
                 e
@@ -675,7 +715,7 @@ impl<T: Element> Batch<T> {
         for i in 0..self.count.min(ROOM) {
             let Spot {
                 y: start, len, rest, ..
-            } = self.spots[i];
+            } = self.spots.at(i);
             let y = &mut y[start..][..len + rest];
             if let Some(value) = self.filled[i] {
                 fill(y, value);

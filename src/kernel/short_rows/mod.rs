@@ -15,7 +15,7 @@ mod packed;
 mod pass;
 mod single;
 
-pub use batches::{Batches, Extent, Source, Spot, alike, ending, one_by_one};
+pub use batches::{Batches, Extent, Source, Spot, Spots, alike, ending, one_by_one};
 pub use logs::{AT_ONCE, LogSum, LogSums, with_log};
 pub use single::{Single, SingleLog, SingleLogSumExp};
 
@@ -67,7 +67,7 @@ pub const fn longest<T: Element>() -> usize {
 const EIGHT: usize = 8;
 
 /// Room for a batch.
-pub const ROOM: usize = BATCH.next_multiple_of(EIGHT);
+const ROOM: usize = BATCH.next_multiple_of(EIGHT);
 
 /// The exps of a batch, and of the one before it. A vector has 128 bytes.
 pub type BothBatches = Stack<{ 2 * BATCH * VECTORS * 128 }>;
