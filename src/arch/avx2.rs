@@ -67,7 +67,8 @@ pub fn is_available() -> bool {
 pub(super) fn among8(cpu: V3, count: usize, from: usize) -> __m256i {
     let lane = cpu.avx._mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     let lane = cpu.avx2._mm256_add_epi32(lane, cpu.avx._mm256_set1_epi32(from as i32));
-    cpu.avx2._mm256_cmpgt_epi32(cpu.avx._mm256_set1_epi32(count.min(32) as i32), lane)
+    cpu.avx2
+        ._mm256_cmpgt_epi32(cpu.avx._mm256_set1_epi32(count.min(32) as i32), lane)
 }
 
 /// A bit for each of up to 32 bytes: whether it is not 0.
@@ -118,7 +119,8 @@ pub(super) fn put8(cpu: V3, dst: &mut [MaybeUninit<f32>], v: __m256) {
 fn among4(cpu: V3, count: usize, from: usize) -> __m256i {
     let lane = cpu.avx._mm256_setr_epi64x(0, 1, 2, 3);
     let lane = cpu.avx2._mm256_add_epi64(lane, cpu.avx._mm256_set1_epi64x(from as i64));
-    cpu.avx2._mm256_cmpgt_epi64(cpu.avx._mm256_set1_epi64x(count.min(16) as i64), lane)
+    cpu.avx2
+        ._mm256_cmpgt_epi64(cpu.avx._mm256_set1_epi64x(count.min(16) as i64), lane)
 }
 
 impl Avx2 {

@@ -5,7 +5,7 @@
 
 use super::passes::{self, V};
 use super::row::{Chunk, Pair, Row, block, whole};
-use super::softmax::{largest_looked_at, largest_of};
+use super::softmax::largest_of;
 use crate::element::{Element, Float};
 use crate::lanes::Memory;
 
@@ -25,12 +25,17 @@ pub trait Addend<T: Element>: Copy {
         self.part(start, start + len)
     }
 
-    /// About the largest logit of the scores `x`, where that is sooner found from what is added than from [`Logits`].
-    ///
-    /// [`Logits`]: super::logits::Logits
+    /// About the logit of the score `x` at `at`; NaN or −∞ where it is masked.
+    fn near(self, scale: T::Compute, x: T::Compute, at: usize) -> T::Compute;
+
+    /// What the guess of the scores `x` takes for their largest logit.
     #[inline(always)]
-    fn nearest(self, _scale: T::Compute, _x: &[T]) -> Option<T::Compute> {
-        None
+    fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
+        largest_of(
+            x.len(),
+            #[inline(always)]
+            |at| self.near(scale, x[at].widen(), at),
+        )
     }
 
     /// The logits of the vector `x` of scores at `at`.
@@ -52,9 +57,8 @@ impl<T: Element> Addend<T> for Nothing {
         lanes.mul(scale, x)
     }
     #[inline(always)]
-    fn nearest(self, scale: T::Compute, x: &[T]) -> Option<T::Compute> {
-        // The scale is positive.
-        Some(scale * largest_looked_at(x))
+    fn near(self, scale: T::Compute, x: T::Compute, _: usize) -> T::Compute {
+        scale * x
     }
 }
 
@@ -64,11 +68,8 @@ pub trait Values<T: Element>: Copy {
     const COMMON: bool = false;
     /// From column `start` to `end`.
     fn part(self, start: usize, end: usize) -> Self;
-    /// The values themselves, if they are of f32.
-    #[inline(always)]
-    fn singles(&self) -> Option<&[f32]> {
-        None
-    }
+    /// The one at `at`.
+    fn get(self, at: usize) -> T::Compute;
     /// The vector at `at`, 0 behind the end.
     fn vector<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, at: usize) -> V<T, L>;
 }
@@ -88,9 +89,14 @@ pub struct Narrow<'a, H>(pub &'a [H]);
 pub struct Taken<'a, F>(pub &'a [F]);
 
 macro_rules! values {
-    ($($mask:ty $({$($more:tt)*})?: |$lanes:ident, $values:ident| $vector:expr;)*) => {$(
+    ($($mask:ty $({$($more:tt)*})?: |$value:ident| $get:expr, |$lanes:ident, $values:ident| $vector:expr;)*) => {$(
         impl<T: Element> Values<T> for $mask {
             $($($more)*)?
+            #[inline(always)]
+            fn get(self, at: usize) -> T::Compute {
+                let $value = self.0[at];
+                $get
+            }
             #[inline(always)]
             fn part(self, start: usize, end: usize) -> Self {
                 Self(&self.0[start..end])
@@ -106,21 +112,17 @@ macro_rules! values {
 values! {
     Single<'_> {
         const COMMON: bool = true;
-        #[inline(always)]
-        fn singles(&self) -> Option<&[f32]> {
-            Some(self.0)
-        }
-    }: |lanes, values| T::Compute::load_single(lanes, values, 0.0);
-    Own<'_, T>: |lanes, values| {
+    }: |value| T::Compute::from_f64(f64::from(value)), |lanes, values| T::Compute::load_single(lanes, values, 0.0);
+    Own<'_, T>: |value| value.widen(), |lanes, values| {
         Memory::<T>::prefetch(lanes, values);
         passes::load(lanes, values, T::Compute::ZERO)
     };
-    Taken<'_, T::Compute>: |lanes, values| passes::load::<T::Compute, L>(lanes, values, T::Compute::ZERO);
+    Taken<'_, T::Compute>: |value| value, |lanes, values| passes::load::<T::Compute, L>(lanes, values, T::Compute::ZERO);
 }
 #[cfg(feature = "half")]
 values! {
-    Narrow<'_, half::f16>: |lanes, values| Memory::<T::Compute>::load_f16(lanes, values);
-    Narrow<'_, half::bf16>: |lanes, values| Memory::<T::Compute>::load_bf16(lanes, values);
+    Narrow<'_, half::f16>: |value| T::Compute::from_f64(f64::from(value)), |lanes, values| Memory::<T::Compute>::load_f16(lanes, values);
+    Narrow<'_, half::bf16>: |value| T::Compute::from_f64(f64::from(value)), |lanes, values| Memory::<T::Compute>::load_bf16(lanes, values);
 }
 
 /// Evaluates an expression with the [`Values`] of an additive mask, or another if there is none; `$t` is the type of the
@@ -166,7 +168,8 @@ macro_rules! with_addend {
             }
             #[cfg(feature = "half")]
             Some($crate::mask::MaskValues::F16(values))
-                if <$t>::IS_SINGLE && $slope == <$t as Element>::Compute::from_i32(1) =>
+                if <$t>::IS_SINGLE
+                    && $slope == <<$t as $crate::element::Element>::Compute as $crate::element::Float>::from_i32(1) =>
             {
                 let $added = $crate::kernel::addend::Added($crate::kernel::addend::Narrow(values));
                 $with
@@ -203,13 +206,8 @@ impl<T: Element, M: Values<T>> Addend<T> for Added<M> {
         lanes.mul_add(scale, x, self.0.vector(lanes, at))
     }
     #[inline(always)]
-    fn nearest(self, scale: T::Compute, x: &[T]) -> Option<T::Compute> {
-        let mask = self.0.singles()?;
-        Some(largest_of(
-            x.len(),
-            #[inline(always)]
-            |at| scale * x[at].widen() + T::Compute::from_f64(f64::from(mask[at])),
-        ))
+    fn near(self, scale: T::Compute, x: T::Compute, at: usize) -> T::Compute {
+        scale * x + self.0.get(at)
     }
 }
 
@@ -228,6 +226,10 @@ impl<T: Element, M: Values<T>> Addend<T> for Sloped<T::Compute, M> {
         let mask = self.1.vector(lanes, at);
         lanes.mul_add(scale, x, lanes.mul(lanes.splat(self.0), mask))
     }
+    #[inline(always)]
+    fn near(self, scale: T::Compute, x: T::Compute, at: usize) -> T::Compute {
+        scale * x + self.0 * self.1.get(at)
+    }
 }
 
 /// A keep mask, of some type.
@@ -236,6 +238,8 @@ pub trait Kept<T: Element>: Copy {
     fn part(self, start: usize, end: usize) -> Self;
     /// See [`Addend::row`].
     fn row(self, start: usize, len: usize) -> Self;
+    /// Whether the place at `at` is kept.
+    fn keeps(self, at: usize) -> bool;
     /// The vector `z` at `at`, −∞ where it is not kept.
     fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L>;
 }
@@ -252,6 +256,10 @@ impl<T: Element> Kept<T> for Bytes<'_> {
     #[inline(always)]
     fn row(self, start: usize, len: usize) -> Self {
         Self(&self.0[start..][..len])
+    }
+    #[inline(always)]
+    fn keeps(self, at: usize) -> bool {
+        self.0[at] != 0
     }
     #[inline(always)]
     fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L> {
@@ -272,6 +280,10 @@ impl<T: Element> Kept<T> for Bits<'_> {
     #[inline(always)]
     fn row(self, start: usize, len: usize) -> Self {
         Self(&self.0[start..][..len.div_ceil(8)])
+    }
+    #[inline(always)]
+    fn keeps(self, at: usize) -> bool {
+        self.0[at / 8] >> (at % 8) & 1 != 0
     }
     #[inline(always)]
     fn keep<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, z: V<T, L>, at: usize) -> V<T, L> {
@@ -296,6 +308,14 @@ impl<T: Element, K: Kept<T>> Addend<T> for Excluded<K> {
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, scale: V<T, L>, x: V<T, L>, at: usize) -> V<T, L> {
         self.0.keep(lanes, lanes.mul(scale, x), at)
+    }
+    #[inline(always)]
+    fn near(self, scale: T::Compute, x: T::Compute, at: usize) -> T::Compute {
+        if <K as Kept<T>>::keeps(self.0, at) {
+            scale * x
+        } else {
+            -T::Compute::INFINITY
+        }
     }
 }
 

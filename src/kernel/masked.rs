@@ -19,6 +19,7 @@ use super::addend::Narrow;
 use super::addend::{Added, Addend, Nothing, Scaled, Single, Sloped, Taken, with_addend};
 use super::kept::Places;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
+use super::masked_alike::{Alike, is_alike};
 use super::masked_log::MaskedLog;
 use super::masked_long::{MaskedLong, MaskedOver};
 use super::passes::{ExpPass, Exps, Total, exp_sum_from};
@@ -63,6 +64,19 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
             rows: buffers.rows,
             apart,
         };
+        if !L::COMPACT && !log && short.leaves(0) && is_alike::<T, L>(&buffers, &call) {
+            let (buffers, call) = (&mut buffers, &call);
+            let (beside, through_output) = (are_beside::<T, L>(cols), buffers.output_holds_exps());
+            return if T::IS_COMPUTE && L::WIDE && beside && through_output {
+                lanes.call(Alike::<_, false, true> { buffers, call })
+            } else if T::IS_COMPUTE && L::WIDE && beside {
+                lanes.call(Alike::<_, true, true> { buffers, call })
+            } else if T::IS_COMPUTE && through_output {
+                lanes.call(Alike::<_, false, false> { buffers, call })
+            } else {
+                lanes.call(Alike::<_, true, false> { buffers, call })
+            };
+        }
         let mut r = 0;
         // Types and constants stand in the conditions themselves, so that what others do not run is not compiled.
         while r < rows {
@@ -95,7 +109,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
 }
 
 /// Scores, and the places of their exps.
-type ScoresAndPlaces<'a, T> = (&'a [T], Places<'a, <T as Element>::Compute>);
+pub type ScoresAndPlaces<'a, T> = (&'a [T], Places<'a, <T as Element>::Compute>);
 
 /// Where the division of a row stands.
 pub enum Division<'a, F: Float> {
@@ -235,16 +249,11 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     division: Division<'_, T::Compute>,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
-    let division = if shift.is_neutral() || matches!(logits.steps, Steps::Scale) {
-        division
-    } else {
-        // Beside others a masked place would be seen as one that does not fit: see `exp_or_zero`.
-        finish_alone(lanes, division);
-        Division::Alone
-    };
+    let division = under_shift(lanes, division, shift, !matches!(logits.steps, Steps::Scale));
+    let from = (logits.call.mask.scale, logits.start);
     match logits.steps {
-        Steps::Scale => exps_of(lanes, logits, (x, e), division, Nothing, shift),
-        Steps::Add(mask) => exps_of(lanes, logits, (x, e), division, Added(Single(mask)), shift),
+        Steps::Scale => exps_of(lanes, from, (x, e), division, Nothing, shift),
+        Steps::Add(mask) => exps_of(lanes, from, (x, e), division, Added(Single(mask)), shift),
         // For the commonest type, where exp is no call anyway. Constants in the guard itself keep the compiler from compiling
         // what others do not run.
         Steps::AddSloped | Steps::Keep if T::IS_SINGLE && !L::COMPACT => with_addend!(
@@ -260,6 +269,23 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
                 _ => exps_by_block(lanes, logits, x, e, shift),
             }
         }
+    }
+}
+
+/// The division of a row under a shift, if what is added `masks` some places.
+#[inline(always)]
+pub fn under_shift<'a, F: Float, L: Memory<F>>(
+    lanes: L,
+    division: Division<'a, F>,
+    shift: &Shift<F>,
+    masks: bool,
+) -> Division<'a, F> {
+    if shift.is_neutral() || !masks {
+        division
+    } else {
+        // Beside others a masked place would be seen as one that does not fit: see `exp_or_zero`.
+        finish_alone(lanes, division);
+        Division::Alone
     }
 }
 
@@ -295,7 +321,14 @@ impl<T: Element, A: Addend<T>> Kernel<T> for ExpsApart<'_, '_, '_, T, A> {
             shift,
             exps,
         } = self;
-        *exps = exps_of(lanes, logits, row, division, added, shift);
+        *exps = exps_of(
+            lanes,
+            (logits.call.mask.scale, logits.start),
+            row,
+            division,
+            added,
+            shift,
+        );
     }
 }
 
@@ -400,17 +433,16 @@ fn exps_by_mask<T: Element, L: Memory<T> + Memory<T::Compute>>(
     found
 }
 
-/// The pass of a row whose logits are in registers.
+/// The pass of a row whose logits are in registers: by a scale, from column `start` on.
 #[inline(always)]
-fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
+pub fn exps_of<T: Element, L: Memory<T> + Memory<T::Compute>, A: Addend<T>>(
     lanes: L,
-    logits: &Logits<'_, '_, T>,
+    (scale, start): (T::Compute, usize),
     (x, e): ScoresAndPlaces<'_, T>,
     division: Division<'_, T::Compute>,
     added: A,
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
-    let (scale, start) = (logits.call.mask.scale, logits.start);
     let mut zeros = false;
     let exps = match division {
         Division::Beside(Some(before)) if T::IS_COMPUTE && L::WIDE => {
@@ -808,7 +840,7 @@ pub struct SumRow<'a, 'm, T: Element> {
 /// every shift that is accepted: for rows that are divided beside others one that [is neutral](Shift::is_neutral), which
 /// suffices for maxima of up to 64.
 #[inline(always)]
-fn neutral<F: Float>(near: F, division: &Division<'_, F>) -> F {
+pub fn neutral<F: Float>(near: F, division: &Division<'_, F>) -> F {
     let neutral = F::from_i32(20);
     if matches!(division, Division::Beside(_)) && near > neutral && near < F::from_i32(64) {
         neutral

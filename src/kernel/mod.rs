@@ -22,6 +22,7 @@ pub mod kept;
 pub mod log_softmax;
 pub mod logits;
 pub mod masked;
+mod masked_alike;
 mod masked_log;
 pub mod masked_long;
 pub mod online;

@@ -146,11 +146,8 @@ struct InRegisters<A>(A);
 
 impl<T: Element, A: Addend<T>> Kind<T> for InRegisters<A> {
     #[inline(always)]
-    fn near(&self, short: &Short<'_, '_, T>, r: usize, spot: &Spot, x: &[T]) -> T::Compute {
-        match self.0.row(spot.aside, x.len()).nearest(short.call.mask.scale, x) {
-            Some(near) => near,
-            None => short.call.logits(r, &(0..x.len())).nearest(x),
-        }
+    fn near(&self, short: &Short<'_, '_, T>, _: usize, spot: &Spot, x: &[T]) -> T::Compute {
+        self.0.row(spot.aside, x.len()).nearest(short.call.mask.scale, x)
     }
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(
@@ -351,14 +348,14 @@ impl<T: Element> Kernel<T> for Take<'_, '_, T> {
 }
 
 /// [`Source::redo`], as a function of its own.
-struct Redo<'a, 'm, T: Element> {
-    call: &'a Call<'m, T>,
-    r: usize,
-    x: &'a [T],
-    e: &'a mut [MaybeUninit<T::Compute>],
-    shift: Shift<T::Compute>,
-    failed: Option<SumOf<T>>,
-    found: &'a mut Result<SumOf<T>, T>,
+pub struct Redo<'a, 'm, T: Element> {
+    pub call: &'a Call<'m, T>,
+    pub r: usize,
+    pub x: &'a [T],
+    pub e: &'a mut [MaybeUninit<T::Compute>],
+    pub shift: Shift<T::Compute>,
+    pub failed: Option<SumOf<T>>,
+    pub found: &'a mut Result<SumOf<T>, T>,
 }
 
 impl<T: Element> Kernel<T> for Redo<'_, '_, T> {

@@ -26,7 +26,7 @@ use core::mem::MaybeUninit;
 mod long;
 mod rows;
 use long::LongRow;
-pub use rows::{Softmax, fit_aside};
+pub use rows::{Softmax, fit_aside, half_scratch};
 
 /// log2 of e at the guessed maximum: rows whose maximum lies up to 60 above or 17 below the guess are accepted.
 pub const GUESS_BIAS: i32 = 32;

@@ -117,7 +117,7 @@ fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(
 }
 
 /// Elements of which scratch holds two rows.
-const fn half_scratch<T: Element>() -> usize {
+pub const fn half_scratch<T: Element>() -> usize {
     Scratch::capacity::<T::Compute>() / 2
 }
 
