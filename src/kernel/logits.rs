@@ -50,7 +50,10 @@ impl Steps<'_> {
 
 /// What the rows of a call have in common.
 pub struct Call<'m, T: Element> {
-    pub mask: Mask<'m, T>,
+    pub mask: &'m Mask<'m, T>,
+    /// Those of the mask; the slope is 1 if nothing is added. Not behind a reference, or loops would load them again.
+    pub scale: T::Compute,
+    pub slope: T::Compute,
     softcap: Option<Softcap<T::Compute>>,
     /// Those of rows whose visible places begin with a block, and the whole mask.
     pub steps: Steps<'m>,
@@ -58,16 +61,14 @@ pub struct Call<'m, T: Element> {
 
 impl<'m, T: Element> Call<'m, T> {
     #[inline(always)]
-    pub fn new(mut mask: Mask<'m, T>) -> Self {
+    pub fn new(mask: &'m Mask<'m, T>) -> Self {
         let (zero, one) = (T::Compute::ZERO, T::Compute::from_i32(1));
-        if mask.additive.is_none() {
-            mask.slope = one;
-        }
+        let slope = if mask.additive.is_some() { mask.slope } else { one };
         let softcap = (mask.softcap > zero).then(|| Softcap::new(mask.scale, mask.softcap));
         // Whether arithmetic on a score of −∞ can give anything but −∞.
         let guarded = softcap.is_some() || mask.scale <= zero;
         // Whether the slope keeps −∞.
-        let keeps = mask.slope > zero;
+        let keeps = slope > zero;
         Self {
             softcap,
             steps: match mask.additive {
@@ -75,10 +76,12 @@ impl<'m, T: Element> Call<'m, T> {
                 None if !mask.keeps_all() => Steps::Keep,
                 _ if !mask.keeps_all() => Steps::Exclude,
                 None => Steps::Scale,
-                Some((MaskValues::Single(values), _)) if mask.slope == one => Steps::Add(values),
+                Some((MaskValues::Single(values), _)) if slope == one => Steps::Add(values),
                 Some(_) => Steps::AddSloped,
             },
             mask,
+            scale: mask.scale,
+            slope,
         }
     }
 
@@ -167,7 +170,7 @@ impl<T: Element> Logits<'_, '_, T> {
         if !kept {
             return -T::Compute::INFINITY;
         }
-        let mut z = self.call.mask.scale * x;
+        let mut z = self.call.scale * x;
         if self.call.softcap.is_some() {
             let cap = self.call.mask.softcap;
             z = if z > cap { cap } else { z };
@@ -177,7 +180,7 @@ impl<T: Element> Logits<'_, '_, T> {
             Some(mask) => match mask.get(at) {
                 // Whatever z holds.
                 mask if mask == -T::Compute::INFINITY => mask,
-                mask => z + self.call.mask.slope * mask,
+                mask => z + self.call.slope * mask,
             },
             None => z,
         }
@@ -293,9 +296,7 @@ impl<T: Element> Kernel<T> for LogitsOf<'_, '_, '_, T> {
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { logits, x, at, z } = self;
         let Call {
-            mask: Mask { scale, slope, .. },
-            softcap,
-            ..
+            scale, slope, softcap, ..
         } = logits.call;
         let (scale, slope) = (lanes.splat(*scale), lanes.splat(*slope));
         let masks = logits.additive.is_some() || !matches!(logits.keep, Keep::All) || at < logits.hidden;
@@ -371,7 +372,7 @@ impl<T: Element> LogitsInto<'_, '_, '_, T> {
         let (n, end) = (T::Compute::LANES, self.at + self.z.len());
         // As many: no check in the loop.
         let (x, added) = (&self.x[..self.z.len()], added.part(self.at, end));
-        let scale = lanes.splat(self.logits.call.mask.scale);
+        let scale = lanes.splat(self.logits.call.scale);
         for (i, z) in self.z.chunks_mut(n).enumerate() {
             let v = passes::load::<T, L>(lanes, &x[i * n..], -T::Compute::INFINITY);
             passes::store::<T::Compute, L>(lanes, z, added.logits(lanes, scale, v, i * n));
@@ -408,7 +409,7 @@ impl<T: Element> Kernel<T> for LogitsInto<'_, '_, '_, T> {
             Steps::AddSloped if !L::COMPACT => with_values!(
                 T,
                 additive,
-                values => self.add(lanes, Sloped(call.mask.slope, values)),
+                values => self.add(lanes, Sloped(call.slope, values)),
                 self.all_steps(lanes)
             ),
             Steps::Keep if !L::COMPACT => match keep {

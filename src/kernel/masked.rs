@@ -43,7 +43,7 @@ use core::ops::Range;
 /// softmax, or log_softmax, of the masked logits of each row.
 pub struct Masked<'a, T: Element> {
     pub buffers: Buffers<'a, T>,
-    pub mask: Mask<'a, T>,
+    pub mask: &'a Mask<'a, T>,
     pub log: bool,
 }
 
@@ -250,7 +250,7 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     let division = under_shift(lanes, division, shift, !matches!(logits.steps, Steps::Scale));
-    let from = (logits.call.mask.scale, logits.start);
+    let from = (logits.call.scale, logits.start);
     match logits.steps {
         Steps::Scale => exps_of(lanes, from, (x, e), division, Nothing, shift),
         Steps::Add(mask) => exps_of(lanes, from, (x, e), division, Added(Single(mask)), shift),
@@ -258,7 +258,7 @@ fn exps<T: Element, L: Memory<T> + Memory<T::Compute>>(
         // what others do not run.
         Steps::AddSloped | Steps::Keep if T::IS_SINGLE && !L::COMPACT => with_addend!(
             T,
-            (logits.additive, logits.call.mask.slope, logits.keep),
+            (logits.additive, logits.call.slope, logits.keep),
             added => exps_apart(lanes, logits, (x, e), division, added, shift),
             exps_of_sloped(lanes, logits, (x, e), division, shift)
         ),
@@ -321,14 +321,7 @@ impl<T: Element, A: Addend<T>> Kernel<T> for ExpsApart<'_, '_, '_, T, A> {
             shift,
             exps,
         } = self;
-        *exps = exps_of(
-            lanes,
-            (logits.call.mask.scale, logits.start),
-            row,
-            division,
-            added,
-            shift,
-        );
+        *exps = exps_of(lanes, (logits.call.scale, logits.start), row, division, added, shift);
     }
 }
 
@@ -364,7 +357,7 @@ fn exps_of_sloped<T: Element, L: Memory<T> + Memory<T::Compute>>(
     shift: &Shift<T::Compute>,
 ) -> Exps<T::Compute> {
     #[cfg(feature = "half")]
-    let slope = logits.call.mask.slope;
+    let slope = logits.call.slope;
     match logits.additive {
         #[cfg(feature = "half")]
         Some(MaskValues::F16(mask)) => exps_apart(lanes, logits, row, division, Sloped(slope, Narrow(mask)), shift),
@@ -394,7 +387,7 @@ impl<T: Element> Kernel<T> for ExpsByMask<'_, '_, '_, T> {
             shift,
             exps,
         } = self;
-        let Mask { scale, slope, .. } = logits.call.mask;
+        let (scale, slope) = (logits.call.scale, logits.call.slope);
         let splat = (shift, &shift.splat(lanes));
         let mut pass = ExpPass::new(lanes, logits.start);
         let mut room = Room::new();
@@ -566,7 +559,7 @@ pub fn decide<T: Element>(
     max: impl FnOnce() -> T::Compute,
     exps: impl FnOnce(&Shift<T::Compute>) -> WithSink<T::Compute>,
 ) -> Outcome<T> {
-    if accepts(&sums, &logits.call.mask) {
+    if accepts(&sums, logits.call.mask) {
         Outcome {
             shift,
             sum: Ok(sums.total),
@@ -736,7 +729,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
                     fill(&mut y[..a], T::narrow(T::Compute::ZERO));
                     fill(&mut y[b..], T::narrow(T::Compute::ZERO));
                 }
-                Err(special) => fill(y, special.value(&call.mask, T::narrow(T::Compute::ZERO))),
+                Err(special) => fill(y, special.value(call.mask, T::narrow(T::Compute::ZERO))),
             }
             divided += 1;
         }
@@ -812,7 +805,7 @@ fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
                 fill(&mut y[b..], zero);
                 waiting = Some((a..b, Total::new(sum, outcome.large)));
             }
-            Err(special) => fill(y, special.value(&call.mask, zero)),
+            Err(special) => fill(y, special.value(call.mask, zero)),
         }
         (now, kept) = (kept, now);
         *start += 1;

@@ -28,7 +28,7 @@ pub struct Alike<'p, 'a, 'm, T: Element, const ASIDE: bool, const BESIDE: bool> 
 /// Whether the rows of a call are such ones.
 #[inline(always)]
 pub fn is_alike<T: Element, L: Lanes<T::Compute>>(buffers: &Buffers<'_, T>, call: &Call<'_, T>) -> bool {
-    let (cols, mask) = (buffers.rows.len(0), &call.mask);
+    let (cols, mask) = (buffers.rows.len(0), call.mask);
     let fits = match (buffers.output_holds_exps(), are_beside::<T, L>(cols)) {
         (true, true) => T::IS_COMPUTE && is_followed(buffers.input(0)),
         (false, true) => T::IS_COMPUTE && fit_aside::<T>(cols),
@@ -40,7 +40,7 @@ pub fn is_alike<T: Element, L: Lanes<T::Compute>>(buffers: &Buffers<'_, T>, call
         && match call.steps {
             Steps::Scale | Steps::Add(_) => true,
             Steps::AddSloped | Steps::Keep if T::IS_SINGLE => {
-                with_addend!(T, (mask.values(), mask.slope, mask.kept()), _added => true, false)
+                with_addend!(T, (mask.values(), call.slope, mask.kept()), _added => true, false)
             }
             _ => false,
         }
@@ -189,7 +189,7 @@ fn store<T: Element, L: Memory<T> + Memory<T::Compute>, const BESIDE: bool>(
     before: Option<Undivided<'_, T::Compute>>,
     found: &mut Found<T>,
 ) {
-    let (mask, cols) = (&call.mask, x.len());
+    let (mask, cols) = (call.mask, x.len());
     let start = mask.shared().start(mask.first + r);
     found.filled = None;
     macro_rules! store {
@@ -198,7 +198,7 @@ fn store<T: Element, L: Memory<T> + Memory<T::Compute>, const BESIDE: bool>(
             lanes.call(StoreExps::<_, _, BESIDE> {
                 x,
                 e: &mut *e,
-                scale: mask.scale,
+                scale: call.scale,
                 added,
                 before,
                 exps: &mut found.exps,
@@ -209,7 +209,7 @@ fn store<T: Element, L: Memory<T> + Memory<T::Compute>, const BESIDE: bool>(
         Steps::Scale => store!(Nothing),
         Steps::Add(values) => store!(Added(Single(values))),
         Steps::AddSloped | Steps::Keep if T::IS_SINGLE => {
-            with_addend!(T, (mask.values(), mask.slope, mask.kept()), added => store!(added), {});
+            with_addend!(T, (mask.values(), call.slope, mask.kept()), added => store!(added), {});
         }
         _ => {}
     }

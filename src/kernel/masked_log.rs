@@ -125,7 +125,7 @@ impl<T: Element> Kernel<T> for OneRow<'_, '_, '_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { buffers, call, r, z } = self;
-        let value = (&call.mask, masked_value::<T>(true));
+        let value = (call.mask, masked_value::<T>(true));
         let visible = call.mask.visible(r, buffers.rows.len(r));
         if visible.is_empty() {
             return fill_others(buffers.output(r), (0, 0), NOTHING, value);

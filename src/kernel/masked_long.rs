@@ -29,7 +29,7 @@ impl<T: Element> Kernel<T> for MaskedLong<'_, '_, '_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { buffers, call, r, log } = self;
-        let value = (&call.mask, masked_value(log));
+        let value = (call.mask, masked_value(log));
         let visible = call.mask.visible(r, buffers.rows.len(r));
         if visible.is_empty() {
             return fill_others(buffers.output(r), (0, 0), NOTHING, value);
@@ -84,7 +84,7 @@ impl<T: Element> Kernel<T> for MaskedOver<'_, '_, '_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { buffers, call, r, log } = self;
-        let value = (&call.mask, masked_value(log));
+        let value = (call.mask, masked_value(log));
         let Place::InPlace(row) = buffers.row(r) else { return };
         let visible = call.mask.visible(r, row.len());
         if visible.is_empty() {

@@ -38,7 +38,7 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
             Steps::Add(mask) => self.batches(lanes, InRegisters(Added(Single(mask))), place, start),
             Steps::AddSloped | Steps::Keep if T::IS_SINGLE && !L::COMPACT => with_addend!(
                 T,
-                (self.call.mask.values(), self.call.mask.slope, self.call.mask.kept()),
+                (self.call.mask.values(), self.call.slope, self.call.mask.kept()),
                 added => self.batches(lanes, InRegisters(added), place, start),
                 self.batches(lanes, Any, place, start)
             ),
@@ -147,7 +147,7 @@ struct InRegisters<A>(A);
 impl<T: Element, A: Addend<T>> Kind<T> for InRegisters<A> {
     #[inline(always)]
     fn near(&self, short: &Short<'_, '_, T>, _: usize, spot: &Spot, x: &[T]) -> T::Compute {
-        self.0.row(spot.aside, x.len()).nearest(short.call.mask.scale, x)
+        self.0.row(spot.aside, x.len()).nearest(short.call.scale, x)
     }
     #[inline(always)]
     fn logits<L: Memory<T> + Memory<T::Compute>>(
@@ -160,7 +160,7 @@ impl<T: Element, A: Addend<T>> Kind<T> for InRegisters<A> {
         _: &[T::Compute],
     ) -> V<T, L> {
         let added = self.0.row(spot.aside, spot.len);
-        added.logits(lanes, lanes.splat(short.call.mask.scale), x, at)
+        added.logits(lanes, lanes.splat(short.call.scale), x, at)
     }
 }
 
@@ -185,12 +185,14 @@ impl<T: Element> Kind<T> for Any {
         x: V<T, L>,
         taken: &[T::Compute],
     ) -> V<T, L> {
-        let Call { mask, steps, .. } = short.call;
+        let Call {
+            scale, slope, steps, ..
+        } = short.call;
         if let Steps::All = steps {
             Memory::<T::Compute>::load(lanes, &taken[at..])
         } else {
-            let added = Sloped(mask.slope, Taken(taken));
-            Addend::<T>::logits(added, lanes, lanes.splat(mask.scale), x, at)
+            let added = Sloped(*slope, Taken(taken));
+            Addend::<T>::logits(added, lanes, lanes.splat(*scale), x, at)
         }
     }
 }
@@ -383,7 +385,7 @@ impl<T: Element> Kernel<T> for Redo<'_, '_, T> {
         let outcome = decide_row(lanes, &logits, x, Places::each(e), (shift, sums));
         *found = outcome.sum.map_err(
             #[inline(always)]
-            |special| special.value(&call.mask, T::narrow(T::Compute::ZERO)),
+            |special| special.value(call.mask, T::narrow(T::Compute::ZERO)),
         );
     }
 }

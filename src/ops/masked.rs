@@ -210,7 +210,7 @@ impl Isa {
         self.require()?;
         if !rows.is_empty() {
             let rows = rows.into();
-            let (buffers, mask) = (Buffers { place, rows }, *mask);
+            let buffers = Buffers { place, rows };
             T::masked(self, Masked { buffers, mask, log });
         }
         Ok(())

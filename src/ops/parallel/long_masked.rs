@@ -29,7 +29,7 @@ pub fn is_long_masked<T: Element>(rows: Rows, mask: &Mask<'_, T>) -> bool {
 /// softmax or log_softmax of one row; the exps are kept in the output where one thread keeps them there.
 pub fn long_masked<T: Element>(isa: Isa, mut row: Place<'_, T>, mask: &Mask<'_, T>, log: bool) {
     let (cols, masked, fused) = (row.input().len(), masked_value(log), isa.is_fused());
-    let (call, visible) = (&Call::new(*mask), mask.visible(0, cols));
+    let (call, visible) = (&Call::new(mask), mask.visible(0, cols));
     let logits = call.logits(0, &visible);
     // The first segment may begin before what is visible of it.
     let columns = logits.start - logits.start % SEGMENT..logits.end;
