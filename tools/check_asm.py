@@ -51,6 +51,7 @@ SPILLS_OF = [
     (r"kernel::masked::ExpsByBlock<", 1.2),
     (r"kernel::masked::ExpsByMask<", 1.6),
     (r"kernel::masked::ExpsApart<", 1),
+    (r"kernel::masked_alike::StoreExps<", 1),
     (r"kernel::masked::SumRow<f32>", 0.5),
     (r"kernel::masked::SumRow<half::bfloat::bf16>", 2.4),
     (r"kernel::cross_entropy::", 1),
@@ -75,7 +76,7 @@ EXPECTED = {
 
 # Kernels whose loops hold more than exps: what makes logits of scores; rows of a few elements, which are loaded and stored
 # one by one and divided in the same loop.
-MORE_THAN_EXP = re.compile(r"kernel::(masked::|segments::Segment<)|kernel::short_rows::(ShortRows|logs::Find)<")
+MORE_THAN_EXP = re.compile(r"kernel::(masked::|masked_alike::|segments::Segment<)|kernel::short_rows::(ShortRows|logs::Find)<")
 
 # What a loop around hot loops may call: (regular expression on the caller, on the callee, reason).
 ALLOWED = [
@@ -93,6 +94,7 @@ ALLOWED = [
         r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or chunk of a mask or of masked logits",
     ),
+    (r"kernel::masked_alike::", r"^kernel::masked_alike::otherwise::", "a row whose guess failed"),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
 ]
 # How backends enter a kernel.
