@@ -629,6 +629,12 @@ impl<'a, T: Element> Mask<'a, T> {
         self.causal.is_none() && self.window == 0 && self.lengths.is_none()
     }
 
+    /// Whether every row sees its first columns, the keep mask aside: no window hides them.
+    #[inline(always)]
+    pub(crate) fn sees_first(&self) -> bool {
+        self.window == 0
+    }
+
     /// Where the columns of `cols` end that row `r` sees, and then each that follows, if the causal mask alone says so.
     #[inline(always)]
     pub(crate) fn causal_ends(&self, r: usize, cols: usize) -> Option<CausalEnds> {

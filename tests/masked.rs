@@ -693,6 +693,11 @@ fn check_long_rows<T: TestElement>() {
             match kind {
                 "scale" => mask,
                 "causal" => mask.with_causal(causal).with_first_row(r),
+                // Ends on both sides of a whole block, and a query after the last that sees less.
+                "causal, block" => mask
+                    .with_causal((cols / 2).next_multiple_of(128) as isize - 3)
+                    .with_queries(6)
+                    .with_first_row(r),
                 "window" => mask.with_causal(causal).with_window(cols - 20).with_first_row(r),
                 "lengths" => mask.with_lengths(&lengths[r..], by(1)),
                 "sinks" => mask.with_sinks(&sinks[r..], by(1)),
@@ -708,12 +713,14 @@ fn check_long_rows<T: TestElement>() {
                 "additive, softcap" => added.with_softcap(number(40.0)).with_fully_masked(FullyMasked::Nan),
                 "additive, keep" => added.with_keep(&keep[r * cols..], by(cols)),
                 "additive, lengths" => added.with_lengths(&lengths[r..], by(1)),
+                "additive, lengths, sinks" => added.with_lengths(&lengths[r..], by(1)).with_sinks(&sinks[r..], by(1)),
                 _ => unreachable!("{kind}"),
             }
         };
         let kinds = [
             "scale",
             "causal",
+            "causal, block",
             "window",
             "lengths",
             "sinks",
@@ -724,6 +731,7 @@ fn check_long_rows<T: TestElement>() {
             "additive, slope",
             "additive, keep",
             "additive, lengths",
+            "additive, lengths, sinks",
             "additive, softcap",
         ];
         for kind in kinds {

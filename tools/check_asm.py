@@ -51,7 +51,7 @@ SPILLS_OF = [
     (r"kernel::masked::ExpsByBlock<", 1.2),
     (r"kernel::masked::ExpsByMask<", 1.6),
     (r"kernel::masked::ExpsApart<", 1),
-    (r"kernel::masked_alike::StoreExps<", 1),
+    (r"kernel::masked_prefix::StoreExps<", 1),
     (r"kernel::masked::SumRow<f32>", 0.5),
     (r"kernel::masked::SumRow<half::bfloat::bf16>", 2.4),
     (r"kernel::cross_entropy::", 1),
@@ -69,14 +69,14 @@ BLOCK = {"avx512": 8, "avx2": 16, "neon": 32}
 
 # The hot loops of an ISA, at least (most of those that there were), and kernels that have a loop over whole blocks of exps.
 EXPECTED = {
-    "avx512": (230, [r"softmax::StoreExps<f32>", r"softmax::StoreBeside<f32,", r"segments::Segment<f32>", r"short_rows::ShortRows<f32>"]),
+    "avx512": (230, [r"softmax::StoreExps<f32>", r"softmax::StoreBeside<f32,", r"masked_prefix::StoreExps<f32,", r"segments::Segment<f32>", r"short_rows::ShortRows<f32>"]),
     "avx2": (280, [r"short_rows::ShortRows<f32>"]),
     "neon": (400, [r"softmax::FindSum<f32>", r"masked_long::MaskedOver<f32>"]),
 }
 
 # Kernels whose loops hold more than exps: what makes logits of scores; rows of a few elements, which are loaded and stored
 # one by one and divided in the same loop.
-MORE_THAN_EXP = re.compile(r"kernel::(masked::|masked_alike::|segments::Segment<)|kernel::short_rows::(ShortRows|logs::Find)<")
+MORE_THAN_EXP = re.compile(r"kernel::(masked::|masked_prefix::|segments::Segment<)|kernel::short_rows::(ShortRows|logs::Find)<")
 
 # What a loop around hot loops may call: (regular expression on the caller, on the callee, reason).
 ALLOWED = [
@@ -84,17 +84,17 @@ ALLOWED = [
     (r"kernel::axis::", r"^memset$", "once per tile"),
     (
         r"kernel::short_rows::batches::(Batches|BatchExps|BatchQuotients)<",
-        r"^memset( or arch::avx2::FIRST)?$",
+        r"^memset$",
         "the batches, zeroed once per call; what is taken for the rows of one; and a row without a sum",
     ),
-    (r"kernel::masked(_long)?::", r"^memset( or arch::avx2::FIRST)?$", "what a row does not see, filled once per row"),
+    (r"kernel::masked(_long|_prefix)?::", r"^memset$", "what a row does not see, filled once per row"),
     (
         r"",
         r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsByMask|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|MaskedLong|MaskedOver|MaskedSum|OneRow|Take|Batches|BatchExps|BatchQuotients|LongRow|Single|ExpSums|Overwrite"
-        r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
+        r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|Prefix|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or chunk of a mask or of masked logits",
     ),
-    (r"kernel::masked_alike::", r"^kernel::masked_alike::otherwise::", "a row whose guess failed"),
+    (r"kernel::masked_prefix::", r"^kernel::masked_prefix::otherwise::", "a row whose guess failed"),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
 ]
 # How backends enter a kernel.

@@ -62,7 +62,7 @@ pub fn is_available() -> bool {
     Avx2::try_new().is_some()
 }
 
-/// The lanes of eight, of which the first is lane `from` of a vector, that are among the vector's first `count`.
+/// The lanes of eight, of which the first is lane `from` of a vector of 32, that are among the vector's first `count`.
 #[inline(always)]
 pub(super) fn among8(cpu: V3, count: usize, from: usize) -> __m256i {
     let lane = cpu.avx._mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -114,7 +114,7 @@ pub(super) fn put8(cpu: V3, dst: &mut [MaybeUninit<f32>], v: __m256) {
     }
 }
 
-/// The same of four.
+/// [`among8`] of four lanes of f64.
 #[inline(always)]
 fn among4(cpu: V3, count: usize, from: usize) -> __m256i {
     let lane = cpu.avx._mm256_setr_epi64x(0, 1, 2, 3);

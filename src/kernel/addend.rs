@@ -28,7 +28,7 @@ pub trait Addend<T: Element>: Copy {
     /// About the logit of the score `x` at `at`; NaN or −∞ where it is masked.
     fn near(self, scale: T::Compute, x: T::Compute, at: usize) -> T::Compute;
 
-    /// What the guess of the scores `x` takes for their largest logit.
+    /// What the guess of the scores `x` takes for their largest logit: 0 for up to 16.
     #[inline(always)]
     fn nearest(self, scale: T::Compute, x: &[T]) -> T::Compute {
         largest_of(

@@ -36,6 +36,35 @@ pub enum Steps<'m> {
     All,
 }
 
+/// Evaluates an expression with what is added to the rows of a call whose logits stay in registers, the whole masks, or
+/// another for other rows; `$t` is the type of the scores.
+macro_rules! with_added {
+    ($t:ty, $call:expr, $added:ident => $with:expr, $without:expr) => {
+        match $call.steps {
+            $crate::kernel::logits::Steps::Scale => {
+                let $added = $crate::kernel::addend::Nothing;
+                $with
+            }
+            $crate::kernel::logits::Steps::Add(values) => {
+                let $added = $crate::kernel::addend::Added($crate::kernel::addend::Single(values));
+                $with
+            }
+            $crate::kernel::logits::Steps::AddSloped | $crate::kernel::logits::Steps::Keep
+                if <$t>::IS_SINGLE && !L::COMPACT =>
+            {
+                $crate::kernel::addend::with_addend!(
+                    $t,
+                    ($call.mask.values(), $call.slope, $call.mask.kept()),
+                    $added => $with,
+                    $without
+                )
+            }
+            _ => $without,
+        }
+    };
+}
+pub(super) use with_added;
+
 impl Steps<'_> {
     /// Whether [`LogitsInto`] takes fewer than all.
     #[inline(always)]

@@ -6,7 +6,8 @@
 //!
 //! softmax of rows of few visible places, the first ones, runs side by side ([`Short`]). Of others it keeps the exps
 //! where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of the sum, one row later or
-//! [`Beside`] the exps of the next row.
+//! [`Beside`] the exps of the next row. Rows that see their first columns by the commonest steps have a loop of their own for
+//! that ([`Prefix`]), without what others need ([`Stored`]): of a window, of many steps, or too long to be divided one row later.
 //! log_softmax keeps z there ([`MaskedLog`]). Rows that fit nowhere keep some exps, or z in the place of the scores
 //! ([`masked_long`](super::masked_long)). Where the guessed shift fails, z is computed once more for its maximum. A sink is
 //! one more term of the sum.
@@ -19,15 +20,15 @@ use super::addend::Narrow;
 use super::addend::{Added, Addend, Nothing, Scaled, Single, Sloped, Taken, with_addend};
 use super::kept::Places;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
-use super::masked_alike::{Alike, is_alike};
 use super::masked_log::MaskedLog;
 use super::masked_long::{MaskedLong, MaskedOver};
+use super::masked_prefix::{Prefix, is_prefix};
 use super::passes::{ExpPass, Exps, Total, exp_sum_from};
 use super::row::{Beside, Pair};
 use super::short_masked::Short;
 use super::softmax::{
     OVERLAPPED, SumOf, TotalOf, Undivided, are_beside, blocks_beside, fill, fit_aside, guess, guess_for_quotients,
-    is_followed, quotients, quotients_before, quotients_in_place, shift_at, written,
+    half_scratch, is_followed, quotients, quotients_before, quotients_in_place, shift_at, written,
 };
 use super::{Buffers, Kernel, Place};
 use crate::arch::memory::{Cells, Scratch};
@@ -64,19 +65,6 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
             rows: buffers.rows,
             apart,
         };
-        if !L::COMPACT && !log && short.leaves(0) && is_alike::<T, L>(&buffers, &call) {
-            let (buffers, call) = (&mut buffers, &call);
-            let (beside, through_output) = (are_beside::<T, L>(cols), buffers.output_holds_exps());
-            return if T::IS_COMPUTE && L::WIDE && beside && through_output {
-                lanes.call(Alike::<_, false, true> { buffers, call })
-            } else if T::IS_COMPUTE && L::WIDE && beside {
-                lanes.call(Alike::<_, true, true> { buffers, call })
-            } else if T::IS_COMPUTE && through_output {
-                lanes.call(Alike::<_, false, false> { buffers, call })
-            } else {
-                lanes.call(Alike::<_, true, false> { buffers, call })
-            };
-        }
         let mut r = 0;
         // Types and constants stand in the conditions themselves, so that what others do not run is not compiled.
         while r < rows {
@@ -91,15 +79,30 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 }
                 r += 1;
             } else {
+                let prefix = is_prefix::<T, L>(&call);
                 let (buffers, start) = (&mut buffers, &mut r);
                 let through_output = buffers.output_holds_exps();
                 let beside = are_beside::<T, L>(cols) && in_registers::<T>(call.steps);
                 if T::IS_COMPUTE && L::WIDE && beside && through_output && is_followed(buffers.input(*start)) {
-                    lanes.call(Stored::<_, false, true> { buffers, short, start });
+                    if prefix {
+                        lanes.call(Prefix::<_, false, true> { buffers, short, start });
+                    } else {
+                        lanes.call(Stored::<_, false, true> { buffers, short, start });
+                    }
                 } else if T::IS_COMPUTE && L::WIDE && beside && !through_output && fit_aside::<T>(cols) {
-                    lanes.call(Stored::<_, true, true> { buffers, short, start });
+                    if prefix {
+                        lanes.call(Prefix::<_, true, true> { buffers, short, start });
+                    } else {
+                        lanes.call(Stored::<_, true, true> { buffers, short, start });
+                    }
                 } else if through_output {
-                    lanes.call(Stored::<_, false, false> { buffers, short, start });
+                    if !L::COMPACT && T::IS_COMPUTE && prefix && cols <= OVERLAPPED {
+                        lanes.call(Prefix::<_, false, false> { buffers, short, start });
+                    } else {
+                        lanes.call(Stored::<_, false, false> { buffers, short, start });
+                    }
+                } else if !L::COMPACT && prefix && cols <= OVERLAPPED.min(half_scratch::<T>()) {
+                    lanes.call(Prefix::<_, true, false> { buffers, short, start });
                 } else {
                     lanes.call(Stored::<_, true, false> { buffers, short, start });
                 }
@@ -219,15 +222,24 @@ impl<F: Float> WithSink<F> {
     /// Adds the sink.
     #[inline(always)]
     pub fn join<L: Lanes<F>>(&mut self, lanes: L, shift: &Shift<F>, sink: F) {
-        // Not equal, so that NaN joins.
-        if sink != -F::INFINITY {
-            let core = F::core(L::FUSED);
-            let x = lanes.splat(sink);
-            let ([e], [t]) = exp::<_, L, 1, true>(lanes, core, &shift.splat(lanes), [x]);
-            self.total = self.total.add(F::Sum::of(lanes.reduce_max(e)));
-            self.exps.fits &= lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden);
+        if let Some((e, fits)) = sink_exp(lanes, shift, sink) {
+            self.total = self.total.add(e);
+            self.exps.fits &= fits;
         }
     }
+}
+
+/// The exp of a sink, if there is one, and whether its exponent fits its field.
+#[inline(always)]
+pub fn sink_exp<F: Float, L: Lanes<F>>(lanes: L, shift: &Shift<F>, sink: F) -> Option<(F::Sum, bool)> {
+    // Not equal, so that NaN joins.
+    if sink == -F::INFINITY {
+        return None;
+    }
+    let core = F::core(L::FUSED);
+    let ([e], [t]) = exp::<_, L, 1, true>(lanes, core, &shift.splat(lanes), [lanes.splat(sink)]);
+    let fits = lanes.seen_none_of(lanes.seen(lanes.seen_none(), t), core.forbidden);
+    Some((F::Sum::of(lanes.reduce_max(e)), fits))
 }
 
 /// The exps of a row and its sink.

@@ -3,9 +3,9 @@
 //! What is added to the commonest rows is an [`Addend`]. For others the mask, or the logits where a softcap or a scale of 0
 //! or less asks for more steps, is computed for some rows of a batch at once, before their exps.
 
-use super::addend::{Added, Addend, Nothing, Single, Sloped, Taken, Values, with_addend, with_values};
+use super::addend::{Addend, Sloped, Taken, Values, with_values};
 use super::kept::Places;
-use super::logits::{CHUNK, Call, LogitsOf, MaskOf, Steps, take_values};
+use super::logits::{CHUNK, Call, LogitsOf, MaskOf, Steps, take_values, with_added};
 use super::masked::{WithSink, by_block, decide_row};
 use super::passes::{Exps, V};
 use super::short_rows::{self, Batches, Extent, FEWEST, Source, Spot, Spots, alike, ending, one_by_one};
@@ -15,7 +15,6 @@ use crate::element::{Element, Float, Sum};
 use crate::lanes::Memory;
 use crate::layout::Layout;
 use crate::mask::FullyMasked;
-use crate::math::exp::Shift;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice::ChunksExactMut;
@@ -33,17 +32,12 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
     /// softmax of these rows from `start` on, until one is not short: which that is.
     #[inline(always)]
     pub fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, place: &mut Place<'_, T>, start: &mut usize) {
-        match self.call.steps {
-            Steps::Scale => self.batches(lanes, InRegisters(Nothing), place, start),
-            Steps::Add(mask) => self.batches(lanes, InRegisters(Added(Single(mask))), place, start),
-            Steps::AddSloped | Steps::Keep if T::IS_SINGLE && !L::COMPACT => with_addend!(
-                T,
-                (self.call.mask.values(), self.call.slope, self.call.mask.kept()),
-                added => self.batches(lanes, InRegisters(added), place, start),
-                self.batches(lanes, Any, place, start)
-            ),
-            _ => self.batches(lanes, Any, place, start),
-        }
+        with_added!(
+            T,
+            self.call,
+            added => self.batches(lanes, InRegisters(added), place, start),
+            self.batches(lanes, Any, place, start)
+        );
     }
 
     #[inline(always)]
@@ -64,10 +58,21 @@ impl<'c, 'm, T: Element> Short<'c, 'm, T> {
         r < self.rows.rows() && self.spot(r).is_none()
     }
 
+    /// How many columns row `r` sees, the first ones, if it is one of the call, but none of these.
+    #[inline(always)]
+    pub fn end_of_other(&self, r: usize) -> Option<usize> {
+        let rows = self.rows.rows();
+        if r >= rows {
+            return None;
+        }
+        let end = self.call.mask.visible(r, self.rows.len(r)).end;
+        (rows < FEWEST || end > short_rows::longest::<T>()).then_some(end)
+    }
+
     /// Where row `r` lies, if it is one of them: none is of a call of so few that they are done sooner one by one.
     #[inline(always)]
     pub fn spot(&self, r: usize) -> Option<Spot> {
-        let (mask, rows) = (&self.call.mask, self.rows.rows());
+        let (mask, rows) = (self.call.mask, self.rows.rows());
         if r >= rows || rows < FEWEST {
             return None;
         }
@@ -230,13 +235,7 @@ impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
     #[inline(always)]
     fn near(&self, r: usize, spot: &Spot, x: &[T]) -> T::Compute {
         let near = self.1.near(&self.0, r, spot, x);
-        // As the guess of a row that is no part of a batch.
-        let sink = if x.len() > 16 {
-            self.sink(r)
-        } else {
-            -T::Compute::INFINITY
-        };
-        if sink > near { sink } else { near }
+        with_sink(near, self.sink(r), x.len())
     }
     #[inline(always)]
     fn take<L: Memory<T> + Memory<T::Compute>>(
@@ -274,7 +273,6 @@ impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
         r: usize,
         x: &[T],
         e: &mut [MaybeUninit<T::Compute>],
-        shift: Shift<T::Compute>,
         failed: Option<SumOf<T>>,
     ) -> Result<SumOf<T>, T> {
         let mut found = Err(T::NAN);
@@ -283,7 +281,6 @@ impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
             r,
             x,
             e,
-            shift,
             failed,
             found: &mut found,
         });
@@ -349,13 +346,22 @@ impl<T: Element> Kernel<T> for Take<'_, '_, T> {
     }
 }
 
-/// [`Source::redo`], as a function of its own.
+/// What the guess of a row of `len` scores with a sink takes for its maximum, which is `near` without. As in
+/// [`Logits::nearest`](super::logits::Logits::nearest), a row of up to 16 guesses 0.
+#[inline(always)]
+pub fn with_sink<F: Float>(near: F, sink: F, len: usize) -> F {
+    if len > 16 && sink > near { sink } else { near }
+}
+
+/// The sum of a row whose guess failed, or what it is filled with: [`Source::redo`], and for [`Prefix`]. A function of its own.
+///
+/// [`Prefix`]: super::masked_prefix::Prefix
 pub struct Redo<'a, 'm, T: Element> {
     pub call: &'a Call<'m, T>,
     pub r: usize,
     pub x: &'a [T],
     pub e: &'a mut [MaybeUninit<T::Compute>],
-    pub shift: Shift<T::Compute>,
+    /// The sum under the guess, if it is that which may not be used.
     pub failed: Option<SumOf<T>>,
     pub found: &'a mut Result<SumOf<T>, T>,
 }
@@ -368,11 +374,11 @@ impl<T: Element> Kernel<T> for Redo<'_, '_, T> {
             r,
             x,
             e,
-            shift,
             failed,
             found,
         } = self;
         let logits = call.logits(r, &(0..x.len()));
+        let shift = logits.guess(x, L::FUSED);
         // NaN may stand in a masked place: see `addend`.
         let sums = match failed.filter(|sum| !sum.is_nan()) {
             Some(sum) => WithSink::none(Exps {

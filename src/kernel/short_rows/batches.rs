@@ -160,7 +160,7 @@ pub trait Source<T: Element> {
         taken: &[T::Compute],
     ) -> V<T, L>;
 
-    /// The sum of row `r`, every e stored in `e`, or what the row is filled with. The guessed `shift` failed with the sum
+    /// The sum of row `r`, every e stored in `e`, or what the row is filled with. The guessed shift failed with the sum
     /// `failed`; without one, the exponent that did not fit may be that of another row, or of its sink.
     fn redo<L: Memory<T> + Memory<T::Compute>>(
         &self,
@@ -168,7 +168,6 @@ pub trait Source<T: Element> {
         r: usize,
         x: &[T],
         e: &mut [MaybeUninit<T::Compute>],
-        shift: Shift<T::Compute>,
         failed: Option<SumOf<T>>,
     ) -> Result<SumOf<T>, T>;
 }
@@ -292,7 +291,6 @@ impl<T: Element> Source<T> for Plain<'_> {
         _: usize,
         x: &[T],
         e: &mut [MaybeUninit<T::Compute>],
-        _: Shift<T::Compute>,
         failed: Option<SumOf<T>>,
     ) -> Result<SumOf<T>, T> {
         let total = match failed {
@@ -625,8 +623,7 @@ impl<T: Element> Batch<T> {
                 }
                 let e = &mut e[i * self.pitch..][..self.spots.len[i]];
                 let failed = (fits && !source.has_sinks()).then_some(sums[i]);
-                let shift = self.shift::<L>(i);
-                match source.redo(lanes, self.first + i, self.input(x, i), e, shift, failed) {
+                match source.redo(lanes, self.first + i, self.input(x, i), e, failed) {
                     Ok(sum) => sums[i] = sum,
                     Err(value) => self.filled[i] = Some(value),
                 }
@@ -647,23 +644,32 @@ impl<T: Element> Batch<T> {
         sums: &mut [SumOf<T>; ROOM],
     ) -> bool {
         let core = T::Compute::core(L::FUSED);
-        let Shift { base, low, offset, .. } = self.shift::<L>(0);
+        let shift = self.shift::<L>(0);
+        let Shift { base, low, offset, .. } = shift;
         let (mut start, mut seen) = (0, lanes.seen_none());
         while start < self.count.min(ROOM) {
             // A lane to each row.
             let rows = start..self.count.min(ROOM).min(start + T::Compute::LANES);
             let (mut bases, mut lows, mut sinks) = ([base; WIDEST], [low; WIDEST], [-T::Compute::INFINITY; WIDEST]);
+            let (first_sink, mut one) = (source.sink(self.first + start), true);
             for i in rows.clone() {
                 sinks[i - start] = source.sink(self.first + i);
+                one &= sinks[i - start] == first_sink;
                 if !L::FUSED {
                     let shift = self.shift::<L>(i);
                     (bases[i - start], lows[i - start]) = (shift.base, shift.low);
                 }
             }
-            let bases = Memory::<T::Compute>::load(lanes, &bases);
-            let lows = Memory::<T::Compute>::load(lanes, &lows);
-            let splat = Splat::by_lane([bases, lows, lanes.splat(offset)]);
-            let x = Memory::<T::Compute>::load(lanes, &sinks);
+            let (mut splat, mut x) = (shift.splat(lanes), lanes.splat(first_sink));
+            if !L::FUSED {
+                let bases = Memory::<T::Compute>::load(lanes, &bases);
+                let lows = Memory::<T::Compute>::load(lanes, &lows);
+                splat = Splat::by_lane([bases, lows, lanes.splat(offset)]);
+            }
+            // One sink for all, mostly: a vector that is loaded waits for each of its elements to be stored.
+            if !one {
+                x = Memory::<T::Compute>::load(lanes, &sinks);
+            }
             let ([e], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [x]);
             seen = lanes.seen(seen, t);
             let mut exps = [T::Compute::ZERO; WIDEST];
