@@ -73,7 +73,7 @@ impl Spots {
         (self.rest[i], self.aside[i]) = (spot.rest, spot.aside);
     }
 
-    /// What belongs to the first `count` rows in another array, of which the first ones are given.
+    /// Sets [`Spot::aside`] of the first `count` rows: `start(i)` of row `i`.
     #[inline(always)]
     pub fn set_aside(&mut self, count: usize, start: impl Fn(usize) -> usize) {
         for (i, aside) in self.aside.iter_mut().enumerate().take(count) {
