@@ -657,9 +657,9 @@ fn long_rows_after_one_another() {
 fn check_long_rows<T: TestElement>() {
     const ROWS: usize = 9;
     let rng = &mut inputs::rng(76);
-    for cols in [530, 1100, 1410, 34_000 / size_of::<T>()] {
+    for cols in [330, 530, 1100, 1410, 34_000 / size_of::<T>()] {
         let mut x: Vec<T> = (0..ROWS * cols).map(|_| T::from_f64(inputs::normal(rng))).collect();
-        x[cols + 500] = T::from_f64(f64::NAN);
+        x[cols + (cols - 1).min(500)] = T::from_f64(f64::NAN);
         x[2 * cols + 9] = T::from_f64(f64::NAN); // behind every mask
         x[7 * cols + 9] = T::from_f64(f64::INFINITY);
         x[3 * cols..][..cols].fill(T::from_f64(f64::NEG_INFINITY));
@@ -670,7 +670,7 @@ fn check_long_rows<T: TestElement>() {
             }
         }
         let sinks = [0.5_f32, -3.0, 1e30, f32::NEG_INFINITY, f32::NAN, 2.0, 200.0, 0.0, 1.0];
-        let lengths = [cols, 500, 0, cols, 300, cols, cols - 50, cols - 10, 100];
+        let lengths = [cols, (cols - 1).min(500), 0, cols, 300, cols, cols - 50, cols - 10, 100];
         let hidden = |i: usize| i % cols % 7 == 2 || i / cols == 8 && i % 2 == 1;
         let keep: Vec<bool> = (0..ROWS * cols).map(|i| !hidden(i)).collect();
         let bytes = cols.div_ceil(8);
@@ -700,6 +700,9 @@ fn check_long_rows<T: TestElement>() {
                     .with_first_row(r),
                 "window" => mask.with_causal(causal).with_window(cols - 20).with_first_row(r),
                 "lengths" => mask.with_lengths(&lengths[r..], by(1)),
+                "lengths, NaN" => mask
+                    .with_lengths(&lengths[r..], by(1))
+                    .with_fully_masked(FullyMasked::Nan),
                 "sinks" => mask.with_sinks(&sinks[r..], by(1)),
                 "keep" => mask.with_keep(&keep[r * cols..], by(cols)),
                 "bits" => mask.with_keep_bits(&packed[r * bytes..], by(bytes)),
@@ -723,6 +726,7 @@ fn check_long_rows<T: TestElement>() {
             "causal, block",
             "window",
             "lengths",
+            "lengths, NaN",
             "sinks",
             "keep",
             "bits",

@@ -7,7 +7,8 @@
 //! softmax of rows of few visible places, the first ones, runs side by side ([`Short`]). Of others it keeps the exps
 //! where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of the sum, one row later or
 //! [`Beside`] the exps of the next row. Rows that see their first columns by the commonest steps have a loop of their own for
-//! that ([`Prefix`]), without what others need ([`Stored`]): of a window, of many steps, or too long to be divided one row later.
+//! that ([`Prefix`]), without what others need ([`Stored`]): of a window, of many steps, of sinks where a fully masked row is NaN,
+//! or too long for either.
 //! log_softmax keeps z there ([`MaskedLog`]). Rows that fit nowhere keep some exps, or z in the place of the scores
 //! ([`masked_long`](super::masked_long)). Where the guessed shift fails, z is computed once more for its maximum. A sink is
 //! one more term of the sum.

@@ -7,7 +7,7 @@ use super::logits::{Call, with_added};
 use super::masked::{Division, exps_of, neutral, sink_exp, under_shift};
 use super::passes::{Exps, exp_sum};
 use super::row::Pair;
-use super::short_masked::{Redo, Short, with_sink};
+use super::short_masked::{Redo, Short, nearest_with_sink};
 use super::softmax::{
     TotalOf, Undivided, accepts, blocks_beside, fill, guess_for_quotients, quotients, quotients_in_place, written,
 };
@@ -27,7 +27,8 @@ pub struct Prefix<'s, 'c, 'a, 'm, T: Element, const ASIDE: bool, const BESIDE: b
     pub start: &'s mut usize,
 }
 
-/// Whether the rows of a call are such ones, if their exps fit.
+/// Whether the rows of a call are such ones, if their exps fit. Beside a sink a fully masked row is told from others by the sum
+/// without it, which is not kept here.
 #[inline(always)]
 pub fn is_prefix<T: Element, L: Lanes<T::Compute>>(call: &Call<'_, T>) -> bool {
     let mask = call.mask;
@@ -273,7 +274,7 @@ impl<T: Element, A: Addend<T>, const BESIDE: bool> Kernel<T> for StoreExps<'_, T
             before,
             exps,
         } = self;
-        let near = with_sink(added.nearest(scale, x), sink, x.len());
+        let near = nearest_with_sink(added.nearest(scale, x), sink, x.len());
         let shift;
         if BESIDE {
             let division = Division::Beside(before);

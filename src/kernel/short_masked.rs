@@ -235,7 +235,7 @@ impl<T: Element, K: Kind<T>> Source<T> for ShortMasked<'_, '_, T, K> {
     #[inline(always)]
     fn near(&self, r: usize, spot: &Spot, x: &[T]) -> T::Compute {
         let near = self.1.near(&self.0, r, spot, x);
-        with_sink(near, self.sink(r), x.len())
+        nearest_with_sink(near, self.sink(r), x.len())
     }
     #[inline(always)]
     fn take<L: Memory<T> + Memory<T::Compute>>(
@@ -349,7 +349,7 @@ impl<T: Element> Kernel<T> for Take<'_, '_, T> {
 /// What the guess of a row of `len` scores with a sink takes for its maximum, which is `near` without. As in
 /// [`Logits::nearest`](super::logits::Logits::nearest), a row of up to 16 guesses 0.
 #[inline(always)]
-pub fn with_sink<F: Float>(near: F, sink: F, len: usize) -> F {
+pub fn nearest_with_sink<F: Float>(near: F, sink: F, len: usize) -> F {
     if len > 16 && sink > near { sink } else { near }
 }
 

@@ -667,7 +667,7 @@ impl<T: Element> Batch<T> {
                 splat = Splat::by_lane([bases, lows, lanes.splat(offset)]);
             }
             // One sink for all, mostly: a vector that is loaded waits for each of its elements to be stored.
-            if !one {
+            if !one || !L::FUSED {
                 x = Memory::<T::Compute>::load(lanes, &sinks);
             }
             let ([e], [t]) = exp::<_, L, 1, false>(lanes, core, &splat, [x]);
