@@ -91,10 +91,10 @@ ALLOWED = [
     (
         r"",
         r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsByMask|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|MaskedLong|MaskedOver|MaskedSum|OneRow|Take|Batches|BatchExps|BatchQuotients|LongRow|Single|ExpSums|Overwrite"
-        r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|Prefix|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
+        r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or chunk of a mask or of masked logits",
     ),
-    (r"kernel::masked_prefix::", r"^kernel::masked_prefix::otherwise::", "a row whose guess failed"),
+    (r"kernel::masked::Stored<", r"^kernel::masked_prefix::otherwise::", "a row whose guess failed"),
     (r"", r"sizes::Sizes>::read$", "the sizes of the caches, once in a process"),
 ]
 # How backends enter a kernel.

@@ -7,7 +7,7 @@
 //! softmax of rows of few visible places, the first ones, runs side by side ([`Short`]). Of others it keeps the exps
 //! where they fit, in the output or in stack scratch, and multiplies them by the reciprocal of the sum, one row later or
 //! [`Beside`] the exps of the next row. Rows that see their first columns by the commonest steps have a loop of their own for
-//! that ([`Prefix`]), without what others need ([`Stored`]): of a window, of many steps, of sinks where a fully masked row is NaN,
+//! that ([`masked_prefix`]), without what others need: of a window, of many steps, of sinks where a fully masked row is NaN,
 //! or too long for either.
 //! log_softmax keeps z there ([`MaskedLog`]). Rows that fit nowhere keep some exps, or z in the place of the scores
 //! ([`masked_long`](super::masked_long)). Where the guessed shift fails, z is computed once more for its maximum. A sink is
@@ -23,7 +23,7 @@ use super::kept::Places;
 use super::logits::{CHUNK, Call, Logits, Room, Steps};
 use super::masked_log::MaskedLog;
 use super::masked_long::{MaskedLong, MaskedOver};
-use super::masked_prefix::{Prefix, is_prefix};
+use super::masked_prefix::{self, is_prefix};
 use super::passes::{ExpPass, Exps, Total, exp_sum_from};
 use super::row::{Beside, Pair};
 use super::short_masked::Short;
@@ -86,26 +86,26 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 let beside = are_beside::<T, L>(cols) && in_registers::<T>(call.steps);
                 if T::IS_COMPUTE && L::WIDE && beside && through_output && is_followed(buffers.input(*start)) {
                     if prefix {
-                        lanes.call(Prefix::<_, false, true> { buffers, short, start });
+                        lanes.call(Stored::<_, true, false, true> { buffers, short, start });
                     } else {
-                        lanes.call(Stored::<_, false, true> { buffers, short, start });
+                        lanes.call(Stored::<_, false, false, true> { buffers, short, start });
                     }
                 } else if T::IS_COMPUTE && L::WIDE && beside && !through_output && fit_aside::<T>(cols) {
                     if prefix {
-                        lanes.call(Prefix::<_, true, true> { buffers, short, start });
+                        lanes.call(Stored::<_, true, true, true> { buffers, short, start });
                     } else {
-                        lanes.call(Stored::<_, true, true> { buffers, short, start });
+                        lanes.call(Stored::<_, false, true, true> { buffers, short, start });
                     }
                 } else if through_output {
                     if !L::COMPACT && T::IS_COMPUTE && prefix && cols <= OVERLAPPED {
-                        lanes.call(Prefix::<_, false, false> { buffers, short, start });
+                        lanes.call(Stored::<_, true, false, false> { buffers, short, start });
                     } else {
-                        lanes.call(Stored::<_, false, false> { buffers, short, start });
+                        lanes.call(Stored::<_, false, false, false> { buffers, short, start });
                     }
                 } else if !L::COMPACT && prefix && cols <= OVERLAPPED.min(half_scratch::<T>()) {
-                    lanes.call(Prefix::<_, true, false> { buffers, short, start });
+                    lanes.call(Stored::<_, true, true, false> { buffers, short, start });
                 } else {
-                    lanes.call(Stored::<_, true, false> { buffers, short, start });
+                    lanes.call(Stored::<_, false, true, false> { buffers, short, start });
                 }
             }
         }
@@ -648,14 +648,17 @@ pub fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
 }
 
 /// softmax of the rows from `start` on, until one is short: which that is. Their exps are kept in the output or, `ASIDE`, in
-/// scratch, and divided `BESIDE` those of the next row, or not. A function of its own: so is its stack.
-struct Stored<'s, 'c, 'a, 'm, T: Element, const ASIDE: bool, const BESIDE: bool> {
+/// scratch, and divided `BESIDE` those of the next row, or not. If `PREFIX`, by the [loops](super::masked_prefix) of rows that see
+/// their first columns. A function of its own: so is its stack.
+struct Stored<'s, 'c, 'a, 'm, T: Element, const PREFIX: bool, const ASIDE: bool, const BESIDE: bool> {
     buffers: &'s mut Buffers<'a, T>,
     short: Short<'c, 'm, T>,
     start: &'s mut usize,
 }
 
-impl<T: Element, const ASIDE: bool, const BESIDE: bool> Kernel<T> for Stored<'_, '_, '_, '_, T, ASIDE, BESIDE> {
+impl<T: Element, const PREFIX: bool, const ASIDE: bool, const BESIDE: bool> Kernel<T>
+    for Stored<'_, '_, '_, '_, T, PREFIX, ASIDE, BESIDE>
+{
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { buffers, short, start } = self;
@@ -666,10 +669,97 @@ impl<T: Element, const ASIDE: bool, const BESIDE: bool> Kernel<T> for Stored<'_,
         } else {
             &mut []
         };
-        if BESIDE {
-            followed(lanes, buffers, short, start, aside);
+        match (PREFIX, BESIDE) {
+            (true, true) => masked_prefix::followed(lanes, buffers, short, start, aside),
+            (true, false) => masked_prefix::overlapped(lanes, buffers, short, start, aside),
+            (false, true) => followed(lanes, buffers, short, start, aside),
+            (false, false) => stored(lanes, buffers, short, start, aside),
+        }
+    }
+}
+
+/// The scores of a row, the place of their exps, and the division of the row before, if that goes beside them.
+type RowAfter<'s, T> = (
+    &'s [T],
+    &'s mut [MaybeUninit<<T as Element>::Compute>],
+    Option<Undivided<'s, <T as Element>::Compute>>,
+);
+
+/// What waits of rows that are divided [`Beside`] the exps of the next.
+pub struct Waiting<'a, T: Element> {
+    /// Room for the exps of a row and of the one before; none where they are kept in the output.
+    now: &'a mut [MaybeUninit<T::Compute>],
+    kept: &'a mut [MaybeUninit<T::Compute>],
+    /// Where the exps of the row before belong, and what they are divided by.
+    before: Option<(Range<usize>, TotalOf<T>)>,
+}
+
+impl<'a, T: Element> Waiting<'a, T> {
+    #[inline(always)]
+    pub fn new(aside: &'a mut [MaybeUninit<T::Compute>]) -> Self {
+        let (now, kept) = aside.split_at_mut(aside.len() / 2);
+        Self {
+            now,
+            kept,
+            before: None,
+        }
+    }
+
+    /// Some columns of row `r`, of which `len` may have the division of the row before beside them.
+    #[inline(always)]
+    pub fn row<'s, L: Memory<T> + Memory<T::Compute>>(
+        &'s mut self,
+        lanes: L,
+        buffers: &'s mut Buffers<'_, T>,
+        r: usize,
+        columns: Range<usize>,
+        len: usize,
+    ) -> RowAfter<'s, T> {
+        let Self { now, kept, before } = self;
+        let through_output = now.is_empty();
+        let (x, e, y_before) = if through_output {
+            let (x, y, before) = buffers.split_after(r);
+            (x, T::as_compute(&mut y[columns.clone()]), before)
+        } else if before.is_some() {
+            let (x, place) = buffers.with_before(r);
+            (x, Some(&mut now[..columns.len()]), place.into_output())
         } else {
-            stored(lanes, buffers, short, start, aside);
+            (buffers.input(r), Some(&mut now[..columns.len()]), &mut [][..])
+        };
+        let x = &x[columns];
+        let next = (x.as_ptr().cast(), len);
+        let before = match before.take() {
+            Some((places, total)) => T::as_compute(&mut y_before[places]).and_then(
+                #[inline(always)]
+                |y| {
+                    let e = if through_output {
+                        Cells::in_place(written(y))
+                    } else {
+                        Cells::apart(written(&mut kept[..y.len()]), y)
+                    };
+                    blocks_beside(lanes, e, &total, next)
+                },
+            ),
+            None => None,
+        };
+        (x, e.unwrap_or_default(), before)
+    }
+
+    /// The row of which was asked waits from now on, if it has a sum.
+    #[inline(always)]
+    pub fn keep(&mut self, row: Option<(Range<usize>, TotalOf<T>)>) {
+        self.before = row;
+        core::mem::swap(&mut self.now, &mut self.kept);
+    }
+
+    /// Divides the row before `end`, the last, if it waits.
+    #[inline(always)]
+    pub fn finish<L: Memory<T> + Memory<T::Compute>>(self, lanes: L, buffers: &mut Buffers<'_, T>, end: usize) {
+        let Some((places, total)) = self.before else { return };
+        let y = &mut buffers.output(end - 1)[places];
+        match T::as_compute(y) {
+            Some(e) if self.kept.is_empty() => quotients_in_place(lanes, e, &total),
+            _ => quotients(lanes, &mut self.kept[..y.len()], y, &total),
         }
     }
 }
@@ -763,73 +853,34 @@ fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
     aside: &mut [MaybeUninit<T::Compute>],
 ) {
     let (call, zero, cols) = (short.call, T::narrow(T::Compute::ZERO), buffers.rows.len(*start));
-    let through_output = aside.is_empty();
-    let (mut now, mut kept) = aside.split_at_mut(aside.len() / 2);
-    // Where the exps of the row before belong, and what they are divided by, if they wait for that.
-    let mut waiting: Option<(Range<usize>, TotalOf<T>)> = None;
+    let mut waiting = Waiting::new(aside);
     while short.leaves(*start) {
         let r = *start;
         let visible = call.mask.visible(r, cols);
         let logits = call.logits(r, &visible);
         let (a, b) = logits.columns();
-        let mut place;
-        let (x, e, y_before) = if through_output {
-            let (x, y, before) = buffers.split_after(r);
-            (x, T::as_compute(&mut y[a..b]), before)
-        } else if waiting.is_some() {
-            let x;
-            (x, place) = buffers.with_before(r);
-            (x, Some(&mut now[..b - a]), place.output())
-        } else {
-            (buffers.input(r), Some(&mut now[..b - a]), &mut [][..])
-        };
         let len = if in_registers::<T>(logits.steps) { b - a } else { 0 };
-        let next = (x[a..].as_ptr().cast(), len);
-        let before = match waiting.take() {
-            Some((places, total)) => T::as_compute(&mut y_before[places]).and_then(
-                #[inline(always)]
-                |y| {
-                    let e = if through_output {
-                        Cells::in_place(written(y))
-                    } else {
-                        Cells::apart(written(&mut kept[..y.len()]), y)
-                    };
-                    blocks_beside(lanes, e, &total, next)
-                },
-            ),
-            None => None,
-        };
+        let (x, e, before) = waiting.row(lanes, buffers, r, a..b, len);
         let mut outcome = Outcome::none(Special::FullyMasked, L::FUSED);
         if b > a {
-            let e = Places::each(e.unwrap_or_default());
-            sum(
-                lanes,
-                &logits,
-                &x[a..b],
-                e,
-                Division::Beside(before),
-                Found::Row(&mut outcome),
-            );
+            let (e, division) = (Places::each(e), Division::Beside(before));
+            sum(lanes, &logits, x, e, division, Found::Row(&mut outcome));
         }
         let y = buffers.output(r);
-        match outcome.sum {
+        waiting.keep(match outcome.sum {
             Ok(sum) => {
                 fill(&mut y[..a], zero);
                 fill(&mut y[b..], zero);
-                waiting = Some((a..b, Total::new(sum, outcome.large)));
+                Some((a..b, Total::new(sum, outcome.large)))
             }
-            Err(special) => fill(y, special.value(call.mask, zero)),
-        }
-        (now, kept) = (kept, now);
+            Err(special) => {
+                fill(y, special.value(call.mask, zero));
+                None
+            }
+        });
         *start += 1;
     }
-    if let Some((places, total)) = waiting {
-        let y = &mut buffers.output(*start - 1)[places];
-        match T::as_compute(y) {
-            Some(e) if through_output => quotients_in_place(lanes, e, &total),
-            _ => quotients(lanes, &mut kept[..y.len()], y, &total),
-        }
-    }
+    waiting.finish(lanes, buffers, *start);
 }
 
 /// The pass over a row under the guessed shift, its exps stored in `e`, and what that is for: a function

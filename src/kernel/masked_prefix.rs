@@ -4,28 +4,16 @@
 use super::addend::{Addend, Scaled};
 use super::kept::Places;
 use super::logits::{Call, with_added};
-use super::masked::{Division, exps_of, neutral, sink_exp, under_shift};
+use super::masked::{Division, Waiting, exps_of, neutral, sink_exp, under_shift};
 use super::passes::{Exps, exp_sum};
 use super::row::Pair;
 use super::short_masked::{Redo, Short, nearest_with_sink};
-use super::softmax::{
-    TotalOf, Undivided, accepts, blocks_beside, fill, guess_for_quotients, quotients, quotients_in_place, written,
-};
+use super::softmax::{TotalOf, Undivided, accepts, fill, guess_for_quotients, quotients, quotients_in_place};
 use super::{Buffers, Kernel};
-use crate::arch::memory::{Cells, Scratch};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
 use crate::mask::FullyMasked;
 use core::mem::MaybeUninit;
-
-/// softmax of the rows from `start` on, which [are such ones](is_prefix), until one is short: which that is. Their exps are
-/// kept in the output or, `ASIDE`, in scratch, and divided `BESIDE` those of the next row, or behind them. A function of its
-/// own: so is its stack.
-pub struct Prefix<'s, 'c, 'a, 'm, T: Element, const ASIDE: bool, const BESIDE: bool> {
-    pub buffers: &'s mut Buffers<'a, T>,
-    pub short: Short<'c, 'm, T>,
-    pub start: &'s mut usize,
-}
 
 /// Whether the rows of a call are such ones, if their exps fit. Beside a sink a fully masked row is told from others by the sum
 /// without it, which is not kept here.
@@ -34,25 +22,6 @@ pub fn is_prefix<T: Element, L: Lanes<T::Compute>>(call: &Call<'_, T>) -> bool {
     let mask = call.mask;
     let sinks = !mask.has_sinks() || matches!(mask.fully_masked, FullyMasked::Zero);
     mask.sees_first() && sinks && with_added!(T, call, _added => true, false)
-}
-
-impl<T: Element, const ASIDE: bool, const BESIDE: bool> Kernel<T> for Prefix<'_, '_, '_, '_, T, ASIDE, BESIDE> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { buffers, short, start } = self;
-        let mut scratch;
-        let aside = if ASIDE {
-            scratch = Scratch::new();
-            scratch.as_elements()
-        } else {
-            &mut []
-        };
-        if BESIDE {
-            followed(lanes, buffers, short, start, aside);
-        } else {
-            overlapped(lanes, buffers, short, start, aside);
-        }
-    }
 }
 
 /// Which rows are left, and how far they see.
@@ -82,9 +51,10 @@ impl<'c, 'm, T: Element> Ends<'c, 'm, T> {
     }
 }
 
-/// [`Prefix`] with room for two rows `aside`, or none, not `BESIDE`.
+/// softmax of the rows from `start` on until one is short, which that is: each is divided after the next is summed. Exps are kept
+/// `aside`, where there is room for two rows, or in the output.
 #[inline(always)]
-fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     buffers: &mut Buffers<'_, T>,
     short: Short<'_, '_, T>,
@@ -130,64 +100,35 @@ fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(
     }
 }
 
-/// [`Prefix`] with room for two rows `aside`, or none, `BESIDE`.
+/// The same, each divided [`Beside`](super::row::Beside) the exps of the next.
 #[inline(always)]
-fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
+pub fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     buffers: &mut Buffers<'_, T>,
     short: Short<'_, '_, T>,
     start: &mut usize,
     aside: &mut [MaybeUninit<T::Compute>],
 ) {
-    let (ends, zero, through_output) = (Ends::new(short), T::narrow(T::Compute::ZERO), aside.is_empty());
-    let (mut now, mut kept) = aside.split_at_mut(aside.len() / 2);
-    // How many exps of the row before there are and what they are divided by, if they wait for that.
-    let mut waiting: Option<(usize, TotalOf<T>)> = None;
-    let mut found = RowSum::none();
+    let (ends, zero) = (Ends::new(short), T::narrow(T::Compute::ZERO));
+    let (mut waiting, mut found) = (Waiting::new(aside), RowSum::none());
     while let Some(end) = ends.of(*start) {
         let r = *start;
-        let mut place;
-        let (x, e, y_before) = if through_output {
-            let (x, y, before) = buffers.split_after(r);
-            (x, T::as_compute(&mut y[..end]), before)
-        } else if waiting.is_some() {
-            let x;
-            (x, place) = buffers.with_before(r);
-            (x, Some(&mut now[..end]), place.output())
-        } else {
-            (buffers.input(r), Some(&mut now[..end]), &mut [][..])
-        };
-        let (x, mut before) = (&x[..end], None);
-        if let Some((waits, total)) = waiting.take()
-            && let Some(y) = T::as_compute(&mut y_before[..waits])
-        {
-            let e = if through_output {
-                Cells::in_place(written(y))
-            } else {
-                Cells::apart(written(&mut kept[..waits]), y)
-            };
-            before = blocks_beside(lanes, e, &total, (x.as_ptr().cast(), x.len()));
-        }
-        let e = e.unwrap_or_default();
+        let (x, e, before) = waiting.row(lanes, buffers, r, 0..end, end);
         store::<T, L, true>(lanes, short.call, r, (x, e), before, &mut found);
         let y = buffers.output(r);
-        match found.total() {
+        waiting.keep(match found.total() {
             Ok(total) => {
                 fill(&mut y[end..], zero);
-                waiting = Some((end, total));
+                Some((0..end, total))
             }
-            Err(value) => fill(y, value),
-        }
-        (now, kept) = (kept, now);
+            Err(value) => {
+                fill(y, value);
+                None
+            }
+        });
         *start += 1;
     }
-    if let Some((end, total)) = waiting {
-        let y = &mut buffers.output(*start - 1)[..end];
-        match T::as_compute(y) {
-            Some(e) if through_output => quotients_in_place(lanes, e, &total),
-            _ => quotients(lanes, &mut kept[..end], y, &total),
-        }
-    }
+    waiting.finish(lanes, buffers, *start);
 }
 
 /// What is found of a row. It is not copied from one row to the next: a copy reads more at once than was written, and waits for

@@ -84,6 +84,15 @@ impl<'a, T: Element> Place<'a, T> {
         }
     }
 
+    /// [`output`](Self::output) for as long as the place is borrowed.
+    #[inline(always)]
+    pub fn into_output(self) -> &'a mut [MaybeUninit<T>] {
+        match self {
+            Self::Apart(_, y) => y,
+            Self::InPlace(x) => as_output(x),
+        }
+    }
+
     /// Some columns of a row.
     #[inline(always)]
     pub fn part(self, columns: Range<usize>) -> Self {
