@@ -83,14 +83,14 @@ ALLOWED = [
     (r"kernel::cross_entropy::", r"^memset$", "the gradient of an ignored row, once per row"),
     (r"kernel::axis::", r"^memset$", "once per tile"),
     (
-        r"kernel::short_rows::batches::(Batches|BatchExps|BatchQuotients)<",
+        r"kernel::short_rows::batches::(Batches|BatchStep)<",
         r"^memset$",
         "the batches, zeroed once per call; what is taken for the rows of one; and a row without a sum",
     ),
     (r"kernel::masked(_long|_prefix)?::", r"^memset$", "what a row does not see, filled once per row"),
     (
         r"",
-        r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsByMask|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|MaskedLong|MaskedOver|MaskedSum|OneRow|Take|Batches|BatchExps|BatchQuotients|LongRow|Single|ExpSums|Overwrite"
+        r"^kernel::([a-z_]+::)*(FindSum|FindBeside|StoreExps|StoreBeside|Again|SumRow|Results|ExpsByBlock|ExpsByMask|ExpsApart|ExpsOf|LogitsOf|LogitsInto|MaskOf|MaskedLog|MaskedLong|MaskedOver|MaskedSum|OneRow|Take|Batches|BatchStep|LongRow|Single|ExpSums|Overwrite"
         r"|Lowered|StoreOver|Overlapped|RowsApart|RowsAside|Stored|ShortRows|Find|FindByMaximum|StoreByMaximum|Redo|ShortLogSoftmax|Subtract|ShortLogSumExp|SingleLog|OtherLogSoftmax|LongLogSoftmax)<",
         "a pass of its own: once per row, batch of rows, tile, group of slices, or chunk of a mask or of masked logits",
     ),

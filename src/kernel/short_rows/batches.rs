@@ -96,10 +96,6 @@ pub trait Source<T: Element> {
     /// Whether something is taken for each row before its exps.
     const TAKES: bool = false;
 
-    /// Whether the steps of a batch are functions of their own. Calls show in rows of one vector, and the compiler takes
-    /// disproportionately long for a function that is all of them.
-    const CALLS: bool = true;
-
     /// Whether rows may have places behind their elements: a constant.
     fn has_rests(&self) -> bool;
 
@@ -245,8 +241,6 @@ pub struct Plain<'a> {
 }
 
 impl<T: Element> Source<T> for Plain<'_> {
-    const CALLS: bool = false;
-
     #[inline(always)]
     fn has_rests(&self) -> bool {
         false
@@ -316,10 +310,11 @@ macro_rules! by_vectors {
     };
 }
 
-/// Runs a step of a batch, as a function of its own or not.
+/// Runs a step of a batch: where something is taken as a function of its own, as that is many instructions. Of few vectors
+/// a call shows.
 #[inline(always)]
 fn step<T: Element, L: Memory<T> + Memory<T::Compute>, S: Source<T>>(lanes: L, kernel: impl Kernel<T>) {
-    if S::CALLS {
+    if S::TAKES {
         lanes.call(kernel)
     } else {
         kernel.run(lanes)
@@ -353,28 +348,25 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
             by_vectors!(
                 lanes,
                 now,
-                BatchExps::<T, S> {
+                BatchStep::<T, S> {
                     batch: now,
                     source,
                     place: &mut *place,
                     e: &mut *e_now,
-                    found: &mut found
-                }
-            );
-            next.look::<L>(source, place.input(), now.first + now.count);
-            now.settle(lanes, source, place.input(), e_now, &mut found);
-            by_vectors!(
-                lanes,
-                before,
-                BatchQuotients::<T> {
-                    batch: before,
-                    y: place.output(),
-                    e: &mut *e_before
+                    found: &mut found,
+                    before,
+                    e_before: &mut *e_before
                 }
             );
             if now.count == 0 {
                 *start = now.first;
                 return;
+            }
+            next.look::<L>(source, place.input(), now.first + now.count);
+            now.settle(lanes, source, place.input(), e_now, &mut found);
+            if next.count == 0 {
+                // So that the last rows are divided by the steps of their width.
+                next.vectors = now.vectors;
             }
             (before, now, next) = (now, next, before);
             (e_before, e_now) = (e_now, e_before);
@@ -390,15 +382,19 @@ struct Found<S> {
 }
 
 /// Stores the exps of every row of a `batch`, `N` vectors each or any number if that is 0, in `e`, and finds their sums.
-struct BatchExps<'b, 'a, T: Element, S, const N: usize> {
+/// And y = e/S of every row of the batch `before`, whose exps are in `e_before`: a row beside the exps of each, as neither
+/// waits for the other and they keep other parts of the CPU busy.
+struct BatchStep<'b, 'a, T: Element, S, const N: usize> {
     batch: &'b Batch<T>,
     source: &'b S,
     place: &'b mut Place<'a, T>,
     e: &'b mut [MaybeUninit<T::Compute>],
     found: &'b mut Found<SumOf<T>>,
+    before: &'b Batch<T>,
+    e_before: &'b mut [MaybeUninit<T::Compute>],
 }
 
-impl<T: Element, S: Source<T>, const N: usize> Kernel<T> for BatchExps<'_, '_, T, S, N> {
+impl<T: Element, S: Source<T>, const N: usize> Kernel<T> for BatchStep<'_, '_, T, S, N> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self {
@@ -407,33 +403,37 @@ impl<T: Element, S: Source<T>, const N: usize> Kernel<T> for BatchExps<'_, '_, T
             place,
             e,
             found,
+            before,
+            e_before,
         } = self;
-        let mut pass = Pass::telling(lanes, read_ahead(batch.vectors));
-        // What the sums behind the last row are does not matter.
-        let mut accs = [lanes.acc_zero(); EIGHT];
-        let (count, mut first) = (batch.count.min(ROOM), 0);
-        while first < count {
-            let rows = first..count.min(first + EIGHT);
-            batch.exps::<L, S, N>(&mut pass, source, place, e, rows, &mut accs);
-            found.sums[first..][..EIGHT].copy_from_slice(&lanes.acc_sums(&accs));
-            first += EIGHT;
+        // One that stays in registers: where the rows lie is not loaded again after each store.
+        let mut own = place.reborrow();
+        let (count, divided) = (batch.count.min(ROOM), before.count.min(ROOM));
+        // Rows of another number of vectors are divided afterwards.
+        let beside = if N == 0 || before.vectors == N { divided } else { 0 };
+        batch.sums::<L, S, N>(
+            lanes,
+            source,
+            &mut own,
+            e,
+            found,
+            #[inline(always)]
+            |place, i| {
+                if i < beside {
+                    before.divide::<L, N>(lanes, place.output(), e_before, i);
+                }
+            },
+        );
+        let y = place.output();
+        for i in count.min(beside)..beside {
+            before.divide::<L, N>(lanes, y, e_before, i);
         }
-        found.fits = pass.fits();
-    }
-}
-
-/// y = e/S of every row of a `batch`, of `N` vectors each or any number if that is 0.
-struct BatchQuotients<'b, T: Element, const N: usize> {
-    batch: &'b Batch<T>,
-    y: &'b mut [MaybeUninit<T>],
-    e: &'b mut [MaybeUninit<T::Compute>],
-}
-
-impl<T: Element, const N: usize> Kernel<T> for BatchQuotients<'_, T, N> {
-    #[inline(always)]
-    fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { batch, y, e } = self;
-        batch.divide::<L, N>(lanes, y, e);
+        for i in beside..divided {
+            before.divide::<L, 0>(lanes, y, e_before, i);
+        }
+        if before.fills {
+            before.fill(y);
+        }
     }
 }
 
@@ -507,7 +507,29 @@ impl<T: Element> Batch<T> {
         if N > 0 { N * T::Compute::LANES } else { self.pitch }
     }
 
-    /// Stores the exps of some rows, eight at most, in `e`, and the sums of row `i` in `accs[i % EIGHT]`.
+    /// Stores the exps of every row in `e`, and what is found of the rows; something `beside` those of row `i`.
+    #[inline(always)]
+    fn sums<L: Memory<T> + Memory<T::Compute>, S: Source<T>, const N: usize>(
+        &self,
+        lanes: L,
+        source: &S,
+        place: &mut Place<'_, T>,
+        e: &mut [MaybeUninit<T::Compute>],
+        found: &mut Found<SumOf<T>>,
+        mut beside: impl FnMut(&mut Place<'_, T>, usize),
+    ) {
+        let mut pass = Pass::telling(lanes, read_ahead(self.vectors));
+        let (count, mut first) = (self.count.min(ROOM), 0);
+        while first < count {
+            let rows = first..count.min(first + EIGHT);
+            let accs = self.exps::<L, S, N>(&mut pass, source, place, e, rows, &mut beside);
+            found.sums[first..][..EIGHT].copy_from_slice(&lanes.acc_sums(&accs));
+            first += EIGHT;
+        }
+        found.fits = pass.fits();
+    }
+
+    /// Stores the exps of some rows, eight at most, in `e`; the sums of row `i` are the `i % EIGHT`-th.
     #[inline(always)]
     fn exps<L: Memory<T> + Memory<T::Compute>, S: Source<T>, const N: usize>(
         &self,
@@ -516,9 +538,11 @@ impl<T: Element> Batch<T> {
         place: &mut Place<'_, T>,
         e: &mut [MaybeUninit<T::Compute>],
         rows: Range<usize>,
-        accs: &mut [<L as Lanes<T::Compute>>::Acc; EIGHT],
-    ) {
+        beside: &mut impl FnMut(&mut Place<'_, T>, usize),
+    ) -> [<L as Lanes<T::Compute>>::Acc; EIGHT] {
         let (lanes, pitch) = (pass.lanes, self.pitch::<N>());
+        // What the sums behind the last row are does not matter.
+        let mut accs = [lanes.acc_zero(); EIGHT];
         let e = &mut e[..rows.end * pitch];
         let mut splat = self.shift::<L>(0).splat(lanes);
         let mut i = rows.start;
@@ -541,6 +565,8 @@ impl<T: Element> Batch<T> {
                     self.zero_rest(lanes, place, i);
                     self.zero_rest(lanes, place, i + 1);
                 }
+                beside(place, i);
+                beside(place, i + 1);
                 i += 2;
             }
         }
@@ -575,9 +601,11 @@ impl<T: Element> Batch<T> {
                 if source.has_rests() {
                     self.zero_rest(lanes, place, i);
                 }
+                beside(place, i);
                 i += 1;
             }
         }
+        accs
     }
 
     /// Zeros behind row `i`, but for those in the vector that its end is in. Stored between the exps of rows, which leave
@@ -685,34 +713,28 @@ impl<T: Element> Batch<T> {
         lanes.seen_none_of(seen, core.forbidden)
     }
 
-    /// y = e/S of every row.
+    /// y = e/S of row `i`.
     #[inline(always)]
     fn divide<L: Memory<T> + Memory<T::Compute>, const N: usize>(
         &self,
         lanes: L,
         y: &mut [MaybeUninit<T>],
         e: &mut [MaybeUninit<T::Compute>],
+        i: usize,
     ) {
-        let (count, pitch) = (self.count.min(ROOM), self.pitch::<N>());
-        let e = &mut e[..count * pitch];
-        for i in 0..count {
-            let spot = &self.spots.at(i);
-            let e = &mut e[i * pitch..][..pitch];
-            let e = if N > 0 {
-                e
-            } else {
-                &mut e[..spot.len.next_multiple_of(T::Compute::LANES).min(pitch)]
-            };
-            #[allow(unsafe_code)]
-            // SAFETY: `Pass::row` stored every vector of the row.
-            let e = unsafe { assume_written(e) };
-            // Behind the row e is 0, and so is its quotient.
-            let y = &mut y[spot.y..][..e.len().min(spot.len + spot.rest)];
-            divide::<T, L, N>(lanes, e, y, &self.quotients[i / EIGHT].of_row(lanes, i % EIGHT));
-        }
-        if self.fills {
-            self.fill(y);
-        }
+        let (pitch, spot) = (self.pitch::<N>(), &self.spots.at(i));
+        let e = &mut e[i * pitch..][..pitch];
+        let e = if N > 0 {
+            e
+        } else {
+            &mut e[..spot.len.next_multiple_of(T::Compute::LANES).min(pitch)]
+        };
+        #[allow(unsafe_code)]
+        // SAFETY: `Pass::row` stored every vector of the row.
+        let e = unsafe { assume_written(e) };
+        // Behind the row e is 0, and so is its quotient.
+        let y = &mut y[spot.y..][..e.len().min(spot.len + spot.rest)];
+        divide::<T, L, N>(lanes, e, y, &self.quotients[i / EIGHT].of_row(lanes, i % EIGHT));
     }
 
     /// Stores what rows without a sum are filled with.

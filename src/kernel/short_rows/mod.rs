@@ -2,7 +2,7 @@
 //!
 //! The exps of a batch (`batches.rs`) stay in stack scratch in whole vectors, so that no partial store is ever reloaded, and
 //! the sums, divisions and thresholds of its rows are computed side by side. Each of these is a chain of operations that
-//! wait for one another; so a batch is looked at one batch before its exps, and divided one batch after them. Rows of up
+//! wait for one another; so a batch is looked at one batch before its exps, and divided beside those of the next. Rows of up
 //! to 16 (8) elements share a vector, two (four) to each (`packed.rs`). One row alone stays in registers (`single.rs`). What
 //! else needs the sums of short rows has them, and their logarithms, from `logs.rs`.
 //!
@@ -42,9 +42,9 @@ pub const FEWEST: usize = 3;
 /// Rows of more than a block that are worth a batch, if they end inside a block.
 const FEWEST_LONGER: usize = 8;
 
-/// Bytes from the results of a batch that are stored to those that the CPU is told of, at most: it divides so much at
-/// once that what is told from farther away has left the cache when it is stored to.
-const WRITTEN_AHEAD: usize = 512;
+/// Bytes from the results of a batch that are stored to those that the CPU is told of, at most: what is told from farther
+/// away has left the cache when it is stored to.
+const WRITTEN_AHEAD: usize = 1024;
 
 /// And from the elements of rows of `vectors` that are read: of rows of one or two, a batch is less than a page.
 const fn read_ahead(vectors: usize) -> usize {
