@@ -1,8 +1,9 @@
 //! `par_<operator>/<threads>/<rows>x<cols>`: the twins on pools of 1, 2, 4 … threads, up to those of this machine, beside
 //! the operator itself (`alone`). The speed-up is the time of `alone` over that of the pool.
 //!
-//! `<operator>` is `softmax`, `log_softmax`, `masked_softmax`, `masked_log_softmax` (scaled by 1/8), `softmax_backward`,
-//! `log_softmax_backward`, `cross_entropy` (smoothed, with its gradient), `argmax` or `top_k` (k = 10), of f32.
+//! `<operator>` is `softmax`, `softmax_in_place`, `log_softmax`, `masked_softmax`, `masked_log_softmax` (scaled by 1/8),
+//! `softmax_backward`, `log_softmax_backward`, `cross_entropy` (smoothed, with its gradient), `argmax` or `top_k` (k = 10), of
+//! f32.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::ThreadPoolBuilder;
@@ -56,6 +57,13 @@ fn bench(c: &mut Criterion) {
         "par_softmax",
         |x, y, rows| softmax::softmax_rows(x, y, rows).expect("the slices hold the rows"),
         |x, y, rows| softmax::par_softmax_rows(x, y, rows).expect("the slices hold the rows"),
+    );
+    // Of what is a distribution after the first pass.
+    each(
+        c,
+        "par_softmax_in_place",
+        |_, y, rows| softmax::softmax_rows_in_place(y, rows).expect("the slice holds the rows"),
+        |_, y, rows| softmax::par_softmax_rows_in_place(y, rows).expect("the slice holds the rows"),
     );
     each(
         c,
