@@ -77,6 +77,29 @@ fn check_lengths<T: TestElement>() {
     }
 }
 
+/// Batches of rows that are alike, after others of more, fewer or as many vectors; some rows have no sum.
+#[test]
+fn rows_alike_after_others() {
+    for_each_element!(check_rows_alike);
+}
+
+fn check_rows_alike<T: TestElement>() {
+    const LENGTHS: [usize; 12] = [20, 50, 50, 128, 70, 300, 33, 1, 96, 10, 200, 64];
+    // A batch of each, more, and less.
+    for rows in [8, 9, 3] {
+        let lengths: Vec<usize> = LENGTHS.iter().flat_map(|&len| vec![len; rows]).collect();
+        let offsets = offsets(0, lengths);
+        let mut x = vec![T::canary(); offsets[offsets.len() - 1]];
+        for (r, pair) in offsets.windows(2).enumerate() {
+            x[pair[0]..pair[1]].copy_from_slice(&DISTRIBUTIONS[r % 3].row(pair[1] - pair[0], r as u64));
+            if r % 7 == 3 {
+                x[pair[1] - 1] = T::from_bits(T::NAN_BITS);
+            }
+        }
+        for_each_isa(|isa| check_rows(isa, &x, &offsets));
+    }
+}
+
 #[test]
 fn bad_calls() {
     for_each_element!(check_bad_calls);

@@ -443,7 +443,7 @@ struct Batch<T: Element> {
     /// The number of the first.
     first: usize,
     count: usize,
-    /// Vectors to each row, if all have as many and at most a block, else 0.
+    /// Vectors to each row, if all have as many and at most a block, else 0. Without rows, those of the batch before.
     vectors: usize,
     /// From one row to the next in scratch.
     pitch: usize,
@@ -608,8 +608,8 @@ impl<T: Element> Batch<T> {
         accs
     }
 
-    /// Zeros behind row `i`, but for those in the vector that its end is in. Stored between the exps of rows, which leave
-    /// room for the writing.
+    /// Zeros behind row `i`, but for those in the vector that its end is in. Stored between the exps of rows, beside which there
+    /// is room for it.
     #[inline(always)]
     fn zero_rest<L: Memory<T>>(&self, lanes: L, place: &mut Place<'_, T>, i: usize) {
         let Spot { y, len, rest, .. } = self.spots.at(i);
@@ -730,7 +730,7 @@ impl<T: Element> Batch<T> {
             &mut e[..spot.len.next_multiple_of(T::Compute::LANES).min(pitch)]
         };
         #[allow(unsafe_code)]
-        // SAFETY: `Pass::row` stored every vector of the row.
+        // SAFETY: `exps` stored every vector of each row of this batch in `e`, and `N` is their number or 0.
         let e = unsafe { assume_written(e) };
         // Behind the row e is 0, and so is its quotient.
         let y = &mut y[spot.y..][..e.len().min(spot.len + spot.rest)];
