@@ -78,10 +78,7 @@ impl<'a, T: Element> Place<'a, T> {
 
     #[inline(always)]
     pub fn output(&mut self) -> &mut [MaybeUninit<T>] {
-        match self {
-            Self::Apart(_, y) => y,
-            Self::InPlace(x) => as_output(x),
-        }
+        self.reborrow().into_output()
     }
 
     /// [`output`](Self::output) for as long as the place is borrowed.

@@ -353,8 +353,8 @@ pub fn nearest_with_sink<F: Float>(near: F, sink: F, len: usize) -> F {
     if len > 16 && sink > near { sink } else { near }
 }
 
-/// The sum of a row whose guess failed, or what it is filled with: [`Source::redo`], and for [longer rows](super::masked_prefix). A function of its
-/// own.
+/// The sum of a row whose guess failed, or what it is filled with: [`Source::redo`], and for
+/// [longer rows](super::masked_prefix). A function of its own.
 pub struct Redo<'a, 'm, T: Element> {
     pub call: &'a Call<'m, T>,
     pub r: usize,

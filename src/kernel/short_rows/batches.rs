@@ -295,17 +295,17 @@ impl<T: Element> Source<T> for Plain<'_> {
     }
 }
 
-/// Runs a kernel of a batch with its number of vectors as a constant; but where exp is a call anyway, and for types other
+/// Runs a step with the number of vectors of its batch as a constant; but where exp is a call anyway, and for types other
 /// than f32, the general one: each number is compiled on its own. Of rows for which something is taken, 1 is.
 macro_rules! by_vectors {
-    ($lanes:ident, $batch:expr, $kernel:ident::<$($of:ident),*> $fields:tt) => {
+    ($lanes:ident, $vectors:expr, $fields:tt) => {
         // The constants stand in the guards, so that what they exclude is not compiled.
-        match $batch.vectors {
-            1 if T::IS_SINGLE && !L::COMPACT => step::<T, L, S>($lanes, $kernel::<$($of,)* 1> $fields),
-            2 if T::IS_SINGLE && !L::COMPACT && !S::TAKES => step::<T, L, S>($lanes, $kernel::<$($of,)* 2> $fields),
-            3 if T::IS_SINGLE && !L::COMPACT && !S::TAKES => step::<T, L, S>($lanes, $kernel::<$($of,)* 3> $fields),
-            4 if T::IS_SINGLE && !L::COMPACT && !S::TAKES => step::<T, L, S>($lanes, $kernel::<$($of,)* 4> $fields),
-            _ => step::<T, L, S>($lanes, $kernel::<$($of,)* 0> $fields),
+        match $vectors {
+            1 if T::IS_SINGLE && !L::COMPACT => step::<T, L, S>($lanes, BatchStep::<T, S, 1> $fields),
+            2 if T::IS_SINGLE && !L::COMPACT && !S::TAKES => step::<T, L, S>($lanes, BatchStep::<T, S, 2> $fields),
+            3 if T::IS_SINGLE && !L::COMPACT && !S::TAKES => step::<T, L, S>($lanes, BatchStep::<T, S, 3> $fields),
+            4 if T::IS_SINGLE && !L::COMPACT && !S::TAKES => step::<T, L, S>($lanes, BatchStep::<T, S, 4> $fields),
+            _ => step::<T, L, S>($lanes, BatchStep::<T, S, 0> $fields),
         }
     };
 }
@@ -345,19 +345,15 @@ impl<T: Element, S: Source<T>> Kernel<T> for Batches<'_, '_, T, S> {
         };
         now.look::<L>(source, place.input(), *start);
         loop {
-            by_vectors!(
-                lanes,
-                now,
-                BatchStep::<T, S> {
-                    batch: now,
-                    source,
-                    place: &mut *place,
-                    e: &mut *e_now,
-                    found: &mut found,
-                    before,
-                    e_before: &mut *e_before
-                }
-            );
+            by_vectors!(lanes, now.vectors, {
+                batch: now,
+                source,
+                place: &mut *place,
+                e: &mut *e_now,
+                found: &mut found,
+                before,
+                e_before: &mut *e_before
+            });
             if now.count == 0 {
                 *start = now.first;
                 return;
