@@ -85,7 +85,8 @@ pub trait Float:
     /// An x whose e^x overflows.
     const EXP_OVERFLOW: Self;
     fn from_i32(x: i32) -> Self;
-    fn to_i32(self) -> i32;
+    /// The lowest 32 bits of its encoding.
+    fn low_bits(self) -> i32;
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
     /// a/b as an unevaluated sum of two.
@@ -224,8 +225,8 @@ impl Float for f32 {
         x as f32
     }
     #[inline(always)]
-    fn to_i32(self) -> i32 {
-        self as i32
+    fn low_bits(self) -> i32 {
+        self.to_bits() as i32
     }
     #[inline(always)]
     fn order(self) -> i64 {
@@ -306,8 +307,8 @@ impl Float for f64 {
         f64::from(x)
     }
     #[inline(always)]
-    fn to_i32(self) -> i32 {
-        self as i32
+    fn low_bits(self) -> i32 {
+        self.to_bits() as i32
     }
     #[inline(always)]
     fn order(self) -> i64 {

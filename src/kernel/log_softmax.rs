@@ -22,7 +22,7 @@
 use super::argmax::is_nan;
 use super::passes::{V, map};
 use super::row::{Before, Finish, block, last_first, whole};
-use super::short_rows::{LogSums, SingleLog};
+use super::short_rows::{LogSums, SingleLog, WaitingLogs};
 use super::softmax::{OVERLAPPED, fill, is_followed, sum, sum_beside};
 use super::{Buffers, Kernel, Place};
 use crate::element::{Element, Float, Sum};
@@ -247,11 +247,16 @@ impl<T: Element> Kernel<T> for ShortLogSoftmax<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self { buffers, start } = self;
-        let mut known = LogSums::none();
-        while LogSums::<T>::are_worth(&buffers.rows, *start) {
-            known.find(lanes, buffers.place.input(), &buffers.rows, *start);
-            known.subtract(lanes, buffers, *start);
+        let (mut known, mut before) = (LogSums::none(), WaitingLogs::none());
+        let mut more = LogSums::<T>::are_worth(&buffers.rows, *start);
+        while more {
+            known.find_beside(lanes, buffers, *start, &before);
             *start += known.count;
+            before = known.waiting();
+            more = LogSums::<T>::are_worth(&buffers.rows, *start);
+            if !more || before.is_empty() {
+                known.subtract(lanes, buffers);
+            }
         }
     }
 }

@@ -174,9 +174,10 @@ impl<F: Float> Shift<F> {
     pub fn new(near: F, bias: i32, offset: F, core: &Core<F>) -> Self {
         // rint in the current type: |near·log2 e| < 2^15. Every number up to `low` is exact, without a conversion to an
         // integer that would keep the shifts of many rows from being computed side by side.
-        let n = ((near * F::LOG2_E + F::ROUND) - F::ROUND) - F::from_i32(bias);
+        let t = near * F::LOG2_E + F::ROUND;
+        let n = (t - F::ROUND) - F::from_i32(bias);
         Self {
-            n: n.to_i32(),
+            n: t.low_bits().wrapping_sub(F::ROUND.low_bits()).wrapping_sub(bias),
             near: near + offset,
             base: F::ROUND + F::from_i32(core.steps) * (F::from_i32(F::BIAS) - n),
             low: ((n - F::from_i32(F::BIAS - 7)) + F::from_f64(0.031_25)) * F::LN_2,

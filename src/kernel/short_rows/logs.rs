@@ -1,7 +1,8 @@
 //! The sums of short rows and their logarithms, some rows at a time: for log_softmax, logsumexp and cross-entropy.
 //!
-//! A logarithm is a chain of operations that wait for one another: those of eight rows are computed side by side. The
-//! shift of a row is its own, as in the row path: it shows in the last bits of the logarithm.
+//! A logarithm is a chain of operations that wait for one another: those of eight rows are computed side by side, and
+//! subtracted beside the exps of the next rows. The shift of a row is its own, as in the row path: it shows in the last bits
+//! of the logarithm.
 
 // Loops over indices: the methods of iterators are not always inlined under target features.
 #![allow(clippy::needless_range_loop)]
@@ -30,6 +31,9 @@ pub type LogSum<T> = (
     (<T as Element>::Compute, <T as Element>::Compute),
 );
 
+/// The shifts of some rows.
+type Shifts<T> = [Shift<<T as Element>::Compute>; AT_ONCE];
+
 /// The logarithm beside a shift and a sum.
 #[inline(always)]
 pub fn with_log<T: Element>((shift, sum): (Shift<T::Compute>, SumOf<T>)) -> LogSum<T> {
@@ -38,9 +42,11 @@ pub fn with_log<T: Element>((shift, sum): (Shift<T::Compute>, SumOf<T>)) -> LogS
 
 /// What is known of some short rows that follow one another.
 pub struct LogSums<T: Element> {
+    /// The number of the first.
+    first: usize,
     /// How many.
     pub count: usize,
-    shifts: [Shift<T::Compute>; AT_ONCE],
+    shifts: Shifts<T>,
     sums: [SumOf<T>; AT_ONCE],
     /// Rows that have no sum.
     missing: [bool; AT_ONCE],
@@ -48,6 +54,8 @@ pub struct LogSums<T: Element> {
     logs: [[T::Compute; AT_ONCE]; 2],
     /// Rows to a vector, if they are packed and each has a sum, else 0.
     packed: usize,
+    /// Vectors to each row, if all have as many and each has a sum without an offset, else 0.
+    vectors: usize,
 }
 
 impl<T: Element> LogSums<T> {
@@ -55,12 +63,14 @@ impl<T: Element> LogSums<T> {
     #[inline(always)]
     pub fn none() -> Self {
         Self {
+            first: 0,
             count: 0,
             shifts: [guess::<T>(&[], true); AT_ONCE],
             sums: [SumOf::<T>::ZERO; AT_ONCE],
             missing: [false; AT_ONCE],
             logs: [[T::Compute::ZERO; AT_ONCE]; 2],
             packed: 0,
+            vectors: 0,
         }
     }
 
@@ -76,32 +86,46 @@ impl<T: Element> LogSums<T> {
     pub fn find<L: Memory<T> + Memory<T::Compute>>(&mut self, lanes: L, x: &[T], rows: &Layout<'_>, first: usize) {
         lanes.call(Find {
             known: self,
-            x,
-            rows,
+            buffers: &mut without_output(x, rows),
             first,
             guesses: None,
+            before: None,
         });
     }
 
     /// Becomes those of some rows from `first` on, all of which are short, each under a shift of these. A row whose shift
     /// may not be used counts as one without a sum.
     #[inline(always)]
-    pub fn find_under<L>(
+    pub fn find_under<L>(&mut self, lanes: L, x: &[T], rows: &Layout<'_>, first: usize, guesses: &Shifts<T>)
+    where
+        L: Memory<T> + Memory<T::Compute>,
+    {
+        lanes.call(Find {
+            known: self,
+            buffers: &mut without_output(x, rows),
+            first,
+            guesses: Some(guesses),
+            before: None,
+        });
+    }
+
+    /// [`find`](Self::find), and log_softmax of the rows that waited `before`.
+    #[inline(always)]
+    pub fn find_beside<L>(
         &mut self,
         lanes: L,
-        x: &[T],
-        rows: &Layout<'_>,
+        buffers: &mut Buffers<'_, T>,
         first: usize,
-        guesses: &[Shift<T::Compute>; AT_ONCE],
+        before: &WaitingLogs<T::Compute>,
     ) where
         L: Memory<T> + Memory<T::Compute>,
     {
         lanes.call(Find {
             known: self,
-            x,
-            rows,
+            buffers,
             first,
-            guesses: Some(guesses),
+            guesses: None,
+            before: Some(before),
         });
     }
 
@@ -117,22 +141,91 @@ impl<T: Element> LogSums<T> {
         (!self.missing[i]).then_some([self.shifts[i].offset, self.logs[0][i], self.logs[1][i]])
     }
 
-    /// log_softmax of these rows, the first of which is `first`.
+    /// What log_softmax of these rows needs beside the sums of the next; of no rows, unless all have as many vectors and a
+    /// sum without an offset.
     #[inline(always)]
-    pub fn subtract<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, buffers: &mut Buffers<'_, T>, first: usize) {
+    pub fn waiting(&self) -> WaitingLogs<T::Compute> {
+        WaitingLogs {
+            first: self.first,
+            count: if self.vectors > 0 { self.count } else { 0 },
+            vectors: self.vectors,
+            logs: self.logs,
+        }
+    }
+
+    /// log_softmax of these rows.
+    #[inline(always)]
+    pub fn subtract<L: Memory<T> + Memory<T::Compute>>(&self, lanes: L, buffers: &mut Buffers<'_, T>) {
         if let (Layout::Strided(rows), 2 | 4) = (buffers.rows, self.packed) {
             let (rows, place) = (rows.for_place(&buffers.place), &mut buffers.place);
             return match self.packed {
-                4 => subtract_packed::<T, L, 4>(lanes, place, rows, first, &self.logs),
-                _ => subtract_packed::<T, L, 2>(lanes, place, rows, first, &self.logs),
+                4 => subtract_packed::<T, L, 4>(lanes, place, rows, self.first, &self.logs),
+                _ => subtract_packed::<T, L, 2>(lanes, place, rows, self.first, &self.logs),
             };
         }
         for i in 0..self.count.min(AT_ONCE) {
+            let r = self.first + i;
             match self.log(i) {
-                Some(log) => subtract_short(lanes, buffers.row(first + i), log),
-                None => fill(buffers.output(first + i), T::NAN),
+                Some(log) => subtract_short(lanes, buffers.row(r), log),
+                None => fill(buffers.output(r), T::NAN),
             }
         }
+    }
+}
+
+/// Rows that follow one another and wait for their logarithms to be subtracted.
+pub struct WaitingLogs<F> {
+    first: usize,
+    count: usize,
+    /// Vectors to each row.
+    vectors: usize,
+    /// High and low.
+    logs: [[F; AT_ONCE]; 2],
+}
+
+impl<F: Float> WaitingLogs<F> {
+    #[inline(always)]
+    pub fn none() -> Self {
+        Self {
+            first: 0,
+            count: 0,
+            vectors: 0,
+            logs: [[F::ZERO; AT_ONCE]; 2],
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// log_softmax of the `i`-th row. Rows of 1 to 4 vectors have `N`, others 0.
+    #[inline(always)]
+    fn subtract<T, L, const N: usize>(&self, lanes: L, buffers: &mut Buffers<'_, T>, i: usize)
+    where
+        T: Element<Compute = F>,
+        L: Memory<T> + Memory<F>,
+    {
+        let log = [lanes.splat(self.logs[0][i]), lanes.splat(self.logs[1][i])];
+        let mut row = buffers.row(self.first + i).cells();
+        let (width, mut at) = (F::LANES, 0);
+        let vectors = if N > 0 { N } else { self.vectors };
+        for _ in 1..vectors {
+            let x = Memory::<T>::load(lanes, &row.input()[at..]);
+            lanes.store(&mut row.output()[at..], log_of_difference(lanes, x, log));
+            at += width;
+        }
+        let x = load(lanes, &row.input()[at..], F::ZERO);
+        store(lanes, &mut row.output()[at..], log_of_difference(lanes, x, log));
+    }
+}
+
+/// The rows of `x`, whose results go nowhere.
+#[inline(always)]
+fn without_output<'a, T>(x: &'a [T], rows: &Layout<'a>) -> Buffers<'a, T> {
+    Buffers {
+        place: Place::Apart(x, &mut []),
+        rows: *rows,
     }
 }
 
@@ -175,44 +268,45 @@ struct Found {
     fits: bool,
 }
 
-/// [`LogSums::find`] and [`LogSums::find_under`]: a function of its own, which four operators call.
-struct Find<'a, T: Element> {
-    known: &'a mut LogSums<T>,
-    x: &'a [T],
-    rows: &'a Layout<'a>,
+/// [`LogSums::find`], `find_under` and `find_beside`: a function of its own, which four operators call.
+struct Find<'b, 'a, T: Element> {
+    known: &'b mut LogSums<T>,
+    buffers: &'b mut Buffers<'a, T>,
     first: usize,
     /// The shifts of the first rows, if they are not guessed here.
-    guesses: Option<&'a [Shift<T::Compute>; AT_ONCE]>,
+    guesses: Option<&'b Shifts<T>>,
+    /// Those that become log_softmax beside the sums of these.
+    before: Option<&'b WaitingLogs<T::Compute>>,
 }
 
-impl<T: Element> Kernel<T> for Find<'_, T> {
+impl<T: Element> Kernel<T> for Find<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
         let Self {
             known,
-            x,
-            rows,
+            buffers,
             first,
             guesses,
+            before,
         } = self;
-        let width = T::Compute::LANES;
-        let Found { accepted, fits } = match rows {
+        let (x, width) = (buffers.place.input(), T::Compute::LANES);
+        let Found { accepted, fits } = match &buffers.rows {
             Layout::Strided(rows) if rows.cols() <= width / 4 => known.add_packed::<L, 4>(lanes, x, rows, first),
             Layout::Strided(rows) if rows.cols() <= width / 2 => known.add_packed::<L, 2>(lanes, x, rows, first),
-            Layout::Strided(strided) if !L::COMPACT && T::IS_COMPUTE && width == WIDEST => {
-                match strided.cols().div_ceil(width) {
-                    1 => known.add::<L, 1>(lanes, x, rows, first, guesses),
-                    2 => known.add::<L, 2>(lanes, x, rows, first, guesses),
-                    3 => known.add::<L, 3>(lanes, x, rows, first, guesses),
-                    4 => known.add::<L, 4>(lanes, x, rows, first, guesses),
-                    _ => known.add::<L, 0>(lanes, x, rows, first, guesses),
+            Layout::Strided(rows) if !L::COMPACT && T::IS_COMPUTE && width == WIDEST => {
+                match rows.cols().div_ceil(width) {
+                    1 => known.add::<L, 1>(lanes, buffers, first, guesses, before),
+                    2 => known.add::<L, 2>(lanes, buffers, first, guesses, before),
+                    3 => known.add::<L, 3>(lanes, buffers, first, guesses, before),
+                    4 => known.add::<L, 4>(lanes, buffers, first, guesses, before),
+                    _ => known.add::<L, 0>(lanes, buffers, first, guesses, before),
                 }
             }
-            _ => known.add::<L, 0>(lanes, x, rows, first, guesses),
+            _ => known.add::<L, 0>(lanes, buffers, first, guesses, before),
         };
-        known.missing = [false; AT_ONCE];
+        (known.first, known.missing) = (first, [false; AT_ONCE]);
         if !accepted {
-            known.packed = 0;
+            (known.packed, known.vectors) = (0, 0);
             if guesses.is_some() {
                 for i in 0..known.count.min(AT_ONCE) {
                     known.missing[i] = !(fits && known.sums[i].in_range());
@@ -220,8 +314,8 @@ impl<T: Element> Kernel<T> for Find<'_, T> {
             } else {
                 lanes.call(Redo {
                     known: &mut *known,
-                    x,
-                    rows,
+                    x: buffers.place.input(),
+                    rows: &buffers.rows,
                     first,
                     fits,
                 });
@@ -252,7 +346,7 @@ impl<T: Element> LogSums<T> {
         let mut sums = [[SumOf::<T>::ZERO; EIGHT]; 2];
         let accepted = packing.exps(x, first, &mut e, &mut sums);
         self.count = (ROUND * P).min(rows.rows() - first);
-        self.packed = P;
+        (self.packed, self.vectors) = (P, 0);
         for i in 0..AT_ONCE {
             (self.shifts[i], self.sums[i]) = (guess::<T>(&[], L::FUSED), sums[i / EIGHT][i % EIGHT]);
         }
@@ -262,15 +356,34 @@ impl<T: Element> LogSums<T> {
         }
     }
 
-    /// The sums of as many rows as are short, under some shifts or guesses. Rows of 1 to 4 vectors have `N`, others 0.
+    /// Becomes as many rows as are short, under some shifts or guesses. All guesses before the sums: in one step with the exps,
+    /// fewer chains of operations would be under way at once.
+    #[inline(always)]
+    fn look(&mut self, buffers: &Buffers<'_, T>, first: usize, guesses: Option<&Shifts<T>>, fused: bool) {
+        let mut count = 0;
+        while count < AT_ONCE
+            && first + count < buffers.rows.rows()
+            && buffers.rows.len(first + count) <= longest::<T>()
+        {
+            self.shifts[count] = match guesses {
+                Some(guesses) => guesses[first + count],
+                None => guess(buffers.input(first + count), fused),
+            };
+            count += 1;
+        }
+        (self.count, self.packed) = (count, 0);
+    }
+
+    /// The sums of as many rows as are short, under some shifts or guesses, and log_softmax of those `before`: a row beside
+    /// the exps of each, as neither waits for the other. Rows of 1 to 4 vectors have `N`, others 0.
     #[inline(always)]
     fn add<L, const N: usize>(
         &mut self,
         lanes: L,
-        x: &[T],
-        rows: &Layout<'_>,
+        buffers: &mut Buffers<'_, T>,
         first: usize,
-        guesses: Option<&[Shift<T::Compute>; AT_ONCE]>,
+        guesses: Option<&Shifts<T>>,
+        before: Option<&WaitingLogs<T::Compute>>,
     ) -> Found
     where
         L: Memory<T> + Memory<T::Compute>,
@@ -278,26 +391,36 @@ impl<T: Element> LogSums<T> {
         let mut e = Stack::<{ VECTORS * 128 }>::new();
         let e = e.as_elements();
         let mut pass = Pass::new(lanes);
-        (self.count, self.packed) = (0, 0);
-        // The guesses first: in one step with the exps, fewer chains of operations would be under way at once.
-        while self.count < AT_ONCE && first + self.count < rows.rows() && rows.len(first + self.count) <= longest::<T>()
-        {
-            self.shifts[self.count] = match guesses {
-                Some(guesses) => guesses[first + self.count],
-                None => guess(rows.input(x, first + self.count), L::FUSED),
-            };
-            self.count += 1;
-        }
+        self.look(buffers, first, guesses, L::FUSED);
+        self.vectors = match &buffers.rows {
+            Layout::Strided(rows) if !L::COMPACT => rows.cols().div_ceil(T::Compute::LANES),
+            _ => 0,
+        };
         let count = self.count.min(AT_ONCE);
-        for i in 0..count {
-            let acc = pass.row::<T, N>(
-                &self.shifts[i].splat(lanes),
-                rows.input(x, first + i),
-                e,
-                #[inline(always)]
-                |_, x| x,
-            );
-            self.sums[i] = lanes.acc_sum(acc);
+        let beside = match before {
+            Some(before) => before.count.min(AT_ONCE),
+            None => 0,
+        };
+        for group in 0..count.max(beside).div_ceil(EIGHT) {
+            let start = group * EIGHT;
+            let mut accs = [lanes.acc_zero(); EIGHT];
+            for i in start..count.max(beside).min(start + EIGHT) {
+                if i < count {
+                    accs[i % EIGHT] = pass.row::<T, N>(
+                        &self.shifts[i].splat(lanes),
+                        buffers.input(first + i),
+                        e,
+                        #[inline(always)]
+                        |_, x| x,
+                    );
+                }
+                if i < beside
+                    && let Some(before) = before
+                {
+                    before.subtract::<T, L, N>(lanes, buffers, i);
+                }
+            }
+            self.sums[start..][..EIGHT].copy_from_slice(&lanes.acc_sums(&accs));
         }
         let fits = pass.fits();
         let mut accepted = fits;

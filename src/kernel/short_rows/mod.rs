@@ -16,7 +16,7 @@ mod pass;
 mod single;
 
 pub use batches::{Batches, Extent, Source, Spot, Spots, alike, ending, one_by_one};
-pub use logs::{AT_ONCE, LogSum, LogSums, with_log};
+pub use logs::{AT_ONCE, LogSum, LogSums, WaitingLogs, with_log};
 pub use single::{Single, SingleLog, SingleLogSumExp};
 
 use super::row::block;
