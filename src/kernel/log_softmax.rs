@@ -200,24 +200,27 @@ impl<F: Float> Finish<F> for Subtract<F> {
     }
 }
 
-/// ln Σ e^x of each row of `x` into `out`.
-pub struct LogSumExp<'a, T> {
+/// logsumexp of each row. Its argument goes through the call in a register, as that of [`Softmax`](super::softmax::Softmax).
+pub struct LogSumExp<'p, 'a, T>(pub &'p mut RowsInto<'a, T>);
+
+/// The rows of `x`, one result of each to `out`.
+pub struct RowsInto<'a, T> {
     pub x: &'a [T],
     pub out: &'a mut [MaybeUninit<T>],
     pub rows: Layout<'a>,
 }
 
-impl<T: Element> Kernel<T> for LogSumExp<'_, T> {
+impl<T: Element> Kernel<T> for LogSumExp<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { x, out, rows } = self;
+        let RowsInto { x, out, rows } = self.0;
         let mut r = 0;
         while r < out.len() {
-            if LogSums::<T>::are_worth(&rows, r) {
+            if LogSums::<T>::are_worth(rows, r) {
                 lanes.call(ShortLogSumExp {
                     x,
-                    out: &mut *out,
-                    rows: &rows,
+                    out,
+                    rows,
                     start: &mut r,
                 });
                 continue;

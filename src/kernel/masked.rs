@@ -42,24 +42,31 @@ use crate::math::exp::{Shift, exp};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-/// softmax, or log_softmax, of the masked logits of each row.
-pub struct Masked<'a, T: Element> {
+/// softmax, or log_softmax, of the masked logits of each row. Its argument goes through the call in a register, as that of
+/// [`Softmax`](super::softmax::Softmax).
+pub struct Masked<'p, 'a, T: Element>(pub &'p mut MaskedRows<'a, T>);
+
+/// Rows, and their mask.
+pub struct MaskedRows<'a, T: Element> {
     pub buffers: Buffers<'a, T>,
     pub mask: &'a Mask<'a, T>,
     pub log: bool,
 }
 
-impl<T: Element> Kernel<T> for Masked<'_, T> {
+impl<T: Element> Kernel<T> for Masked<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { mut buffers, mask, log } = self;
+        let &mut MaskedRows {
+            ref mut buffers,
+            mask,
+            log,
+        } = self.0;
         let call = Call::new(mask);
         let (rows, cols) = (buffers.rows.rows(), buffers.rows.len(0));
         let apart = matches!(buffers.place, Place::Apart(..));
         let keeps = buffers.output_holds_exps() || cols <= Scratch::capacity::<T::Compute>();
         if log && keeps {
-            let (buffers, call) = (&mut buffers, &call);
-            return lanes.call(MaskedLog { buffers, call });
+            return lanes.call(MaskedLog { buffers, call: &call });
         }
         let short = Short {
             call: &call,
@@ -72,7 +79,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
             if !log && short.spot(r).is_some() {
                 short.run(lanes, &mut buffers.place, &mut r);
             } else if !keeps {
-                let (buffers, call) = (&mut buffers, &call);
+                let (buffers, call) = (&mut *buffers, &call);
                 if T::IS_COMPUTE && !in_registers::<T>(call.steps) {
                     lanes.call(MaskedOver { buffers, call, r, log });
                 } else {
@@ -81,7 +88,7 @@ impl<T: Element> Kernel<T> for Masked<'_, T> {
                 r += 1;
             } else {
                 let prefix = is_prefix::<T, L>(&call);
-                let (buffers, start) = (&mut buffers, &mut r);
+                let (buffers, short, start) = (&mut *buffers, &short, &mut r);
                 let through_output = buffers.output_holds_exps();
                 let beside = are_beside::<T, L>(cols) && in_registers::<T>(call.steps);
                 if T::IS_COMPUTE && L::WIDE && beside && through_output && is_followed(buffers.input(*start)) {
@@ -652,7 +659,7 @@ pub fn by_block<T: Element, L: Memory<T> + Memory<T::Compute>>(
 /// their first columns. A function of its own: so is its stack.
 struct Stored<'s, 'c, 'a, 'm, T: Element, const PREFIX: bool, const ASIDE: bool, const BESIDE: bool> {
     buffers: &'s mut Buffers<'a, T>,
-    short: Short<'c, 'm, T>,
+    short: &'s Short<'c, 'm, T>,
     start: &'s mut usize,
 }
 
@@ -770,7 +777,7 @@ impl<'a, T: Element> Waiting<'a, T> {
 fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     buffers: &mut Buffers<'_, T>,
-    short: Short<'_, '_, T>,
+    short: &Short<'_, '_, T>,
     start: &mut usize,
     aside: &mut [MaybeUninit<T::Compute>],
 ) {
@@ -848,7 +855,7 @@ fn stored<T: Element, L: Memory<T> + Memory<T::Compute>>(
 fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     buffers: &mut Buffers<'_, T>,
-    short: Short<'_, '_, T>,
+    short: &Short<'_, '_, T>,
     start: &mut usize,
     aside: &mut [MaybeUninit<T::Compute>],
 ) {

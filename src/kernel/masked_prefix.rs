@@ -57,11 +57,11 @@ impl<'c, 'm, T: Element> Ends<'c, 'm, T> {
 pub fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     buffers: &mut Buffers<'_, T>,
-    short: Short<'_, '_, T>,
+    short: &Short<'_, '_, T>,
     start: &mut usize,
     aside: &mut [MaybeUninit<T::Compute>],
 ) {
-    let (ends, zero, through_output) = (Ends::new(short), T::narrow(T::Compute::ZERO), aside.is_empty());
+    let (ends, zero, through_output) = (Ends::new(*short), T::narrow(T::Compute::ZERO), aside.is_empty());
     let (mut now, mut before) = aside.split_at_mut(aside.len() / 2);
     let mut found = [RowSum::none(), RowSum::none()];
     let mut end_before = None;
@@ -105,11 +105,11 @@ pub fn overlapped<T: Element, L: Memory<T> + Memory<T::Compute>>(
 pub fn followed<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
     buffers: &mut Buffers<'_, T>,
-    short: Short<'_, '_, T>,
+    short: &Short<'_, '_, T>,
     start: &mut usize,
     aside: &mut [MaybeUninit<T::Compute>],
 ) {
-    let (ends, zero) = (Ends::new(short), T::narrow(T::Compute::ZERO));
+    let (ends, zero) = (Ends::new(*short), T::narrow(T::Compute::ZERO));
     let (mut waiting, mut found) = (Waiting::new(aside), RowSum::none());
     while let Some(end) = ends.of(*start) {
         let r = *start;

@@ -264,7 +264,7 @@ kernels! {
     softmax_row: softmax::OneRow<'_, '_, Self>;
     log_softmax: log_softmax::LogSoftmax<'_, '_, Self>;
     log_softmax_single: short_rows::SingleLog<'_, '_, Self>;
-    logsumexp: log_softmax::LogSumExp<'_, Self>;
+    logsumexp: log_softmax::LogSumExp<'_, '_, Self>;
     logsumexp_single: short_rows::SingleLogSumExp<'_, '_, Self>;
     axis: axis::AxisKernel<'_, Self>;
     columns: columns::ColumnsKernel<'_, Self>;
@@ -284,5 +284,5 @@ kernels! {
     backward: backward::Backward<'_, Self>;
     cross_entropy: cross_entropy::CrossEntropy<'_, Self>;
     gather: gather::Gather<'_, Self>;
-    masked: masked::Masked<'_, Self>;
+    masked: masked::Masked<'_, '_, Self>;
 }}

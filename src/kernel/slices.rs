@@ -2,7 +2,7 @@
 //!
 //! Some slices at a time stand transposed in stack scratch, row after row, and are computed side by side.
 
-use super::log_softmax::{LogSoftmax, LogSumExp};
+use super::log_softmax::{LogSoftmax, LogSumExp, RowsInto};
 use super::short_rows::{BothBatches, ShortRows, longest};
 use super::tile::Along;
 use super::{Buffers, Kernel, Place};
@@ -58,11 +58,11 @@ impl<T: Element> Kernel<T> for SlicesKernel<'_, T> {
                     rows,
                 }),
                 Along::LogSoftmax => lanes.call(LogSoftmax(&mut Buffers::in_place(&mut *x, rows))),
-                Along::LogSumExp => lanes.call(LogSumExp {
+                Along::LogSumExp => lanes.call(LogSumExp(&mut RowsInto {
                     x: &*x,
                     out: &mut place.output()[first * inner..][..slices * inner],
                     rows: rows.into(),
-                }),
+                })),
             }
             if !matches!(along, Along::LogSumExp) {
                 transpose(x, &mut place.output()[part], inner, len);

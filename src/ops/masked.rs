@@ -4,7 +4,7 @@ use super::checked;
 use crate::element::{Element, Output};
 use crate::error::Error;
 use crate::isa::Isa;
-use crate::kernel::masked::Masked;
+use crate::kernel::masked::{Masked, MaskedRows};
 use crate::kernel::{Buffers, Place};
 use crate::mask::Mask;
 use crate::rows::Rows;
@@ -211,7 +211,7 @@ impl Isa {
         if !rows.is_empty() {
             let rows = rows.into();
             let buffers = Buffers { place, rows };
-            T::masked(self, Masked { buffers, mask, log });
+            T::masked(self, Masked(&mut MaskedRows { buffers, mask, log }));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::argmax::ArgMax;
 use crate::kernel::exp::Exp;
-use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
+use crate::kernel::log_softmax::{LogSoftmax, LogSumExp, RowsInto};
 use crate::kernel::row::block;
 use crate::kernel::short_rows::{Single, SingleLog, SingleLogSumExp};
 use crate::kernel::softmax::{OneRow, Softmax};
@@ -297,11 +297,11 @@ fn logsumexp_on<T: Element>(isa: Isa, x: &[T]) -> T {
 fn logsumexp_of_rows<T: Element>(isa: Isa, x: &[T], out: &mut [MaybeUninit<T>], rows: Rows) {
     let is_single = rows.rows() == 1 && rows.cols() <= block::<T>();
     let rows = rows.into();
-    let mut kernel = LogSumExp { x, out, rows };
+    let mut rows = RowsInto { x, out, rows };
     if is_single {
-        T::logsumexp_single(isa, SingleLogSumExp(&mut kernel));
+        T::logsumexp_single(isa, SingleLogSumExp(&mut rows));
     } else {
-        T::logsumexp(isa, kernel);
+        T::logsumexp(isa, LogSumExp(&mut rows));
     }
 }
 

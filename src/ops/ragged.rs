@@ -4,7 +4,7 @@ use crate::element::{Element, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernel::Buffers;
-use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
+use crate::kernel::log_softmax::{LogSoftmax, LogSumExp, RowsInto};
 use crate::kernel::softmax::Softmax;
 use crate::layout::{Layout, check_offsets};
 use crate::rows::Rows;
@@ -206,7 +206,7 @@ impl Isa {
         check_results(rows, out.len())?;
         self.require()?;
         let (out, rows) = (&mut out[..rows], Layout::Ragged(offsets));
-        T::logsumexp(self, LogSumExp { x, out, rows });
+        T::logsumexp(self, LogSumExp(&mut RowsInto { x, out, rows }));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@
 
 use super::packed::{Packing, subtract_packed};
 use super::pass::{Pass, ROUND};
-use super::{EIGHT, FEWEST, VECTORS, longest};
+use super::{EIGHT, FEWEST, VECTORS};
 use crate::arch::memory::Stack;
 use crate::element::{Element, Float, Sum};
 use crate::kernel::log_softmax::{log_of_difference, subtract};
@@ -23,6 +23,14 @@ use crate::rows::Rows;
 
 /// Rows at a time, at most.
 pub const AT_ONCE: usize = 16;
+
+/// Bytes of exps of the longest rows: of longer ones neither the logarithm nor a division of labour shows.
+const BYTES: usize = if VECTORS * 128 > 3072 { VECTORS * 128 } else { 3072 };
+
+/// Elements to a row, at most.
+const fn longest<T: Element>() -> usize {
+    BYTES / size_of::<T::Compute>()
+}
 
 /// The shift of a row, its sum S, and N·ln 2 + ln S, high and low.
 pub type LogSum<T> = (
@@ -388,7 +396,7 @@ impl<T: Element> LogSums<T> {
     where
         L: Memory<T> + Memory<T::Compute>,
     {
-        let mut e = Stack::<{ VECTORS * 128 }>::new();
+        let mut e = Stack::<BYTES>::new();
         let e = e.as_elements();
         let mut pass = Pass::new(lanes);
         self.look(buffers, first, guesses, L::FUSED);
@@ -403,16 +411,22 @@ impl<T: Element> LogSums<T> {
         };
         for group in 0..count.max(beside).div_ceil(EIGHT) {
             let start = group * EIGHT;
+            // Without the registers of AVX-512, to keep eight takes longer than to reduce each.
             let mut accs = [lanes.acc_zero(); EIGHT];
             for i in start..count.max(beside).min(start + EIGHT) {
                 if i < count {
-                    accs[i % EIGHT] = pass.row::<T, N>(
+                    let acc = pass.row::<T, N>(
                         &self.shifts[i].splat(lanes),
                         buffers.input(first + i),
                         e,
                         #[inline(always)]
                         |_, x| x,
                     );
+                    if L::WIDE {
+                        accs[i % EIGHT] = acc;
+                    } else {
+                        self.sums[i] = lanes.acc_sum(acc);
+                    }
                 }
                 if i < beside
                     && let Some(before) = before
@@ -420,7 +434,9 @@ impl<T: Element> LogSums<T> {
                     before.subtract::<T, L, N>(lanes, buffers, i);
                 }
             }
-            self.sums[start..][..EIGHT].copy_from_slice(&lanes.acc_sums(&accs));
+            if L::WIDE {
+                self.sums[start..][..EIGHT].copy_from_slice(&lanes.acc_sums(&accs));
+            }
         }
         let fits = pass.fits();
         let mut accepted = fits;

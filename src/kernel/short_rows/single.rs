@@ -5,7 +5,7 @@
 
 use super::pass::Pass;
 use crate::element::{Element, Float, Sum};
-use crate::kernel::log_softmax::{LogSumExp, joined, log, log_of_difference, special, subtract};
+use crate::kernel::log_softmax::{RowsInto, joined, log, log_of_difference, special, subtract};
 use crate::kernel::passes::{Quotient, V, fold_block, load, store};
 use crate::kernel::row::LONGEST_BLOCK;
 use crate::kernel::softmax::{
@@ -98,7 +98,7 @@ impl<T: Element> Kernel<T> for SingleLog<'_, '_, T> {
 }
 
 /// logsumexp of the first row, of at most a block, in registers.
-pub struct SingleLogSumExp<'p, 'a, T>(pub &'p mut LogSumExp<'a, T>);
+pub struct SingleLogSumExp<'p, 'a, T>(pub &'p mut RowsInto<'a, T>);
 
 impl<T: Element> Kernel<T> for SingleLogSumExp<'_, '_, T> {
     #[inline(always)]
@@ -194,12 +194,12 @@ impl<T: Element> Kernel<T> for OtherLogSoftmax<'_, '_, T> {
 }
 
 /// The same of logsumexp.
-struct OtherLogSumExp<'p, 'a, T>(&'p mut LogSumExp<'a, T>);
+struct OtherLogSumExp<'p, 'a, T>(&'p mut RowsInto<'a, T>);
 
 impl<T: Element> Kernel<T> for OtherLogSumExp<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let LogSumExp { x, out, rows } = self.0;
+        let RowsInto { x, out, rows } = self.0;
         let x = rows.input(x, 0);
         out[0].write(match sum_of(lanes, x) {
             Some((shift, sum)) => joined(log(&shift, sum)),

@@ -7,7 +7,7 @@ use super::{Work, par_logsumexp, share};
 use crate::element::{Element, Inside, Output};
 use crate::error::Error;
 use crate::isa::Isa;
-use crate::kernel::log_softmax::{LogSoftmax, LogSumExp};
+use crate::kernel::log_softmax::{LogSoftmax, LogSumExp, RowsInto};
 use crate::kernel::softmax::Softmax;
 use crate::kernel::{Buffers, Place};
 use crate::layout::Layout;
@@ -115,7 +115,7 @@ pub fn par_logsumexp_ragged<T: Element, Y: Output<T> + ?Sized>(
             [out] if is_long(Rows::new(1, x.len())) => {
                 out.write(par_logsumexp(x));
             }
-            _ => T::logsumexp(isa, LogSumExp { x, out, rows }),
+            _ => T::logsumexp(isa, LogSumExp(&mut RowsInto { x, out, rows })),
         }
     });
     Ok(())
