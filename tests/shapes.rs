@@ -83,6 +83,7 @@ fn shapes() -> Vec<Shape> {
             (3, 1000, 1, 0),
             (2, 4099, 0, 7),
             (5, 513, 3, 3),
+            (35, 760, 1, 2),
             (100, 10, 1, 1),
             (1000, 8, 0, 0),
         ]
@@ -121,6 +122,41 @@ fn check_many_rows<T: TestElement>() {
                     let want = (choice.row)(isa, &x[r * shape.x_stride..][..shape.cols]);
                     assert_eq!(want.as_ref(), Ok(got), "{what}: row {r}");
                 }
+            }
+        });
+    }
+}
+
+/// Ordinary rows, of which groups are done beside the groups before: after another such group, and after and before one that has
+/// a row without a sum, or one whose guess fails.
+#[test]
+fn groups_of_ordinary_rows() {
+    for_each_element!(check_groups);
+}
+
+fn check_groups<T: TestElement>() {
+    for cols in thinned([17, 32, 40, 64, 96, 100, 128, 130, 250, 300, 384, 385, 500, 768, 769]) {
+        let shape = Shape {
+            rows: 101,
+            cols,
+            x_stride: cols + cols % 4,
+            y_stride: cols + cols % 3,
+        };
+        let mut x = vec![T::canary(); shape.x_extent()];
+        for r in 0..shape.rows {
+            let row = &mut x[r * shape.x_stride..][..cols];
+            row.copy_from_slice(&DISTRIBUTIONS[0].row(cols, r as u64));
+            match r {
+                50 => row[cols / 3] = T::from_f64(f64::NAN),
+                83 => row[cols / 3] = T::from_f64(1e4),
+                _ => {}
+            }
+        }
+        for_each_isa(|isa| {
+            for op in operators::<T>() {
+                let what = format!("{} on {isa}, {shape:?}", op.name);
+                check_rows(&op, isa, &x, shape, &what);
+                check_rows_in_place(&op, isa, &x, shape, &what);
             }
         });
     }
