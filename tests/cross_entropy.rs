@@ -302,7 +302,9 @@ fn many_rows_like_each_alone() {
 fn check_rows_alone<T: TestElement>() {
     let specials = cases::<T>();
     let shapes = [1, 2, 3, 8, 16, 17, 33].into_iter().flat_map(|rows| {
-        let widths = [1, 2, 7, 8, 9, 10, 16, 17, 32, 33, 64, 100, 128, 200, 256, 257, 300];
+        let widths = [
+            1, 2, 7, 8, 9, 10, 16, 17, 32, 33, 64, 100, 128, 200, 256, 257, 300, 500, 769,
+        ];
         widths.map(|cols| (rows, cols))
     });
     for (i, (rows, cols)) in thinned(shapes).enumerate() {

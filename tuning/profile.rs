@@ -48,7 +48,7 @@ pub const KEYS: [Key; 11] = [
     Key {
         name: "short_row_vectors",
         kind: Kind::Count(1, 64),
-        doc: "The longest short row, in vectors of 32 f32 (16 f64); longer ones are computed one by one.",
+        doc: "The longest short row, in vectors of 32 f32 (16 f64); longer ones are computed one by one, but where a logarithm is wanted.",
     },
     Key {
         name: "scratch_bytes",

@@ -34,7 +34,7 @@
 use super::Kernel;
 use super::passes::{Quotient, V, map_sum};
 use super::row::{Pair, Read, Row};
-use super::short_rows::{LogSum, LogSums, with_log};
+use super::short_rows::{AT_ONCE, LogSum, LogSums, with_log};
 use super::softmax::{SumOf, fill, sum};
 use crate::element::{Element, Float, Sum};
 use crate::lanes::{Lanes, Memory};
@@ -101,7 +101,8 @@ impl<T: Element> Kernel<T> for CrossEntropy<'_, T> {
         let (mut losses, mut gradients) = (self.loss, self.dx);
         let (layout, mut short, mut r) = (rows.into(), LogSums::none(), 0);
         while r < rows.rows() {
-            let several = part.is_none() && LogSums::<T>::are_worth(&layout, r);
+            let several =
+                part.is_none() && LogSums::<T>::are_worth(&layout, r) && half_count(&labels[r..], terms.ignored);
             if several {
                 short.find(lanes, x, &layout, r);
             }
@@ -127,6 +128,17 @@ impl<T: Element> Kernel<T> for CrossEntropy<'_, T> {
             }
         }
     }
+}
+
+/// Whether at least half of the next labels count: the sums of rows that are ignored are computed for nothing.
+#[inline(always)]
+fn half_count(labels: &[i64], ignored: i64) -> bool {
+    let next = labels.len().min(AT_ONCE);
+    let mut counted = 0;
+    for &label in &labels[..next] {
+        counted += usize::from(label != ignored);
+    }
+    2 * counted >= next
 }
 
 /// A loss as it is written: the same NaN on every CPU.

@@ -240,7 +240,8 @@ pub fn sum_of_row<T: Element, L: Memory<T> + Memory<T::Compute>>(lanes: L, x: &[
     }
 }
 
-/// log_softmax of short rows from `start` on, which becomes the first row that is not: a function of its own.
+/// log_softmax of short rows from `start` on, as far as [some of them](LogSums::are_worth) follow one another; `start` becomes
+/// the row behind them. A function of its own.
 struct ShortLogSoftmax<'b, 'a, T> {
     buffers: &'b mut Buffers<'a, T>,
     start: &'b mut usize,

@@ -46,7 +46,7 @@ use core::ops::Range;
 /// [`Softmax`](super::softmax::Softmax).
 pub struct Masked<'p, 'a, T: Element>(pub &'p mut MaskedRows<'a, T>);
 
-/// Rows, and their mask.
+/// Rows, their mask, and whether the logarithms are wanted.
 pub struct MaskedRows<'a, T: Element> {
     pub buffers: Buffers<'a, T>,
     pub mask: &'a Mask<'a, T>,

@@ -172,8 +172,8 @@ impl<F: Float> Shift<F> {
     /// The shift that makes e = 2^bias at `x = near`, about.
     #[inline(always)]
     pub fn new(near: F, bias: i32, offset: F, core: &Core<F>) -> Self {
-        // rint in the current type: |near·log2 e| < 2^15. Every number up to `low` is exact, without a conversion to an
-        // integer that would keep the shifts of many rows from being computed side by side.
+        // rint in the current type: |near·log2 e| < 2^15, so that t has the bits of `ROUND` plus rint. Every number up to
+        // `low` is exact; nor is there a conversion to an integer, which takes longer.
         let t = near * F::LOG2_E + F::ROUND;
         let n = (t - F::ROUND) - F::from_i32(bias);
         Self {

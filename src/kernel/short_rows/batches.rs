@@ -587,7 +587,7 @@ impl<T: Element> Batch<T> {
                 }
                 let spot = &self.spots.at(i);
                 let taken = if S::TAKES { &taken[(i - first) * pitch..] } else { taken };
-                accs[i % EIGHT] = pass.row::<T, N>(
+                accs[i % EIGHT] = pass.row::<T, N, true>(
                     &splat,
                     self.input(place.input(), i),
                     &mut e[i * pitch..][..pitch],

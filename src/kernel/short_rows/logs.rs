@@ -9,8 +9,8 @@
 
 use super::packed::{Packing, subtract_packed};
 use super::pass::{Pass, ROUND};
-use super::{EIGHT, FEWEST, VECTORS};
-use crate::arch::memory::Stack;
+use super::{EIGHT, FEWEST, longest};
+use crate::arch::memory::Cells;
 use crate::element::{Element, Float, Sum};
 use crate::kernel::log_softmax::{log_of_difference, subtract};
 use crate::kernel::passes::{load, store};
@@ -24,12 +24,11 @@ use crate::rows::Rows;
 /// Rows at a time, at most.
 pub const AT_ONCE: usize = 16;
 
-/// Bytes of exps of the longest rows: of longer ones neither the logarithm nor a division of labour shows.
-const BYTES: usize = if VECTORS * 128 > 3072 { VECTORS * 128 } else { 3072 };
-
-/// Elements to a row, at most.
-const fn longest<T: Element>() -> usize {
-    BYTES / size_of::<T::Compute>()
+/// Elements to a row, at most: as many as of other short rows, or 768 (f64: 384). Of longer rows the logarithm hardly shows,
+/// and so many of them do not stay in an L1 cache.
+const fn longest_with_log<T: Element>() -> usize {
+    let (short, many) = (longest::<T>(), 3072 / size_of::<T::Compute>());
+    if short > many { short } else { many }
 }
 
 /// The shift of a row, its sum S, and N·ln 2 + ln S, high and low.
@@ -62,7 +61,7 @@ pub struct LogSums<T: Element> {
     logs: [[T::Compute; AT_ONCE]; 2],
     /// Rows to a vector, if they are packed and each has a sum, else 0.
     packed: usize,
-    /// Vectors to each row, if all have as many and each has a sum without an offset, else 0.
+    /// Vectors to each row, if these rows may wait ([`waiting`](Self::waiting)), else 0.
     vectors: usize,
 }
 
@@ -86,7 +85,7 @@ impl<T: Element> LogSums<T> {
     #[inline(always)]
     pub fn are_worth(rows: &Layout<'_>, first: usize) -> bool {
         let second = (first + 1).min(rows.rows() - 1);
-        rows.rows() - first >= FEWEST && rows.len(first).max(rows.len(second)) <= longest::<T>()
+        rows.rows() - first >= FEWEST && rows.len(first).max(rows.len(second)) <= longest_with_log::<T>()
     }
 
     /// Becomes those of some rows from `first` on, which are worth it.
@@ -149,14 +148,13 @@ impl<T: Element> LogSums<T> {
         (!self.missing[i]).then_some([self.shifts[i].offset, self.logs[0][i], self.logs[1][i]])
     }
 
-    /// What log_softmax of these rows needs beside the sums of the next; of no rows, unless all have as many vectors and a
-    /// sum without an offset.
+    /// What log_softmax of these rows needs beside the sums of the next: of strided rows that are not packed, each with a sum
+    /// without an offset, where the backend is not [`COMPACT`](crate::lanes::Lanes::COMPACT). Of others no rows wait.
     #[inline(always)]
     pub fn waiting(&self) -> WaitingLogs<T::Compute> {
         WaitingLogs {
             first: self.first,
             count: if self.vectors > 0 { self.count } else { 0 },
-            vectors: self.vectors,
             logs: self.logs,
         }
     }
@@ -185,8 +183,6 @@ impl<T: Element> LogSums<T> {
 pub struct WaitingLogs<F> {
     first: usize,
     count: usize,
-    /// Vectors to each row.
-    vectors: usize,
     /// High and low.
     logs: [[F; AT_ONCE]; 2],
 }
@@ -197,7 +193,6 @@ impl<F: Float> WaitingLogs<F> {
         Self {
             first: 0,
             count: 0,
-            vectors: 0,
             logs: [[F::ZERO; AT_ONCE]; 2],
         }
     }
@@ -214,18 +209,35 @@ impl<F: Float> WaitingLogs<F> {
         T: Element<Compute = F>,
         L: Memory<T> + Memory<F>,
     {
-        let log = [lanes.splat(self.logs[0][i]), lanes.splat(self.logs[1][i])];
-        let mut row = buffers.row(self.first + i).cells();
-        let (width, mut at) = (F::LANES, 0);
-        let vectors = if N > 0 { N } else { self.vectors };
-        for _ in 1..vectors {
-            let x = Memory::<T>::load(lanes, &row.input()[at..]);
-            lanes.store(&mut row.output()[at..], log_of_difference(lanes, x, log));
-            at += width;
-        }
-        let x = load(lanes, &row.input()[at..], F::ZERO);
-        store(lanes, &mut row.output()[at..], log_of_difference(lanes, x, log));
+        let row = buffers.row(self.first + i).cells();
+        subtract_vectors::<T, L, N>(lanes, row, [self.logs[0][i], self.logs[1][i]]);
     }
+}
+
+/// log_softmax of a row without an offset. Rows of 1 to 4 vectors have `N`, or 0, others 0.
+#[inline(always)]
+fn subtract_vectors<T: Element, L: Memory<T> + Memory<T::Compute>, const N: usize>(
+    lanes: L,
+    mut row: Cells<'_, T>,
+    [high, low]: [T::Compute; 2],
+) {
+    let log = [lanes.splat(high), lanes.splat(low)];
+    let vectors = if N > 0 {
+        N
+    } else {
+        row.len().div_ceil(T::Compute::LANES)
+    };
+    if vectors == 0 {
+        return;
+    }
+    let mut at = 0;
+    for _ in 1..vectors {
+        let x = Memory::<T>::load(lanes, &row.input()[at..]);
+        lanes.store(&mut row.output()[at..], log_of_difference(lanes, x, log));
+        at += T::Compute::LANES;
+    }
+    let x = load(lanes, &row.input()[at..], T::Compute::ZERO);
+    store(lanes, &mut row.output()[at..], log_of_difference(lanes, x, log));
 }
 
 /// The rows of `x`, whose results go nowhere.
@@ -251,21 +263,13 @@ impl<T: Element> Kernel<T> for Subtract<'_, T> {
 #[inline(always)]
 fn subtract_short<T: Element, L: Memory<T> + Memory<T::Compute>>(
     lanes: L,
-    mut place: Place<'_, T>,
-    log: [T::Compute; 3],
+    place: Place<'_, T>,
+    [offset, high, low]: [T::Compute; 3],
 ) {
-    if log[0] != T::Compute::ZERO {
-        return lanes.call(Subtract(place, log));
+    if offset != T::Compute::ZERO {
+        return lanes.call(Subtract(place, [offset, high, low]));
     }
-    let log = [lanes.splat(log[1]), lanes.splat(log[2])];
-    let (n, len) = (T::Compute::LANES, place.input().len());
-    let mut at = 0;
-    while at < len {
-        let end = len.min(at + n);
-        let x = load(lanes, &place.input()[at..end], T::Compute::ZERO);
-        store(lanes, &mut place.output()[at..end], log_of_difference(lanes, x, log));
-        at = end;
-    }
+    subtract_vectors::<T, L, 0>(lanes, place.cells(), [high, low]);
 }
 
 /// What becomes of some sums.
@@ -312,6 +316,8 @@ impl<T: Element> Kernel<T> for Find<'_, '_, T> {
             }
             _ => known.add::<L, 0>(lanes, buffers, first, guesses, before),
         };
+        // Those that waited are of the same call, whose rows are all packed or none.
+        debug_assert!(known.packed == 0 || before.is_none_or(WaitingLogs::is_empty));
         (known.first, known.missing) = (first, [false; AT_ONCE]);
         if !accepted {
             (known.packed, known.vectors) = (0, 0);
@@ -364,14 +370,14 @@ impl<T: Element> LogSums<T> {
         }
     }
 
-    /// Becomes as many rows as are short, under some shifts or guesses. All guesses before the sums: in one step with the exps,
-    /// fewer chains of operations would be under way at once.
+    /// Counts as many rows as are short enough, and gives each its shift. All guesses before the sums: in one step with the
+    /// exps, fewer chains of operations would be under way at once.
     #[inline(always)]
-    fn look(&mut self, buffers: &Buffers<'_, T>, first: usize, guesses: Option<&Shifts<T>>, fused: bool) {
+    fn guess(&mut self, buffers: &Buffers<'_, T>, first: usize, guesses: Option<&Shifts<T>>, fused: bool) {
         let mut count = 0;
         while count < AT_ONCE
             && first + count < buffers.rows.rows()
-            && buffers.rows.len(first + count) <= longest::<T>()
+            && buffers.rows.len(first + count) <= longest_with_log::<T>()
         {
             self.shifts[count] = match guesses {
                 Some(guesses) => guesses[first + count],
@@ -396,10 +402,8 @@ impl<T: Element> LogSums<T> {
     where
         L: Memory<T> + Memory<T::Compute>,
     {
-        let mut e = Stack::<BYTES>::new();
-        let e = e.as_elements();
         let mut pass = Pass::new(lanes);
-        self.look(buffers, first, guesses, L::FUSED);
+        self.guess(buffers, first, guesses, L::FUSED);
         self.vectors = match &buffers.rows {
             Layout::Strided(rows) if !L::COMPACT => rows.cols().div_ceil(T::Compute::LANES),
             _ => 0,
@@ -415,10 +419,10 @@ impl<T: Element> LogSums<T> {
             let mut accs = [lanes.acc_zero(); EIGHT];
             for i in start..count.max(beside).min(start + EIGHT) {
                 if i < count {
-                    let acc = pass.row::<T, N>(
+                    let acc = pass.row::<T, N, false>(
                         &self.shifts[i].splat(lanes),
                         buffers.input(first + i),
-                        e,
+                        &mut [],
                         #[inline(always)]
                         |_, x| x,
                     );

@@ -4,7 +4,7 @@
 //! the sums, divisions and thresholds of its rows are computed side by side. Each of these is a chain of operations that
 //! wait for one another; so a batch is looked at one batch before its exps, and divided beside those of the next. Rows of up
 //! to 16 (8) elements share a vector, two (four) to each (`packed.rs`). One row alone stays in registers (`single.rs`). What
-//! else needs the sums of short rows has them, and their logarithms, from `logs.rs`.
+//! else needs the sums of short rows, and of somewhat longer ones, has them and their logarithms from `logs.rs`.
 //!
 //! The bits are those of the row path: the same exp, the same order of additions. Where multiply-add is fused, any
 //! accepted shift gives them, so that a batch has one, the guess of its first row.

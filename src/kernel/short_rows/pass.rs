@@ -87,10 +87,10 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         self.lanes.seen_none_of(self.seen, self.core.forbidden)
     }
 
-    /// The exps of a row, whole vectors of them with 0 behind the last, and their sums. Rows of 1 to 4 vectors have `N`,
-    /// others 0.
+    /// The sums of the exps of a row; if `STORES`, whole vectors of them to `e` with 0 behind the last. Rows of 1 to 4 vectors
+    /// have `N`, others 0.
     #[inline(always)]
-    pub fn row<T, const N: usize>(
+    pub fn row<T, const N: usize, const STORES: bool>(
         &mut self,
         splat: &Splat<V<T, L>>,
         x: &[T],
@@ -103,33 +103,34 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
     {
         let lanes = self.lanes;
         if L::COMPACT {
-            return self.rolled(splat, x, e, z);
+            return self.rolled::<T, STORES>(splat, x, e, z);
         }
         if N > 0 {
-            return lanes.acc_of(self.vectors::<T, N>(splat, x, e, 0, &z));
+            return lanes.acc_of(self.vectors::<T, N, STORES>(splat, x, e, 0, &z));
         }
         let (mut acc, mut at) = (lanes.acc_zero(), 0);
         let blocks = x.chunks_exact(block::<T>());
         let tail = blocks.remainder();
         for x in blocks {
-            let sum = self.vectors::<T, BLOCK>(splat, x, &mut e[at..], at, &z);
+            let e = if STORES { &mut e[at..] } else { &mut *e };
+            let sum = self.vectors::<T, BLOCK, STORES>(splat, x, e, at, &z);
             acc = lanes.acc_add(acc, sum);
             at += block::<T>();
         }
-        let e = &mut e[at..];
+        let e = if STORES { &mut e[at..] } else { e };
         let sum = match tail.len().div_ceil(F::LANES) {
             0 => return acc,
-            1 => self.vectors::<T, 1>(splat, tail, e, at, &z),
-            2 => self.vectors::<T, 2>(splat, tail, e, at, &z),
-            3 => self.vectors::<T, 3>(splat, tail, e, at, &z),
-            _ => self.vectors::<T, BLOCK>(splat, tail, e, at, &z),
+            1 => self.vectors::<T, 1, STORES>(splat, tail, e, at, &z),
+            2 => self.vectors::<T, 2, STORES>(splat, tail, e, at, &z),
+            3 => self.vectors::<T, 3, STORES>(splat, tail, e, at, &z),
+            _ => self.vectors::<T, BLOCK, STORES>(splat, tail, e, at, &z),
         };
         lanes.acc_add(acc, sum)
     }
 
     /// [`row`](Self::row) in one loop over the vectors, of which a copy is many instructions.
     #[inline(always)]
-    fn rolled<T>(
+    fn rolled<T, const STORES: bool>(
         &mut self,
         splat: &Splat<V<T, L>>,
         x: &[T],
@@ -148,7 +149,9 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             while j < BLOCK && at < x.len() {
                 let v = self.exp(splat, z(at, load(lanes, &x[at..], -F::INFINITY)));
                 let v = lanes.keep_first(v, F::LANES.min(x.len() - at));
-                Memory::<F>::store(lanes, &mut e[at..], v);
+                if STORES {
+                    Memory::<F>::store(lanes, &mut e[at..], v);
+                }
                 halves[j] = lanes.fold(v);
                 (j, at) = (j + 1, at + F::LANES);
             }
@@ -160,7 +163,7 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
     /// The sums of `N` vectors from column `start` on, the last of which may lack lanes: those of a block whose other
     /// vectors are 0.
     #[inline(always)]
-    pub fn vectors<T, const N: usize>(
+    fn vectors<T, const N: usize, const STORES: bool>(
         &mut self,
         splat: &Splat<V<T, L>>,
         x: &[T],
@@ -174,7 +177,7 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
     {
         let lanes = self.lanes;
         let (whole, last) = x.split_at((N - 1) * F::LANES);
-        let e = &mut e[..N * F::LANES];
+        let e = if STORES { &mut e[..N * F::LANES] } else { e };
         if L::WIDE {
             let mut parts = [last; N];
             for j in 0..N - 1 {
@@ -188,7 +191,9 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             );
             let mut halves = [lanes.fold(lanes.splat(F::ZERO)); N];
             for j in 0..N {
-                Memory::<F>::store(lanes, &mut e[j * F::LANES..], v[j]);
+                if STORES {
+                    Memory::<F>::store(lanes, &mut e[j * F::LANES..], v[j]);
+                }
                 halves[j] = lanes.fold(v[j]);
             }
             return fold_block::<T, L, N>(lanes, halves);
@@ -200,7 +205,9 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
         for j in 0..N - 1 {
             let at = j * F::LANES;
             let v = self.exp(splat, z(start + at, Memory::<T>::load(lanes, &whole[at..])));
-            Memory::<F>::store(lanes, &mut e[at..], v);
+            if STORES {
+                Memory::<F>::store(lanes, &mut e[at..], v);
+            }
             halves[j] = lanes.fold(v);
         }
         let (at, present) = ((N - 1) * F::LANES, last.len());
@@ -210,7 +217,9 @@ impl<F: Float, L: Lanes<F>> Pass<F, L> {
             let v = self.exp(splat, z(start + at, Memory::<T>::load_or(lanes, last, -F::INFINITY)));
             lanes.keep_first(v, present)
         };
-        Memory::<F>::store(lanes, &mut e[at..], v);
+        if STORES {
+            Memory::<F>::store(lanes, &mut e[at..], v);
+        }
         halves[N - 1] = lanes.fold(v);
         fold_block::<T, L, N>(lanes, halves)
     }
