@@ -44,7 +44,8 @@ MAX_SPILLS = {"avx512": 0, "neon": 12}
 # one short row keeps its elements; what threads share of a row is masked or not, in one function; bf16 has no conversion of
 # one instruction; masked logits that were computed before take an offset beside the constants of exp, and masks that were
 # taken before a scale and a slope; where a row is finished in the loop of the exps of the next, the sums and what was seen go
-# through memory once a block (to compute half as many exps at once spills none and takes longer).
+# through memory once a block (to compute half as many exps at once spills none and takes longer), and so do the sums of some
+# rows side by side whose logarithms are wanted.
 SPILLS_OF = [
     (r"kernel::softmax::StoreBeside<", 2),
     (r"kernel::softmax::FindBeside<", 1),
@@ -56,6 +57,7 @@ SPILLS_OF = [
     (r"kernel::masked::SumRow<half::bfloat::bf16>", 2.4),
     (r"kernel::cross_entropy::", 1),
     (r"kernel::short_rows::single::SingleLog<", 1),
+    (r"kernel::short_rows::logs::Find<", 2),
     (r"kernel::segments::Segment<", 1.2),
     (r"kernel::overwrite::Overwrite<half::bfloat::bf16>", 1),
 ]
