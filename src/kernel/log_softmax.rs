@@ -213,19 +213,16 @@ pub struct RowsInto<'a, T> {
 impl<T: Element> Kernel<T> for LogSumExp<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let RowsInto { x, out, rows } = self.0;
-        let mut r = 0;
-        while r < out.len() {
-            if LogSums::<T>::are_worth(rows, r) {
+        let (all, mut r) = (self.0, 0);
+        while r < all.out.len() {
+            if LogSums::<T>::are_worth(&all.rows, r) {
                 lanes.call(ShortLogSumExp {
-                    x,
-                    out,
-                    rows,
+                    all: &mut *all,
                     start: &mut r,
                 });
                 continue;
             }
-            out[r].write(sum_of_row(lanes, rows.input(x, r)));
+            all.out[r].write(sum_of_row(lanes, all.rows.input(all.x, r)));
             r += 1;
         }
     }
@@ -266,17 +263,16 @@ impl<T: Element> Kernel<T> for ShortLogSoftmax<'_, '_, T> {
 }
 
 /// The same of logsumexp.
-struct ShortLogSumExp<'a, T> {
-    x: &'a [T],
-    out: &'a mut [MaybeUninit<T>],
-    rows: &'a Layout<'a>,
-    start: &'a mut usize,
+struct ShortLogSumExp<'b, 'a, T> {
+    all: &'b mut RowsInto<'a, T>,
+    start: &'b mut usize,
 }
 
-impl<T: Element> Kernel<T> for ShortLogSumExp<'_, T> {
+impl<T: Element> Kernel<T> for ShortLogSumExp<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self { x, out, rows, start } = self;
+        let Self { all, start } = self;
+        let RowsInto { x, out, rows } = all;
         let mut known = LogSums::none();
         while LogSums::<T>::are_worth(rows, *start) {
             known.find(lanes, x, rows, *start);

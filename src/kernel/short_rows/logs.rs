@@ -61,8 +61,8 @@ pub struct LogSums<T: Element> {
     logs: [[T::Compute; AT_ONCE]; 2],
     /// Rows to a vector, if they are packed and each has a sum, else 0.
     packed: usize,
-    /// Vectors to each row, if these rows may wait ([`waiting`](Self::waiting)), else 0.
-    vectors: usize,
+    /// Whether they may wait: see [`waiting`](Self::waiting).
+    may_wait: bool,
 }
 
 impl<T: Element> LogSums<T> {
@@ -77,7 +77,7 @@ impl<T: Element> LogSums<T> {
             missing: [false; AT_ONCE],
             logs: [[T::Compute::ZERO; AT_ONCE]; 2],
             packed: 0,
-            vectors: 0,
+            may_wait: false,
         }
     }
 
@@ -154,7 +154,7 @@ impl<T: Element> LogSums<T> {
     pub fn waiting(&self) -> WaitingLogs<T::Compute> {
         WaitingLogs {
             first: self.first,
-            count: if self.vectors > 0 { self.count } else { 0 },
+            count: if self.may_wait { self.count } else { 0 },
             logs: self.logs,
         }
     }
@@ -320,7 +320,7 @@ impl<T: Element> Kernel<T> for Find<'_, '_, T> {
         debug_assert!(known.packed == 0 || before.is_none_or(WaitingLogs::is_empty));
         (known.first, known.missing) = (first, [false; AT_ONCE]);
         if !accepted {
-            (known.packed, known.vectors) = (0, 0);
+            (known.packed, known.may_wait) = (0, false);
             if guesses.is_some() {
                 for i in 0..known.count.min(AT_ONCE) {
                     known.missing[i] = !(fits && known.sums[i].in_range());
@@ -328,9 +328,7 @@ impl<T: Element> Kernel<T> for Find<'_, '_, T> {
             } else {
                 lanes.call(Redo {
                     known: &mut *known,
-                    x: buffers.place.input(),
-                    rows: &buffers.rows,
-                    first,
+                    buffers: &*buffers,
                     fits,
                 });
             }
@@ -360,7 +358,7 @@ impl<T: Element> LogSums<T> {
         let mut sums = [[SumOf::<T>::ZERO; EIGHT]; 2];
         let accepted = packing.exps(x, first, &mut e, &mut sums);
         self.count = (ROUND * P).min(rows.rows() - first);
-        (self.packed, self.vectors) = (P, 0);
+        (self.packed, self.may_wait) = (P, false);
         for i in 0..AT_ONCE {
             (self.shifts[i], self.sums[i]) = (guess::<T>(&[], L::FUSED), sums[i / EIGHT][i % EIGHT]);
         }
@@ -404,10 +402,7 @@ impl<T: Element> LogSums<T> {
     {
         let mut pass = Pass::new(lanes);
         self.guess(buffers, first, guesses, L::FUSED);
-        self.vectors = match &buffers.rows {
-            Layout::Strided(rows) if !L::COMPACT => rows.cols().div_ceil(T::Compute::LANES),
-            _ => 0,
-        };
+        self.may_wait = !L::COMPACT && matches!(buffers.rows, Layout::Strided(_));
         let count = self.count.min(AT_ONCE);
         let beside = match before {
             Some(before) => before.count.min(AT_ONCE),
@@ -452,27 +447,19 @@ impl<T: Element> LogSums<T> {
 }
 
 /// The rows whose guess failed, by the row path: a function of its own.
-struct Redo<'a, T: Element> {
-    known: &'a mut LogSums<T>,
-    x: &'a [T],
-    rows: &'a Layout<'a>,
-    first: usize,
+struct Redo<'b, 'a, T: Element> {
+    known: &'b mut LogSums<T>,
+    buffers: &'b Buffers<'a, T>,
     /// See [`Found`].
     fits: bool,
 }
 
-impl<T: Element> Kernel<T> for Redo<'_, T> {
+impl<T: Element> Kernel<T> for Redo<'_, '_, T> {
     #[inline(always)]
     fn run<L: Memory<T> + Memory<T::Compute>>(self, lanes: L) {
-        let Self {
-            known,
-            x,
-            rows,
-            first,
-            fits,
-        } = self;
+        let Self { known, buffers, fits } = self;
         for i in 0..known.count.min(AT_ONCE) {
-            let x = rows.input(x, first + i);
+            let x = buffers.input(known.first + i);
             let found = if !fits {
                 sum(lanes, x)
             } else if !known.sums[i].in_range() {
